@@ -1,0 +1,457 @@
+//! Immutable JSON records of a store: births of runs, attempts, part manifests, commits, tombstones, pins.
+//!
+//! Every record starts with `format` and `version`; a reader refuses a version it does not know ([`Record::load`]). Records are
+//! written in one canonical form (field order of the struct, no spaces), so that two writers of the same facts write the same
+//! bytes and "exists and is equal" is success. What the records mean and when they are written is PROTOCOL; the byte layout is
+//! `docs/formats/records.md`. Parsers here trust nothing: see [`PartManifest::check`].
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::hash::{ChunkHash, PartHash};
+use crate::id::{
+    AttemptNumber, ComponentName, DisplayId, ProjectName, RunId, SaveKey, Step, StoreId, WriterId,
+};
+use crate::state::{StateNode, TensorRecord};
+
+mod check;
+
+/// Bytes of a block: the unit that is read, decoded and verified on its own.
+pub const BLOCK_BYTES: u64 = 1 << 20;
+/// Most bytes of a chunk: one object, one PUT.
+pub const MAX_CHUNK_BYTES: u64 = 64 << 20;
+/// Most bytes of a JSON record that a reader accepts (a part of 1 TB with 100,000 tensors has about 60 MB).
+pub const MAX_RECORD_BYTES: u64 = 1 << 30;
+
+/// A versioned JSON record.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The value of the field `format`.
+    const FORMAT: &'static str;
+    /// The version this build writes, and the newest it reads.
+    const VERSION: u32;
+
+    /// The canonical bytes.
+    fn to_bytes(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Head<'a, T> {
+            format: &'static str,
+            version: u32,
+            #[serde(flatten)]
+            body: &'a T,
+        }
+        serde_json::to_vec(&Head {
+            format: Self::FORMAT,
+            version: Self::VERSION,
+            body: self,
+        })
+        .expect("BUG: records have string keys and no failing serializer")
+    }
+
+    /// Parses bytes that were read as `what` (an object's path, for the error).
+    ///
+    /// # Errors
+    /// `Unsupported` if the version is newer than this build; `Corrupt` if the bytes are not this record.
+    fn load(bytes: &[u8], what: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: String,
+            version: u32,
+        }
+        let corrupt = |error: serde_json::Error| {
+            Error::corrupt(format!("{what} is not a {} record", Self::FORMAT)).with_source(error)
+        };
+        let head: Head = serde_json::from_slice(bytes).map_err(corrupt)?;
+        if head.format != Self::FORMAT {
+            return Err(Error::corrupt(format!(
+                "{what} is a {} record, expected {}",
+                head.format,
+                Self::FORMAT
+            )));
+        }
+        if head.version > Self::VERSION {
+            return Err(Error::unsupported(format!(
+                "{what} has {} version {}, this runtree reads up to {}",
+                Self::FORMAT,
+                head.version,
+                Self::VERSION
+            ))
+            .with_hint("upgrade runtree: pip install -U runtree"));
+        }
+        serde_json::from_slice(bytes).map_err(corrupt)
+    }
+}
+
+macro_rules! record {
+    ($name:ident, $format:literal, $version:literal) => {
+        impl Record for $name {
+            const FORMAT: &'static str = $format;
+            const VERSION: u32 = $version;
+        }
+    };
+}
+
+/// `runtree.json`: what a store is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoreRecord {
+    /// The store's id.
+    pub id: StoreId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Features a reader must know.
+    pub required_to_read: Vec<String>,
+    /// Features a writer must know.
+    pub required_to_write: Vec<String>,
+    /// Whether conditional create was probed and is atomic here.
+    pub conditional_create: bool,
+}
+record!(StoreRecord, "runtree.store", 1);
+
+/// A point of a run's history: after `step` of `attempt` of `run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BasePoint {
+    /// The run.
+    pub run: RunId,
+    /// The launch of that run that is built upon.
+    pub attempt: AttemptNumber,
+    /// Inherited up to and including this step.
+    pub step: Step,
+}
+
+/// A checkpoint by its name in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CheckpointName {
+    /// The run that saved it.
+    pub run: RunId,
+    /// Under which key.
+    pub key: SaveKey,
+}
+
+/// Where a run was forked from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForkOrigin {
+    /// The run the user named.
+    pub declared: RunId,
+    /// The ancestor whose own history holds the step, its attempt, and the step (inclusive).
+    pub owner: BasePoint,
+    /// The checkpoint that `load()` starts from, if the fork names one: at `step` or before it.
+    pub checkpoint: Option<CheckpointName>,
+}
+
+/// `runs/<run>/run`: a run's immutable birth record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run.
+    pub run: RunId,
+    /// Its project.
+    pub project: ProjectName,
+    /// Its display id, as taken at birth.
+    pub display_id: DisplayId,
+    /// The caller's own name for it, unique in the project.
+    pub key: Option<String>,
+    /// Its name at birth.
+    pub name: String,
+    /// The root's name, shared by the lineage.
+    pub experiment: String,
+    /// When it was born.
+    pub created: Timestamp,
+    /// Where it was forked from.
+    pub fork: Option<ForkOrigin>,
+    /// A checkpoint of another run it starts from without forking.
+    pub base: Option<CheckpointName>,
+    /// Its config at birth: a JSON object, the inherited keys merged in.
+    pub config: Value,
+    /// Dotted paths of the config keys that were inherited and not overridden.
+    pub inherited_config: Vec<String>,
+    /// Its tags at birth.
+    pub tags: Vec<String>,
+    /// Its notes at birth.
+    pub notes: Option<String>,
+}
+record!(RunRecord, "runtree.run", 1);
+
+/// `runs/<run>/attempts/<n>`: one launch of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// The run.
+    pub run: RunId,
+    /// The launch's number.
+    pub attempt: AttemptNumber,
+    /// What it is built upon; none for the first launch of a root.
+    pub base: Option<BasePoint>,
+    /// The checkpoint that all ranks load.
+    pub checkpoint: Option<CheckpointName>,
+    /// What made this launch: `start`, `fork`, `resume`, `rewind`.
+    pub kind: AttemptKind,
+    /// Equal in all processes of the launch.
+    pub launch_key: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Host, command line, git commit and the like; for people.
+    pub launch: BTreeMap<String, String>,
+}
+record!(AttemptRecord, "runtree.attempt", 1);
+
+/// What made an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptKind {
+    /// The first launch of a root.
+    Start,
+    /// The first launch of a fork.
+    Fork,
+    /// A later launch that continues the run.
+    Resume,
+    /// The same process going back to an earlier step.
+    Rewind,
+}
+
+/// How far a writer's journal was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalPosition {
+    /// The writer.
+    pub writer: WriterId,
+    /// Frames `0..ordinal` were durable.
+    pub ordinal: u64,
+    /// The running hash after them (docs/formats/journal.md), hexadecimal.
+    #[serde(with = "hex_u64")]
+    pub hash: u64,
+}
+
+/// `runs/<run>/parts/<key>/<component>-<rank>`: what one (component, rank) wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartManifest {
+    /// The run.
+    pub run: RunId,
+    /// The save.
+    pub key: SaveKey,
+    /// Who wrote this part.
+    pub component: ComponentName,
+    /// Which of them, from 0.
+    pub rank: u32,
+    /// The declared part set: component → number of ranks. The checkpoint exists when all of them are confirmed.
+    pub parts: BTreeMap<ComponentName, u32>,
+    /// Whether leaves of this part are shards of global tensors.
+    pub sharded: bool,
+    /// The checkpoint's own name, if the user gave one.
+    pub name: Option<String>,
+    /// When `save` was called.
+    pub created: Timestamp,
+    /// Metrics given with `save(metrics=)`.
+    #[serde(with = "crate::float::map")]
+    pub metrics: BTreeMap<String, f64>,
+    /// How far this writer's journal was durable before the part was written.
+    pub journal: JournalPosition,
+    /// Raw bytes of all entries.
+    pub bytes: u64,
+    /// The chunks, in order of use; entries and tensors name them by index.
+    pub chunks: Vec<ChunkRecord>,
+    /// Files and state trees.
+    pub entries: Vec<Entry>,
+}
+record!(PartManifest, "runtree.part", 1);
+
+/// A chunk that a part references.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRecord {
+    /// BLAKE3 of the raw bytes.
+    pub hash: ChunkHash,
+    /// Raw bytes, at most [`MAX_CHUNK_BYTES`].
+    pub bytes: u64,
+    /// CRC-64/NVME of each [`BLOCK_BYTES`] of raw bytes, 16 hexadecimal digits each, one after another.
+    pub crc64: BlockChecksums,
+    /// File name of the object that the writer referenced: a hint, tried first. Any object of the hash serves.
+    pub object: String,
+}
+
+/// One CRC-64/NVME per block of a chunk. In JSON: 16 lowercase hexadecimal digits per block, concatenated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockChecksums(pub Vec<u64>);
+
+impl Serialize for BlockChecksums {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use std::fmt::Write as _;
+        let mut text = String::with_capacity(self.0.len() * 16);
+        for crc in &self.0 {
+            write!(text, "{crc:016x}").expect("BUG: writing to a string fails never");
+        }
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for BlockChecksums {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let well_formed = text.len().is_multiple_of(16)
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !well_formed {
+            return Err(serde::de::Error::custom(
+                "block checksums are not groups of 16 lowercase hexadecimal digits",
+            ));
+        }
+        let group = |at: usize| {
+            u64::from_str_radix(&text[at..at + 16], 16).map_err(serde::de::Error::custom)
+        };
+        (0..text.len())
+            .step_by(16)
+            .map(group)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+/// A piece of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Index into [`PartManifest::chunks`].
+    pub chunk: u32,
+    /// First byte in the raw chunk.
+    pub offset: u64,
+    /// Number of bytes.
+    pub bytes: u64,
+}
+
+/// One file or one state tree inside a part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The state's name (`state` for `save`), or the file's path inside the saved directory, `/` between its parts.
+    pub path: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub content: EntryContent,
+}
+
+/// What an entry holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EntryContent {
+    /// A state tree whose tensors and long byte strings are in chunks.
+    State {
+        /// The tree; leaves name `tensors` and `blobs` by index.
+        tree: StateNode,
+        /// The tensors.
+        tensors: Vec<TensorRecord>,
+        /// Byte strings and texts too long for the manifest.
+        blobs: Vec<Vec<Extent>>,
+    },
+    /// A regular file.
+    File {
+        /// Its bytes, in order.
+        extents: Vec<Extent>,
+        /// Its length.
+        bytes: u64,
+        /// Unix permission bits (`0o777` mask).
+        mode: u32,
+    },
+    /// An empty directory.
+    Directory {
+        /// Unix permission bits.
+        mode: u32,
+    },
+    /// A symbolic link that stays inside the saved directory.
+    Symlink {
+        /// Where it points, relative to its own directory.
+        target: String,
+    },
+}
+
+/// `runs/<run>/commits/<key>`: the one object that decides whether a checkpoint exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRecord {
+    /// The run.
+    pub run: RunId,
+    /// The save.
+    pub key: SaveKey,
+    /// What was decided.
+    pub outcome: Outcome,
+    /// The parts, sorted by (component, rank); empty if abandoned.
+    pub parts: Vec<CommittedPart>,
+}
+record!(CommitRecord, "runtree.commit", 1);
+
+/// What a commit decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The checkpoint exists.
+    Committed,
+    /// It never will.
+    Abandoned,
+}
+
+/// A part as its commit names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CommittedPart {
+    /// Who wrote it.
+    pub component: ComponentName,
+    /// Which of them.
+    pub rank: u32,
+    /// BLAKE3 of the manifest's bytes.
+    pub hash: PartHash,
+}
+
+/// `runs/<run>/parts/<key>/<component>-<rank>.ok`: the writer looked again (W4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartConfirmation {
+    /// BLAKE3 of the manifest that is confirmed.
+    pub hash: PartHash,
+}
+record!(PartConfirmation, "runtree.part-ok", 1);
+
+/// `runs/<run>/tombstones/<key>.<i>`: even `i` deleted, odd restored; the highest decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TombstoneRecord {
+    /// The checkpoint.
+    pub checkpoint: CheckpointName,
+    /// Why, in words.
+    pub reason: String,
+    /// When, by the writer's clock; for people.
+    pub created: Timestamp,
+}
+record!(TombstoneRecord, "runtree.tombstone", 1);
+
+/// `pins/<name>`: keeps a checkpoint whatever retention says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinRecord {
+    /// The checkpoint.
+    pub checkpoint: CheckpointName,
+    /// Why, in words.
+    pub reason: String,
+    /// When, by the writer's clock; for people.
+    pub created: Timestamp,
+    /// Set for a lease: rewritten by its holder, it lapses when unchanged for this long.
+    pub ttl_seconds: Option<u64>,
+}
+record!(PinRecord, "runtree.pin", 1);
+
+/// `gc/<n>`: a round of a collector; its names are nobody's dedup hits any more (W1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundRecord {
+    /// File names of the objects the collector wants to delete.
+    pub objects: Vec<String>,
+    /// When, by the collector's clock; for people.
+    pub created: Timestamp,
+}
+record!(RoundRecord, "runtree.gc-round", 1);
+
+/// `u64` as 16 hexadecimal digits.
+pub(crate) mod hex_u64 {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(crate) fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{value:016x}"))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+    }
+}
