@@ -1,0 +1,180 @@
+//! The two traits an index implements: [`Index`] takes facts, [`Snapshot`] answers.
+
+use crate::points::Points;
+use runtree_core::lineage::{AttemptFacts, AttemptId, AttemptSource};
+use runtree_core::manifest::CheckpointName;
+use runtree_core::wire::ProjectInfo;
+use runtree_core::{CheckpointId, ProjectName, Result, RunId, WriterId};
+
+use crate::item::{FoldItem, JournalCursor, PinFacts};
+use crate::query::{
+    ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
+};
+use crate::row::{
+    AttemptRow, BlockRow, CheckpointRow, ConsoleSlice, FileRow, LostRow, RunRow, RunSlice,
+    SeriesId, SeriesRow, WriterRow,
+};
+
+/// A database that facts are folded into.
+///
+/// Safe to use from many threads and many processes at once. Needs no lock of its caller: a fold is one transaction, and an
+/// item that another process folded first is skipped.
+pub trait Index: Send + Sync {
+    /// Folds items, all or none. Idempotent.
+    ///
+    /// # Errors
+    /// `Conflict` if frames start where the index does not stand (nothing is folded: read [`Index::cursor`] and the journal
+    /// again); `Unavailable` if the database stays locked or its disk fails.
+    fn apply(&self, items: &[FoldItem]) -> Result<()>;
+
+    /// How far the journal of `writer` was folded; the beginning if it never was.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn cursor(&self, run: RunId, writer: WriterId) -> Result<JournalCursor>;
+
+    /// What a [`FoldItem::Stamp`] remembered.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn stamp(&self, key: &str) -> Result<Option<Vec<u8>>>;
+
+    /// A consistent view of everything folded so far; later folds do not change it. Short-lived: it holds back the database's
+    /// housekeeping while it lives.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>>;
+
+    /// Forgets everything, so that all is folded again.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn clear(&self) -> Result<()>;
+}
+
+/// Answers questions about one moment. Lists are in a stated order; nothing depends on how facts were batched.
+///
+/// As an [`AttemptSource`] it loads a whole chain of bases at the first question, so that walks cost one query.
+pub trait Snapshot: AttemptSource + Send {
+    /// Every project that has a run, by name.
+    ///
+    /// # Errors
+    /// `Unavailable`, as every method here.
+    fn projects(&self, liveness: Liveness) -> Result<Vec<ProjectInfo>>;
+
+    /// A page of runs.
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor is not one of this query's.
+    fn runs(&self, query: &RunQuery) -> Result<RunSlice>;
+
+    /// One run.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn run(&self, run: RunId, metrics: &MetricChoice, liveness: Liveness)
+    -> Result<Option<RunRow>>;
+
+    /// The runs that `lookup` may mean, newest first; deleted ones included.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn find_runs(&self, project: Option<&ProjectName>, lookup: &RunLookup) -> Result<Vec<RunId>>;
+
+    /// Launches of a run, oldest first.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn attempts(&self, run: RunId) -> Result<Vec<AttemptRow>>;
+
+    /// Writers of a run's journals, by writer id.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn writers(&self, run: RunId) -> Result<Vec<WriterRow>>;
+
+    /// Direct forks of a run (it is their owner or their declared parent), oldest first.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn children(&self, run: RunId) -> Result<Vec<RunId>>;
+
+    /// Everything that shares a root, the root included, parents before children, then by birth.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn family(&self, root: RunId) -> Result<Vec<RunId>>;
+
+    /// Checkpoints that a run saved itself, ascending by (step, attempt, k); pending, abandoned and deleted ones included.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn checkpoints(&self, run: RunId) -> Result<Vec<CheckpointRow>>;
+
+    /// The checkpoint with an id.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn find_checkpoint(&self, id: CheckpointId) -> Result<Option<CheckpointName>>;
+
+    /// Launches that start from a checkpoint of `run`: (launch, checkpoint), by launch.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn started_from(&self, run: RunId) -> Result<Vec<(AttemptId, CheckpointName)>>;
+
+    /// Pins that stand, by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn pins(&self) -> Result<Vec<PinFacts>>;
+
+    /// Series of launches, by launch, metric, rank, precedence. Empty series do not exist.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn series(&self, filter: &SeriesFilter) -> Result<Vec<SeriesRow>>;
+
+    /// Full blocks of a series that meet `span`, ascending, without their points.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn blocks(&self, series: SeriesId, span: StepSpan) -> Result<Vec<BlockRow>>;
+
+    /// The points of full blocks, one after another in the order asked.
+    ///
+    /// # Errors
+    /// `NotFound` if a block is not there; `Corrupt` if one can not be decoded.
+    fn block_points(&self, series: SeriesId, blocks: &[u32]) -> Result<Points>;
+
+    /// The points after the last full block: fewer than 4096, ascending.
+    ///
+    /// # Errors
+    /// `Corrupt` if they can not be decoded.
+    fn tail(&self, series: SeriesId) -> Result<Points>;
+
+    /// Lines of a run's console, by (launch, time, writer, order of printing).
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor is none.
+    fn console(&self, query: &ConsoleQuery) -> Result<ConsoleSlice>;
+
+    /// Files attached to a run, by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn files(&self, run: RunId) -> Result<Vec<FileRow>>;
+
+    /// Points that were dropped, by time.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn lost(&self, run: RunId) -> Result<Vec<LostRow>>;
+}
+
+impl AttemptSource for Box<dyn Snapshot + '_> {
+    fn attempt(&self, id: AttemptId) -> Result<Option<AttemptFacts>> {
+        self.as_ref().attempt(id)
+    }
+}
