@@ -1,0 +1,118 @@
+# `make demo` and `make test` are the two to know; each installs all it needs on a machine that has Rust, Python 3.11, Node 20, gcc, make and git.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STORE ?= $(CURDIR)/target/demo/.runtree
+SERVE ?= 1
+RUST_SOURCES := $(shell find crates python -name '*.rs' -o -name Cargo.toml | grep -v '/target/') Cargo.lock
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
+
+.PHONY: help demo test setup fmt lint sim py rust web web-fresh api e2e bench torture power-cuts fuzz docs clean-store
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
+
+# ---- installing ------------------------------------------------------------------------------------------------------------
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || python3 -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check 'maturin>=1.16,<2'
+	touch $@
+
+$(VENV)/.package: $(VENV)/.made $(RUST_SOURCES) python/pyproject.toml $(shell find python/runtree -name '*.py*' -not -path '*/__pycache__/*')
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation ./python
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.made
+	$(BIN)/pip install -q --disable-pip-version-check 'numpy>=2' 'scikit-learn>=1.5'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made python/requirements-dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check -r python/requirements-dev.txt
+	touch $@
+
+web/node_modules/.made: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+target/tools/.apt:
+	@mkdir -p target/tools
+	@need=(); for tool in chromium strace mkfs.xfs; do command -v $$tool >/dev/null || need+=($${tool/mkfs.xfs/xfsprogs}); done; \
+	 if [ $${#need[@]} -gt 0 ]; then \
+	   if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends "$${need[@]}" fonts-dejavu-core >/dev/null; \
+	   else echo "make: to run the browser and power-cut tests: sudo apt-get install $${need[*]}" >&2; exit 1; fi; fi
+	@touch $@
+
+setup: $(VENV)/.package ## the release build of the package and its command, in .venv
+	@$(BIN)/runtree version
+
+# ---- the two commands ------------------------------------------------------------------------------------------------------
+demo: $(VENV)/.package $(VENV)/.demo ## crash, exact resume, divergence, fork, recovery, on real data; then the UI (SERVE=0: without)
+	@$(BIN)/python examples/demo/demo.py --store $(STORE)
+ifneq ($(SERVE),0)
+	@$(BIN)/runtree --store $(STORE) serve
+endif
+
+test: rust py web e2e power-cuts ## everything CI tests: Rust, Python, web, browser, torture in its short form
+
+rust: ## Rust tests and doctests
+	cargo test --workspace --exclude runtree-python --all-features --quiet
+
+py: $(VENV)/.package $(VENV)/.dev ## Python tests
+	cd python && $(BIN)/python -m pytest -q
+
+web: web/node_modules/.made ## unit tests of the UI
+	cd web && npm test --silent
+
+e2e: $(VENV)/.package $(VENV)/.demo web/node_modules/.made target/tools/.apt ## a real browser on the demo's store
+	web/e2e/run.sh
+
+# ---- keeping it good -------------------------------------------------------------------------------------------------------
+fmt: $(VENV)/.dev web/node_modules/.made ## format everything
+	cargo fmt
+	$(BIN)/ruff format python examples bench
+	$(BIN)/ruff check --fix-only -q python examples bench
+
+lint: $(VENV)/.package $(VENV)/.dev web/node_modules/.made web-fresh ## formats, clippy, import rules, docs, types, stubs, spelling
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
+	cargo clippy --package runtree-core --package runtree-metrics --no-default-features --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
+	$(BIN)/cargo-deny --log-level error check bans licenses sources
+	./scripts/check-purity
+	./scripts/check-test-files
+	$(BIN)/typos
+	$(BIN)/ruff format --check python examples bench
+	$(BIN)/ruff check python examples bench
+	cd python && $(BIN)/pyright --pythonpath $(BIN)/python
+	cd python && $(BIN)/python -m mypy.stubtest runtree._native
+	cd web && npm run --silent lint
+
+web-fresh: web/node_modules/.made ## proves that the committed bundle and client are what the sources build
+	cd web && npm run --silent api && npm run --silent build
+	@git diff --exit-code --stat -- web/dist web/src/api/schema.ts || { echo "web/dist or schema.ts is stale: commit what 'make web-fresh' built" >&2; exit 1; }
+	@test -z "$$(git status --porcelain -- web/dist)" || { git status --short -- web/dist; echo "web/dist is stale: commit it" >&2; exit 1; }
+
+api: ## rewrites the OpenAPI snapshot and the TypeScript client from the server
+	UPDATE_OPENAPI=1 cargo test -p runtree-server --quiet openapi
+	cd web && npm run --silent api
+
+# ---- long ones -------------------------------------------------------------------------------------------------------------
+torture: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## kill -9 5,000 times, 50 power cuts on ext4 and on XFS
+	cd python && RUNTREE_KILLS=5000 $(BIN)/python -m pytest -q --timeout 14400 tests/torture
+	RUNTREE_CUTS=50 scripts/power-cuts
+
+power-cuts: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## power cuts in their short form (root; says so where it can't)
+	RUNTREE_CUTS=$${RUNTREE_CUTS:-50} scripts/power-cuts
+
+bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, trackio, tensorboard, wandb; both sides in one run
+	$(BIN)/pip install -q --disable-pip-version-check -r bench/requirements.txt
+	$(BIN)/python bench/bench.py
+
+docs: ## the Rust API docs
+	cargo doc --workspace --no-deps
+
+clean-store: ## deletes the demo's store
+	rm -rf $(STORE)
