@@ -1,1 +1,38 @@
-//! engine
+//! The composer: what a run does, what a store answers. Everything the edges (Python, command line, server) call is here.
+//!
+//! The store is the truth and the index a cache of it ([`fold`]); the engine writes records and journals ([`runs`], [`live`],
+//! [`annotate`], [`save`]), folds what it and others wrote, and answers ([`queries`], [`series`], [`load`], [`inspect`],
+//! [`export`]). All calls are synchronous, take `&self` and may be made from any thread.
+//!
+//! Errors are [`runtree_core::Error`]: the kind says what the caller must do. Policy lives here, never in the edges; paths and
+//! bytes live in `store`, tables in `index`, arithmetic on series in `metrics`.
+
+mod annotate;
+mod builder;
+mod discover;
+mod engine;
+pub mod export;
+mod fold;
+pub mod inspect;
+pub mod live;
+pub mod load;
+mod queries;
+mod resolve;
+mod runs;
+pub mod save;
+mod series;
+
+pub use annotate::Annotation;
+pub use builder::{OsEntropy, SystemClock};
+pub use discover::discover_store;
+pub use engine::{Engine, EngineOptions, Entropy, OpenMode};
+pub use export::{ExportLayout, ExportOptions, ExportReport};
+pub use fold::{ReindexProgress, ReindexReport};
+pub use inspect::{StatsReport, VerifyReport};
+pub use live::{FinishReport, Health, RunWriter, Warning, WarningKind};
+pub use load::{LoadedManifest, ReadJob};
+pub use queries::{CheckpointScope, LastGood, RunQuery, RunSort};
+pub use resolve::{Purpose, Resolved};
+pub use runs::{ForkChoice, ForkSpec, LaunchKey, LogRanks, ResumePolicy, RunSpec};
+pub use save::{EntrySource, IfBusy, PendingSave, SaveRequest, TensorSource};
+pub use series::{HistoryColumns, HistoryQuery, HistoryStretch};

@@ -1,0 +1,191 @@
+//! Staging memory: a pool of segments that saves copy into and the writers read from, kept between saves.
+//!
+//! The first touch of a page costs several times the copy into it, so segments are allocated once, touched by the first save that
+//! needs them, and reused. A segment is lent out as plain `&mut [u8]` while a save fills it, then frozen into [`Bytes`] that any number
+//! of writers share; the last of them to drop gives it back. No unsafe code and no lock is held while bytes move.
+//!
+//! The bound: at most two checkpoints' worth of segments (so that one can be written while the next is copied), never more than the arena's
+//! limit, which is half of the memory the process may use unless set. A save that is larger than the limit is staged in turns: it waits
+//! for its own first segments to be written. Memory is kept until the arena is dropped.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use runtree_core::manifest::MAX_CHUNK_BYTES;
+
+/// Bytes of a segment: the largest chunk fits.
+pub(crate) const SEGMENT_BYTES: u64 = MAX_CHUNK_BYTES;
+/// Below this a limit would make every save wait.
+const LEAST_LIMIT_BYTES: u64 = 2 * SEGMENT_BYTES;
+
+/// The pool.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    limit_segments: usize,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    free: Vec<Vec<u8>>,
+    lent: usize,
+}
+
+impl Arena {
+    /// Makes a pool of at most `limit_bytes` (two segments at least); allocates nothing yet.
+    pub(crate) fn new(limit_bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
+            limit_segments: (limit_bytes.max(LEAST_LIMIT_BYTES) / SEGMENT_BYTES) as usize,
+            state: Mutex::default(),
+            returned: Condvar::new(),
+        })
+    }
+
+    /// Half of the memory this process may use: the machine's, or its control group's if that is less.
+    pub(crate) fn default_limit_bytes() -> u64 {
+        let machine = {
+            let info = rustix::system::sysinfo();
+            info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)))
+        };
+        let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
+            .min()
+            .unwrap_or(u64::MAX);
+        machine.min(group) / 2
+    }
+
+    /// Lends up to `wanted` segments for a save that needs `total` in all, waiting until `deadline` for the first one.
+    ///
+    /// Returns none at the deadline. A deadline in the past asks without waiting.
+    pub(crate) fn lend(
+        self: &Arc<Self>,
+        wanted: usize,
+        total: usize,
+        deadline: Instant,
+    ) -> Vec<Segment> {
+        let limit = self.limit_segments.min(total.saturating_mul(2).max(2));
+        let mut state = self.lock();
+        loop {
+            // Segments that exist may always be used; new ones only below the limit.
+            let room = limit.saturating_sub(state.lent).max(
+                self.limit_segments
+                    .saturating_sub(state.lent)
+                    .min(state.free.len()),
+            );
+            let count = wanted.min(room);
+            if count > 0 {
+                state.lent += count;
+                let keep = state.free.len() - count.min(state.free.len());
+                let mut buffers = state.free.split_off(keep);
+                drop(state);
+                // Zeroed memory comes untouched from the kernel: the copy itself faults the pages in, on all its threads.
+                buffers.resize_with(count, || vec![0; SEGMENT_BYTES as usize]);
+                return buffers
+                    .into_iter()
+                    .map(|buffer| Segment {
+                        buffer,
+                        arena: Arc::downgrade(self),
+                    })
+                    .collect();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return Vec::new();
+            }
+            state = self
+                .returned
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Whether `total` segments could be lent right now.
+    pub(crate) fn has_room(&self, total: usize) -> bool {
+        let limit = self.limit_segments.min(total.saturating_mul(2).max(2));
+        let state = self.lock();
+        limit.saturating_sub(state.lent) >= total.min(limit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A lent segment: memory that one save fills. Goes back to its pool when it, or what it was frozen into, is dropped.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    buffer: Vec<u8>,
+    arena: Weak<Arena>,
+}
+
+impl Segment {
+    /// The whole memory; what an earlier save left is still in it.
+    pub(crate) fn memory(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    /// Ends the filling: the memory as shared bytes.
+    pub(crate) fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Segment {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if let Some(arena) = self.arena.upgrade() {
+            let buffer = std::mem::take(&mut self.buffer);
+            let mut state = arena.lock();
+            state.lent -= 1;
+            state.free.push(buffer);
+            drop(state);
+            arena.returned.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_reused_and_the_limit_holds() {
+        let arena = Arena::new(3 * SEGMENT_BYTES);
+        let now = Instant::now();
+        let mut first = arena.lend(2, 2, now);
+        assert_eq!(first.len(), 2);
+        first[0].memory()[7] = 9;
+        let address = first[0].memory().as_ptr();
+        assert_eq!(arena.lend(2, 2, now).len(), 1, "one segment below the limit");
+        let frozen = first.remove(0).freeze();
+        let slice = frozen.slice(7..8);
+        drop(frozen);
+        assert_eq!(slice[0], 9);
+        drop(slice);
+        drop(first);
+        let again = arena.lend(3, 3, now);
+        assert_eq!(again.len(), 3);
+        assert!(again.iter().any(|segment| segment.buffer.as_ptr() == address));
+        assert!(arena.lend(1, 1, now).is_empty());
+    }
+
+    #[test]
+    fn a_save_waits_for_segments_that_come_back() {
+        let arena = Arena::new(2 * SEGMENT_BYTES);
+        let held = arena.lend(2, 2, Instant::now());
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| arena.lend(1, 1, Instant::now() + Duration::from_secs(30)).len());
+            drop(held);
+            assert_eq!(waiter.join().expect("the waiter returns"), 1);
+        });
+    }
+}
