@@ -3,7 +3,7 @@
 use runtree_core::event::RunStatus;
 use runtree_core::lineage::Timeline;
 use runtree_core::manifest::CheckpointName;
-use runtree_core::{Error, Result, RunId, Step, wire};
+use runtree_core::{CheckpointId, Error, Result, RunId, Step, wire};
 
 use crate::engine::Engine;
 
@@ -177,6 +177,12 @@ impl Engine {
     /// The newest checkpoint before the first non-finite or spiking value.
     pub fn last_good(&self, run: RunId, metric: Option<&str>) -> Result<LastGood> {
         let _ = (run, metric);
+        Err(Error::internal("not built yet"))
+    }
+
+    /// The checkpoint with an id, whichever run saved it; deleted ones too.
+    pub fn find_checkpoint(&self, id: CheckpointId) -> Result<CheckpointName> {
+        let _ = id;
         Err(Error::internal("not built yet"))
     }
 }
