@@ -1,0 +1,147 @@
+"""Logging, bytes a point and stitched charts, beside trackio, tensorboard and wandb (offline)."""
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from measure import Report, bytes_below, median_seconds
+
+import runtree
+
+NAMES = [f"train/metric_{i}" for i in range(10)]
+
+
+def rows(count: int) -> list[dict[str, float]]:
+    """`count` rows of 10 noisy float32-born values."""
+    values = np.random.default_rng(3).standard_normal((count, 10)).astype(np.float32).cumsum(axis=0)
+    return [dict(zip(NAMES, map(float, row), strict=True)) for row in values]
+
+
+def microseconds(call, data) -> float:
+    """Median microseconds of `call(row, step)`."""
+    times = []
+    for step, row in enumerate(data):
+        start = time.perf_counter_ns()
+        call(row, step)
+        times.append(time.perf_counter_ns() - start)
+    return statistics.median(times) / 1e3
+
+
+def ours(folder: Path, data) -> tuple[float, float]:
+    run = runtree.init("bench", name="log", store=str(folder / "runtree"), system_metrics=False, console=False)
+    took = microseconds(lambda row, step: run.log(row, step=step), data)
+    run.finish()
+    journals = sum(path.stat().st_size for path in (folder / "runtree").rglob("journal/*/*"))
+    return took, journals / (len(data) * 10)
+
+
+def tensorboard(folder: Path, data) -> tuple[float, float]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def log(row, step):
+        for name, value in row.items():
+            writer.add_scalar(name, value, step)
+
+    took = microseconds(log, data)
+    writer.close()
+    return took, bytes_below(folder / "tensorboard") / (len(data) * 10)
+
+
+def wandb(folder: Path, data) -> tuple[float, float]:
+    import wandb as client
+
+    (folder / "wandb").mkdir()
+    run = client.init(project="bench", mode="offline", dir=str(folder / "wandb"), settings=client.Settings(silent=True, x_disable_stats=True))
+    took = microseconds(lambda row, step: run.log(row, step=step), data)
+    run.finish()
+    return took, sum(path.stat().st_size for path in (folder / "wandb").rglob("*.wandb")) / (len(data) * 10)
+
+
+def trackio(folder: Path, data) -> tuple[float, float]:
+    os.environ["TRACKIO_DIR"] = str(folder / "trackio")
+    import trackio as client
+
+    client.init(project="bench", name="log", embed=False)
+    took = microseconds(lambda row, step: client.log(row, step=step), data)
+    client.finish()
+    return took, bytes_below(folder / "trackio") / (len(data) * 10)
+
+
+def bench_log(report: Report, folder: Path, count: int) -> None:
+    """`log` of 10 metrics: median µs of the call, and bytes a point once finished."""
+    report.section(f"log() of 10 metrics, {count} calls")
+    data = rows(count)
+    results = {}
+    for name, side in {"runtree": ours, "trackio": trackio, "tensorboard": tensorboard, "wandb (offline)": wandb}.items():
+        try:
+            results[name] = side(folder, data if name in ("runtree", "tensorboard") else data[: count // 4])
+        except ImportError as error:
+            report.row(name, "not installed", str(error))
+            continue
+        report.row(name, f"{results[name][0]:.1f} µs", f"{results[name][1]:.1f} bytes a point")
+    report.verdict("log, median", results["runtree"][0], 5.0, unit="µs")
+    report.verdict("bytes a point", results["runtree"][1], 5.0, unit="B")
+    for name in results.keys() - {"runtree"}:
+        report.verdict(f"log / {name}", results["runtree"][0] / results[name][0], 1.0, unit="x")
+        report.verdict(f"bytes / {name}", results["runtree"][1] / results[name][1], 1.0, unit="x")
+
+
+def bench_points(report: Report, folder: Path, calls: int) -> None:
+    """Points a second from the first `log` to all of them durable."""
+    report.section(f"Points to durable, {calls * 10:,}")
+    run = runtree.init("bench", name="points", store=str(folder / "points"), system_metrics=False, console=False)
+    data = rows(1000)
+    start = time.perf_counter()
+    for step in range(calls):
+        run.log(data[step % 1000], step=step)
+    run.finish()
+    seconds = time.perf_counter() - start
+    lost = run.health().lost_points
+    report.verdict("points a second", calls * 10 / seconds / 1e6, 1.0, unit="M/s", smaller=False)
+    report.row("points lost to a full queue", str(lost))
+
+
+def bench_series(report: Report, folder: Path, points: int, forks: int) -> None:
+    """A chart of one stitched series: `points` over a chain of `forks` runs, 1000 px."""
+    report.section(f"Charts, {points:,} points over {forks} runs, 1000 px")
+    store_path = str(folder / "series")
+    per_run = points // forks
+    values = np.random.default_rng(5).standard_normal(per_run).astype(np.float32).cumsum().tolist()
+    parent = None
+    for k in range(forks):
+        fork = {} if parent is None else {"fork_run_id": parent, "fork_step": k * per_run - 1}
+        run = runtree.init("bench", name="series", store=store_path, system_metrics=False, console=False, **fork)
+        for i, value in enumerate(values):
+            run.log({"loss": value}, step=k * per_run + i)
+            if i % 500_000 == 499_999:
+                time.sleep(1.5)  # let the journal keep up: this measures reading
+        run.finish()
+        parent = run.id
+    leaf = runtree.Store(store_path).run(parent)
+    assert len(leaf.history("loss")) == forks * per_run
+    times = median_seconds({"chart": lambda: leaf.history("loss", points=1000)}, 7)
+    report.verdict("stitched chart", times["chart"] * 1e3, 30.0, unit="ms")
+
+
+def bench_lineage(report: Report, folder: Path, depths: list[int]) -> None:
+    """Resolving and stitching at the end of a chain of forks, one point a run."""
+    report.section("Chains of forks")
+    for depth in depths:
+        store = str(folder / f"chain-{depth}")
+        run = runtree.init("bench", name="chain", store=store, system_metrics=False, console=False)
+        run.log({"loss": 0.0}, step=0)
+        run.finish()
+        handle = runtree.Store(store)
+        leaf = handle.run(run.id)
+        start = time.perf_counter()
+        for step in range(depth):
+            leaf = handle.fork(leaf.id, fork_step=step if step == 0 else 0, name=f"chain-{step}")
+        built = time.perf_counter() - start
+        times = median_seconds({"lineage": leaf.lineage, "history": lambda leaf=leaf: leaf.history("loss")}, 7)
+        report.row(f"{depth} deep: built", f"{built / depth * 1e3:.2f} ms", "a fork")
+        report.verdict(f"{depth} deep: lineage", times["lineage"] * 1e3, 10.0 if depth <= 1000 else 1000.0, unit="ms")
+        report.verdict(f"{depth} deep: stitched read", times["history"] * 1e3, 10.0 if depth <= 1000 else 1000.0, unit="ms")
