@@ -80,7 +80,7 @@ lint: $(VENV)/.package $(VENV)/.dev web/node_modules/.made web-fresh ## formats,
 	cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
 	cargo clippy --package runtree-core --package runtree-metrics --no-default-features --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
-	$(BIN)/cargo-deny --log-level error check bans licenses sources
+	$(BIN)/cargo-deny --log-level error check bans sources
 	./scripts/check-purity
 	./scripts/check-test-files
 	$(BIN)/typos
