@@ -1,0 +1,108 @@
+//! Every route, once. The same list makes the router and the OpenAPI document.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, header};
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::get;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::bodies::ChangeEvent;
+use crate::error::method_not_allowed;
+use crate::guard::{Access, guard};
+use crate::routes::{checkpoints, runs, series, store};
+use crate::state::AppState;
+use crate::ui;
+
+/// Where the API lives.
+const BASE: &str = "/api/v1";
+
+/// Most bytes of a request: a chart of thousands of series is far below.
+const MAX_BODY_BYTES: usize = 4 << 20;
+
+/// Answers smaller than this are not worth compressing.
+const MIN_COMPRESSED_BYTES: u16 = 1024;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "runtree",
+        description = "Runs, checkpoints and charts of one store. Times are microseconds since the epoch, UTC; floats that are not finite are the strings NaN, Infinity, -Infinity."
+    ),
+    servers((url = "/api/v1")),
+    components(schemas(ChangeEvent))
+)]
+struct Document;
+
+fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(store::health))
+        .routes(routes!(store::store))
+        .routes(routes!(store::projects))
+        .routes(routes!(store::events))
+        .routes(routes!(runs::runs))
+        .routes(routes!(runs::run, runs::patch, runs::delete))
+        .routes(routes!(runs::restore))
+        .routes(routes!(runs::lineage))
+        .routes(routes!(runs::checkpoints))
+        .routes(routes!(runs::console))
+        .routes(routes!(runs::file))
+        .routes(routes!(runs::fork))
+        .routes(routes!(series::series))
+        .routes(routes!(checkpoints::diff))
+        .routes(routes!(checkpoints::checkpoint, checkpoints::delete))
+        .routes(routes!(checkpoints::tensors))
+        .routes(routes!(checkpoints::download))
+        .routes(routes!(checkpoints::pin))
+        .routes(routes!(checkpoints::unpin))
+        .routes(routes!(checkpoints::restore))
+}
+
+/// The OpenAPI 3.1 document, as `GET /api/v1/openapi.json` gives it and `web/openapi.json` keeps it.
+pub fn openapi_json() -> String {
+    let mut text = api()
+        .into_openapi()
+        .to_pretty_json()
+        .expect("BUG: the document is made of strings");
+    text.push('\n');
+    text
+}
+
+/// The whole server: API, UI, guard.
+pub(crate) fn router(state: AppState, access: Access) -> Router {
+    let (api, _) = api().split_for_parts();
+    let document = || async { ([(header::CONTENT_TYPE, "application/json")], openapi_json()) };
+    let api = api
+        .route("/openapi.json", get(document))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::map_response(never_cached))
+        .with_state(state);
+    let worth_compressing = SizeAbove::new(MIN_COMPRESSED_BYTES)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::const_new("application/x-tar"))
+        .and(NotForContentType::const_new("application/octet-stream"))
+        .and(NotForContentType::const_new("font/"))
+        .and(NotForContentType::IMAGES);
+    Router::new()
+        .nest(BASE, api)
+        .fallback(ui::serve)
+        .layer(CompressionLayer::new().compress_when(worth_compressing))
+        .layer(middleware::from_fn_with_state(Arc::new(access), guard))
+}
+
+/// Answers of the API are of the moment.
+async fn never_cached(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,6 @@
+//! Handlers, by what they are about. Each: typed input, one engine call, typed answer.
+
+pub(crate) mod checkpoints;
+pub(crate) mod runs;
+pub(crate) mod series;
+pub(crate) mod store;
