@@ -1,0 +1,353 @@
+//! The stitch: what a series effectively is along a [`Timeline`](runtree_core::lineage::Timeline).
+//!
+//! The caller lists, for every segment, the blocks of that segment's attempt in order of arrival; payloads are loaded only where
+//! they are needed. The result is a sequence of pieces in ascending steps that never overlap:
+//!
+//! - points outside their attempt's segment do not appear, however late they arrived;
+//! - where blocks of one attempt overlap, the one that arrived later wins, step by step;
+//! - at a base step, where two segments meet, the later segment's own point wins; without one, the earlier's counts.
+//!   The blocks are those of one metric, so this is decided per metric.
+//!
+//! Exact history ([`Stitched::points`]) and charts ([`Stitched::buckets`]) read the same pieces.
+
+use std::sync::Arc;
+
+use runtree_core::lineage::Segment;
+use runtree_core::{Result, Step, Timestamp};
+
+use crate::buckets::{self, Buckets, Query};
+use crate::point::{Point, Points};
+use crate::summary::Summaries;
+
+/// A block whose payload was not loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredBlock {
+    /// What the [`BlockSource`] knows it by.
+    pub id: u64,
+    /// Its summaries.
+    pub summaries: Summaries,
+}
+
+/// Where payloads come from. Closures `Fn(u64) -> Result<Points>` are sources.
+pub trait BlockSource {
+    /// Loads the points of a block.
+    ///
+    /// # Errors
+    /// Whatever reading it meets.
+    fn load(&self, id: u64) -> Result<Points>;
+}
+
+impl<F: Fn(u64) -> Result<Points>> BlockSource for F {
+    fn load(&self, id: u64) -> Result<Points> {
+        self(id)
+    }
+}
+
+/// A series stitched along a timeline.
+#[derive(Clone, Debug)]
+pub struct Stitched {
+    pieces: Vec<Piece>,
+    segments: Vec<Segment>,
+}
+
+/// Points of a stitched series and where each came from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StitchedPoints {
+    /// The points.
+    pub points: Points,
+    /// For each of them the index of its segment.
+    pub segments: Vec<u32>,
+}
+
+/// A part of one block that counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) segment: usize,
+    /// Steps that count, inclusive; the block may hang over on both sides.
+    pub(crate) first: Step,
+    pub(crate) last: Step,
+    pub(crate) summaries: Summaries,
+    data: Data,
+}
+
+#[derive(Clone, Debug)]
+enum Data {
+    Stored(u64),
+    /// Merged from overlapping blocks.
+    Loaded(Arc<Points>),
+}
+
+impl Stitched {
+    /// Stitches. `blocks[i]` are all blocks of this series that `segments[i].id` has, in order of arrival; they may overlap and
+    /// may hang outside the segment. For the points of one attempt alone pass one segment.
+    ///
+    /// # Errors
+    /// What `source` meets: payloads are loaded where blocks overlap, and to see whether there is a point at a base step.
+    pub fn new(
+        segments: &[Segment],
+        blocks: Vec<Vec<StoredBlock>>,
+        source: &dyn BlockSource,
+    ) -> Result<Self> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        // The step at which a later segment has a point of its own, if the segment before may have one there too.
+        let mut taken: Option<Step> = None;
+        for (index, (segment, blocks)) in segments.iter().zip(blocks).enumerate().rev() {
+            let (first, mut last) = (segment.first, segment.last);
+            if taken == Some(last) {
+                if last == Step::MIN {
+                    continue;
+                }
+                last = last.previous();
+            }
+            if first > last {
+                // The whole segment was its base step, and it is taken already.
+                continue;
+            }
+            let own = disjoint_pieces(index, first, last, blocks, source)?;
+            let mut own_at_first = false;
+            for piece in own.iter().filter(|piece| piece.first <= first) {
+                own_at_first |= piece.has_point_at(first, source)?;
+            }
+            taken = own_at_first.then_some(first);
+            pieces.extend(own.into_iter().rev());
+        }
+        pieces.reverse();
+        Ok(Self {
+            pieces,
+            segments: segments.to_vec(),
+        })
+    }
+
+    /// The segments it was stitched along.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The points at steps `first..=last`.
+    ///
+    /// # Errors
+    /// What `source` meets.
+    pub fn points(
+        &self,
+        first: Step,
+        last: Step,
+        source: &dyn BlockSource,
+    ) -> Result<StitchedPoints> {
+        let mut stitched = StitchedPoints::default();
+        let inside = |piece: &&Piece| piece.last >= first && piece.first <= last;
+        for piece in self.pieces.iter().filter(inside) {
+            let points = piece.load(source)?;
+            let range = points.range(piece.first.max(first), piece.last.min(last));
+            let segments = stitched.segments.len() + range.len();
+            stitched.segments.resize(segments, piece.segment as u32);
+            stitched.points.extend_from(&points, range);
+        }
+        Ok(stitched)
+    }
+
+    /// The point at exactly a step, and the index of its segment.
+    ///
+    /// # Errors
+    /// What `source` meets.
+    pub fn point_at(&self, step: Step, source: &dyn BlockSource) -> Result<Option<(Point, usize)>> {
+        // Pieces ascend and do not overlap: at most one can hold the step.
+        let index = self.pieces.partition_point(|piece| piece.last < step);
+        let Some(piece) = self.pieces.get(index).filter(|piece| piece.first <= step) else {
+            return Ok(None);
+        };
+        let point = piece.load(source)?.at(step);
+        Ok(point.map(|point| (point, piece.segment)))
+    }
+
+    /// The last point, and the index of its segment.
+    ///
+    /// # Errors
+    /// What `source` meets.
+    pub fn last_point(&self, source: &dyn BlockSource) -> Result<Option<(Point, usize)>> {
+        for piece in self.pieces.iter().rev() {
+            let points = piece.load(source)?;
+            let last = points.range(piece.first, piece.last).next_back();
+            if let Some(point) = last.and_then(|index| points.get(index)) {
+                return Ok(Some((point, piece.segment)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// For every segment the timestamps of the first and last of its points that count; `None` where it has none.
+    ///
+    /// # Errors
+    /// What `source` meets: a payload is loaded where a segment ends inside a block.
+    pub fn time_spans(
+        &self,
+        source: &dyn BlockSource,
+    ) -> Result<Vec<Option<(Timestamp, Timestamp)>>> {
+        let mut spans = vec![None; self.segments.len()];
+        for pieces in self.pieces.chunk_by(|a, b| a.segment == b.segment) {
+            let mut first = None;
+            for piece in pieces {
+                first = piece.end_times(source)?.map(|(first, _)| first);
+                if first.is_some() {
+                    break;
+                }
+            }
+            let mut last = None;
+            for piece in pieces.iter().rev() {
+                last = piece.end_times(source)?.map(|(_, last)| last);
+                if last.is_some() {
+                    break;
+                }
+            }
+            spans[pieces[0].segment] = first.zip(last);
+        }
+        Ok(spans)
+    }
+
+    /// What a chart of some pixels draws.
+    ///
+    /// # Errors
+    /// `Invalid` if the query is; what `source` meets.
+    pub fn buckets(&self, query: &Query, source: &dyn BlockSource) -> Result<Buckets> {
+        buckets::of(self, query, source)
+    }
+
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+}
+
+impl Piece {
+    pub(crate) fn load(&self, source: &dyn BlockSource) -> Result<Arc<Points>> {
+        match &self.data {
+            Data::Stored(id) => source.load(*id).map(Arc::new),
+            Data::Loaded(points) => Ok(points.clone()),
+        }
+    }
+
+    fn has_point_at(&self, step: Step, source: &dyn BlockSource) -> Result<bool> {
+        if step < self.first || step > self.last {
+            return Ok(false);
+        }
+        let subs = self.summaries.as_slice();
+        let sub = subs.get(subs.partition_point(|sub| sub.step_last < step));
+        let Some(sub) = sub.filter(|sub| sub.step_first <= step) else {
+            return Ok(false);
+        };
+        // Full of points, so this one too; or at an end, where there is one.
+        let span = sub.step_last.0.wrapping_sub(sub.step_first.0) as u64;
+        if sub.step_first == step || sub.step_last == step || span == u64::from(sub.n) - 1 {
+            return Ok(true);
+        }
+        Ok(self.load(source)?.at(step).is_some())
+    }
+
+    /// Timestamps of the first and the last point that count.
+    fn end_times(&self, source: &dyn BlockSource) -> Result<Option<(Timestamp, Timestamp)>> {
+        if let (Some(first), Some(last)) = (
+            self.summaries.as_slice().first(),
+            self.summaries.as_slice().last(),
+        ) && self.first <= first.step_first
+            && last.step_last <= self.last
+        {
+            return Ok(Some((first.time_first, last.time_last)));
+        }
+        let points = self.load(source)?;
+        let times = &points.timestamps()[points.range(self.first, self.last)];
+        let ends = times.first().zip(times.last());
+        Ok(ends.map(|(&first, &last)| (Timestamp(first), Timestamp(last))))
+    }
+}
+
+/// The blocks of one attempt as pieces by ascending step; those that overlap are loaded and merged in order of arrival.
+fn disjoint_pieces(
+    segment: usize,
+    first: Step,
+    last: Step,
+    blocks: Vec<StoredBlock>,
+    source: &dyn BlockSource,
+) -> Result<Vec<Piece>> {
+    struct Block {
+        first: Step,
+        last: Step,
+        arrival: usize,
+        stored: StoredBlock,
+    }
+    let mut sorted: Vec<Block> = Vec::with_capacity(blocks.len());
+    for (arrival, stored) in blocks.into_iter().enumerate() {
+        let subs = stored.summaries.as_slice();
+        let (Some(low), Some(high)) = (subs.first(), subs.last()) else {
+            continue;
+        };
+        let block = Block {
+            first: low.step_first,
+            last: high.step_last,
+            arrival,
+            stored,
+        };
+        if block.first <= last && block.last >= first {
+            sorted.push(block);
+        }
+    }
+    sorted.sort_by_key(|block| (block.first, block.arrival));
+
+    let mut pieces = Vec::with_capacity(sorted.len());
+    let mut add = |summaries: Summaries, data: Data, low: Step, high: Step| {
+        pieces.push(Piece {
+            segment,
+            first: first.max(low),
+            last: last.min(high),
+            summaries,
+            data,
+        });
+    };
+    let mut rest = sorted.into_iter().peekable();
+    while let Some(block) = rest.next() {
+        let mut end = block.last;
+        let mut cluster = vec![block];
+        while let Some(next) = rest.next_if(|next| next.first <= end) {
+            end = end.max(next.last);
+            cluster.push(next);
+        }
+        if let [_] = cluster[..] {
+            let block = cluster.swap_remove(0);
+            let data = Data::Stored(block.stored.id);
+            add(block.stored.summaries, data, block.first, block.last);
+            continue;
+        }
+        cluster.sort_by_key(|block| block.arrival);
+        let mut merged = Points::new();
+        for block in cluster {
+            merged = Points::merge(&merged, &source.load(block.stored.id)?);
+        }
+        let counted = merged.slice(merged.range(first, last));
+        for block in counted.into_blocks() {
+            let summaries = block.summaries();
+            let points = block.into_points();
+            let (low, high) = (points.steps()[0], points.steps()[points.len() - 1]);
+            add(
+                summaries,
+                Data::Loaded(Arc::new(points)),
+                Step(low),
+                Step(high),
+            );
+        }
+    }
+    Ok(pieces)
+}
+
+/// What to subtract from the timestamps of each segment so that time starts at 0 and the gap between a segment and the one
+/// before it is taken out: its first point stands where the last one before it stood.
+///
+/// Pass what [`Stitched::time_spans`] says of one metric, or the union over all metrics of a run to give them one axis.
+pub fn relative_shifts(spans: &[Option<(Timestamp, Timestamp)>]) -> Vec<i64> {
+    let mut elapsed = 0_i64;
+    let shift = |span: &Option<(Timestamp, Timestamp)>| {
+        // A segment without points draws nothing; any shift does.
+        let (first, last) = (*span)?;
+        let shift = first.0.saturating_sub(elapsed);
+        elapsed = elapsed.saturating_add(last.micros_since(first).max(0));
+        Some(shift)
+    };
+    let shifts: Vec<Option<i64>> = spans.iter().map(shift).collect();
+    shifts.into_iter().map(Option::unwrap_or_default).collect()
+}

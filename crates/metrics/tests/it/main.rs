@@ -1,0 +1,1 @@
+//! What crate `metrics` promises, through its public interface.
