@@ -65,7 +65,10 @@ pub(crate) fn unknown_route(path: &str) -> ApiError {
 }
 
 /// The answer to a known path asked with another method.
-pub(crate) async fn method_not_allowed(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
+pub(crate) async fn method_not_allowed(
+    method: axum::http::Method,
+    uri: axum::http::Uri,
+) -> ApiError {
     ApiError::http(
         StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::Invalid,

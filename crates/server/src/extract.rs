@@ -37,7 +37,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalBody<T> {
         let bytes = bytes::Bytes::from_request(request, state)
             .await
             .map_err(|rejection| {
-                ApiError::http(rejection.status(), ErrorKind::Invalid, rejection.body_text())
+                ApiError::http(
+                    rejection.status(),
+                    ErrorKind::Invalid,
+                    rejection.body_text(),
+                )
             })?;
         if bytes.is_empty() {
             return Ok(Self(None));

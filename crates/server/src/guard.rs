@@ -72,9 +72,14 @@ impl Access {
             ))
             .with_hint("open it as http://localhost:PORT, through ssh -L from another machine"));
         }
-        let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let writes = !matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS
+        );
         if writes && !same_origin(headers, host) {
-            return Err(denied("a page of another site may not change this store".to_owned()));
+            return Err(denied(
+                "a page of another site may not change this store".to_owned(),
+            ));
         }
         self.check_token(request)
     }
@@ -221,9 +226,8 @@ mod tests {
 
     #[test]
     fn a_token_leaves_the_address_and_never_leads_elsewhere() {
-        let take = |uri: &str| {
-            take_token(&uri.parse().unwrap()).map(|(token, to)| (token.to_owned(), to))
-        };
+        let take =
+            |uri: &str| take_token(&uri.parse().unwrap()).map(|(token, to)| (token.to_owned(), to));
         assert_eq!(take("/?token=abc"), Some(("abc".into(), "/".into())));
         assert_eq!(
             take("/runs/x?a=1&token=abc&b=2"),

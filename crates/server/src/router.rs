@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 use crate::bodies::ChangeEvent;
 use crate::error::method_not_allowed;
 use crate::guard::{Access, guard};
+use crate::routes::runs::Order;
 use crate::routes::{checkpoints, runs, series, store};
 use crate::state::AppState;
 use crate::ui;
@@ -37,7 +38,7 @@ const MIN_COMPRESSED_BYTES: u16 = 1024;
         description = "Runs, checkpoints and charts of one store. Times are microseconds since the epoch, UTC; floats that are not finite are the strings NaN, Infinity, -Infinity."
     ),
     servers((url = "/api/v1")),
-    components(schemas(ChangeEvent))
+    components(schemas(ChangeEvent, Order))
 )]
 struct Document;
 

@@ -43,7 +43,9 @@ impl Server {
                 .with_source(error)
                 .with_hint("pass --port 0 to take any free port")
         };
-        let listener = TcpListener::bind(options.address).await.map_err(unavailable)?;
+        let listener = TcpListener::bind(options.address)
+            .await
+            .map_err(unavailable)?;
         let address = listener.local_addr().map_err(unavailable)?;
         Ok(Self {
             listener,
@@ -91,7 +93,8 @@ impl Server {
             stop.await;
             stopping_sender.send_replace(true);
         };
-        let server = axum::serve(self.listener, router(state, access)).with_graceful_shutdown(signal);
+        let server =
+            axum::serve(self.listener, router(state, access)).with_graceful_shutdown(signal);
         let overdue = async move {
             // An error means the sender is gone, which only happens once it has told us.
             let _ = stopped.wait_for(|stopping| *stopping).await;
@@ -102,7 +105,8 @@ impl Server {
             () = overdue => Ok(()),
         };
         poller.abort();
-        result.map_err(|error| Error::unavailable("the server stopped answering").with_source(error))
+        result
+            .map_err(|error| Error::unavailable("the server stopped answering").with_source(error))
     }
 }
 

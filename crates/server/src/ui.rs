@@ -68,7 +68,11 @@ fn answer(path: &str, file: &EmbeddedFile, request: &HeaderMap) -> Response {
     let unchanged = request
         .get(header::IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(',').any(|known| known.trim().trim_start_matches("W/") == etag));
+        .is_some_and(|value| {
+            value
+                .split(',')
+                .any(|known| known.trim().trim_start_matches("W/") == etag)
+        });
     let cache = if path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {
@@ -112,7 +116,9 @@ pub(crate) fn content_type(name: &str) -> &'static str {
         "js" | "mjs" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "json" | "map" => "application/json",
-        "txt" | "md" | "log" | "py" | "yaml" | "yml" | "toml" | "csv" => "text/plain; charset=utf-8",
+        "txt" | "md" | "log" | "py" | "yaml" | "yml" | "toml" | "csv" => {
+            "text/plain; charset=utf-8"
+        }
         "svg" => "image/svg+xml",
         "png" => "image/png",
         "jpg" | "jpeg" => "image/jpeg",

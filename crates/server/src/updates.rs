@@ -63,7 +63,10 @@ impl Follower {
         loop {
             if *self.changes.borrow_and_update() != self.told {
                 let told = self.told;
-                let news = self.state.call(move |engine| Ok(engine.changes_since(told))).await;
+                let news = self
+                    .state
+                    .call(move |engine| Ok(engine.changes_since(told)))
+                    .await;
                 if let Ok((counter, runs)) = news {
                     self.told = counter;
                     if !runs.is_empty() {
@@ -98,9 +101,6 @@ pub(crate) fn follow(state: AppState) -> Sse<impl Stream<Item = Result<Event, In
         stopping: state.stopping.clone(),
         state,
     };
-    Sse::new(stream::unfold(follower, Follower::next)).keep_alive(
-        KeepAlive::new()
-            .interval(KEEP_ALIVE_INTERVAL)
-            .text("alive"),
-    )
+    Sse::new(stream::unfold(follower, Follower::next))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL).text("alive"))
 }

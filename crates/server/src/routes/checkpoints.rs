@@ -24,7 +24,9 @@ pub(crate) async fn checkpoint(
     Path(id): Path<String>,
 ) -> Result<Json<wire::CheckpointInfo>, ApiError> {
     let info = state
-        .call_checkpoint(id, Purpose::Read, |engine, name| engine.checkpoint_info(name))
+        .call_checkpoint(id, Purpose::Read, |engine, name| {
+            engine.checkpoint_info(name)
+        })
         .await?;
     Ok(Json(info))
 }

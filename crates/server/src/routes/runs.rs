@@ -6,7 +6,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use runtree_core::reference::Reference;
 use runtree_core::{Result as CoreResult, wire};
-use runtree_engine::{Annotation, CheckpointScope, Engine, ForkChoice, ForkSpec, Purpose, RunQuery};
+use runtree_engine::{
+    Annotation, CheckpointScope, Engine, ForkChoice, ForkSpec, Purpose, RunQuery,
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -78,7 +80,11 @@ impl RunsParams {
                 .map(|metrics| list(Some(&metrics)).map(str::to_owned).collect()),
             ..RunQuery::default()
         };
-        filter::refine(engine, &mut query, self.filter.as_deref().unwrap_or_default())?;
+        filter::refine(
+            engine,
+            &mut query,
+            self.filter.as_deref().unwrap_or_default(),
+        )?;
         Ok(query)
     }
 }

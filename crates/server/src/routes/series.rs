@@ -15,5 +15,7 @@ pub(crate) async fn series(
     State(state): State<AppState>,
     Body(request): Body<wire::SeriesRequest>,
 ) -> Result<Json<wire::SeriesResponse>, ApiError> {
-    Ok(Json(state.call(move |engine| engine.series(&request)).await?))
+    Ok(Json(
+        state.call(move |engine| engine.series(&request)).await?,
+    ))
 }

@@ -1,0 +1,3 @@
+//! The API over real TCP, on a real store in a temporary directory.
+
+mod document;
