@@ -17,7 +17,7 @@ use crate::extract::{OptionalBody, Path, Query};
 use crate::state::AppState;
 
 /// A checkpoint.
-#[utoipa::path(get, path = "/checkpoints/{id}", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
+#[utoipa::path(get, path = "/checkpoints/{id}", operation_id = "get_checkpoint", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
     responses((status = 200, body = wire::CheckpointInfo), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn checkpoint(
     State(state): State<AppState>,
@@ -32,7 +32,7 @@ pub(crate) async fn checkpoint(
 }
 
 /// Its tensors.
-#[utoipa::path(get, path = "/checkpoints/{id}/tensors", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
+#[utoipa::path(get, path = "/checkpoints/{id}/tensors", operation_id = "list_tensors", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
     responses((status = 200, body = Vec<wire::TensorInfo>), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn tensors(
     State(state): State<AppState>,
@@ -45,7 +45,7 @@ pub(crate) async fn tensors(
 }
 
 /// Its bytes as a tar: directories as they were saved, state trees as safetensors and JSON. Verified before the first byte.
-#[utoipa::path(get, path = "/checkpoints/{id}/download", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
+#[utoipa::path(get, path = "/checkpoints/{id}/download", operation_id = "download_checkpoint", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
     responses((status = 200, content_type = "application/x-tar", body = Vec<u8>), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn download(
     State(state): State<AppState>,
@@ -72,7 +72,7 @@ pub(crate) async fn download(
 }
 
 /// Keeps a checkpoint whatever retention says.
-#[utoipa::path(post, path = "/checkpoints/{id}/pin", tag = "checkpoints", request_body = Option<PinRequest>,
+#[utoipa::path(post, path = "/checkpoints/{id}/pin", operation_id = "pin_checkpoint", tag = "checkpoints", request_body = Option<PinRequest>,
     params(("id" = String, Path, description = "Checkpoint id, or a REF")),
     responses((status = 200, body = wire::CheckpointInfo), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn pin(
@@ -91,7 +91,7 @@ pub(crate) async fn pin(
 }
 
 /// Takes the pin back.
-#[utoipa::path(post, path = "/checkpoints/{id}/unpin", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
+#[utoipa::path(post, path = "/checkpoints/{id}/unpin", operation_id = "unpin_checkpoint", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
     responses((status = 200, body = wire::CheckpointInfo), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn unpin(
     State(state): State<AppState>,
@@ -107,7 +107,7 @@ pub(crate) async fn unpin(
 }
 
 /// Puts a checkpoint into the trash.
-#[utoipa::path(delete, path = "/checkpoints/{id}", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
+#[utoipa::path(delete, path = "/checkpoints/{id}", operation_id = "delete_checkpoint", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
     responses((status = 200, body = wire::CheckpointInfo), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn delete(
     State(state): State<AppState>,
@@ -123,7 +123,7 @@ pub(crate) async fn delete(
 }
 
 /// Takes a checkpoint out of the trash.
-#[utoipa::path(post, path = "/checkpoints/{id}/restore", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id")),
+#[utoipa::path(post, path = "/checkpoints/{id}/restore", operation_id = "restore_checkpoint", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id")),
     responses((status = 200, body = wire::CheckpointInfo), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn restore(
     State(state): State<AppState>,
@@ -166,7 +166,7 @@ impl DiffParams {
 }
 
 /// What differs between two runs, or, where a REF has a selector, between two checkpoints.
-#[utoipa::path(get, path = "/diff", tag = "checkpoints", params(DiffParams),
+#[utoipa::path(get, path = "/diff", operation_id = "get_diff", tag = "checkpoints", params(DiffParams),
     responses((status = 200, body = wire::DiffReport), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn diff(
     State(state): State<AppState>,

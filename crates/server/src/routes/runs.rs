@@ -90,7 +90,7 @@ impl RunsParams {
 }
 
 /// A page of runs, newest first unless sorted otherwise.
-#[utoipa::path(get, path = "/runs", tag = "runs", params(RunsParams),
+#[utoipa::path(get, path = "/runs", operation_id = "list_runs", tag = "runs", params(RunsParams),
     responses((status = 200, body = wire::RunPage), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn runs(
     State(state): State<AppState>,
@@ -103,7 +103,7 @@ pub(crate) async fn runs(
 }
 
 /// A run, whole.
-#[utoipa::path(get, path = "/runs/{run}", tag = "runs", params(("run" = String, Path, description = "RunId, display id, key or name")),
+#[utoipa::path(get, path = "/runs/{run}", operation_id = "get_run", tag = "runs", params(("run" = String, Path, description = "RunId, display id, key or name")),
     responses((status = 200, body = wire::RunDetail), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn run(
     State(state): State<AppState>,
@@ -116,7 +116,7 @@ pub(crate) async fn run(
 }
 
 /// The family of a run: everything that shares its root.
-#[utoipa::path(get, path = "/runs/{run}/lineage", tag = "runs", params(("run" = String, Path, description = "RunId, display id, key or name")),
+#[utoipa::path(get, path = "/runs/{run}/lineage", operation_id = "get_lineage", tag = "runs", params(("run" = String, Path, description = "RunId, display id, key or name")),
     responses((status = 200, body = wire::LineageTree), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn lineage(
     State(state): State<AppState>,
@@ -142,7 +142,7 @@ pub(crate) struct CheckpointsParams {
 }
 
 /// Checkpoints of a run, ascending by step.
-#[utoipa::path(get, path = "/runs/{run}/checkpoints", tag = "runs",
+#[utoipa::path(get, path = "/runs/{run}/checkpoints", operation_id = "list_checkpoints", tag = "runs",
     params(("run" = String, Path, description = "RunId, display id, key or name"), CheckpointsParams),
     responses((status = 200, body = Vec<wire::CheckpointInfo>), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn checkpoints(
@@ -175,7 +175,7 @@ pub(crate) struct ConsoleParams {
 }
 
 /// Lines of a run's console, oldest first.
-#[utoipa::path(get, path = "/runs/{run}/console", tag = "runs",
+#[utoipa::path(get, path = "/runs/{run}/console", operation_id = "get_console", tag = "runs",
     params(("run" = String, Path, description = "RunId, display id, key or name"), ConsoleParams),
     responses((status = 200, body = wire::ConsolePage), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn console(
@@ -193,7 +193,7 @@ pub(crate) async fn console(
 }
 
 /// The bytes of a file that was attached to a run. A `/` in its name is written `%2F`.
-#[utoipa::path(get, path = "/runs/{run}/files/{name}", tag = "runs",
+#[utoipa::path(get, path = "/runs/{run}/files/{name}", operation_id = "get_file", tag = "runs",
     params(("run" = String, Path, description = "RunId, display id, key or name"), ("name" = String, Path, description = "The file's name in the run")),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn file(
@@ -216,7 +216,7 @@ pub(crate) async fn file(
 }
 
 /// Renames, tags, annotates a run.
-#[utoipa::path(patch, path = "/runs/{run}", tag = "runs", request_body = RunPatch,
+#[utoipa::path(patch, path = "/runs/{run}", operation_id = "patch_run", tag = "runs", request_body = RunPatch,
     params(("run" = String, Path, description = "RunId, display id, key or name")),
     responses((status = 200, body = wire::RunSummary), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn patch(
@@ -242,7 +242,7 @@ pub(crate) async fn patch(
 }
 
 /// Hides a run; its children keep what they show.
-#[utoipa::path(delete, path = "/runs/{run}", tag = "runs", params(("run" = String, Path, description = "RunId, display id, key or name")),
+#[utoipa::path(delete, path = "/runs/{run}", operation_id = "delete_run", tag = "runs", params(("run" = String, Path, description = "RunId, display id, key or name")),
     responses((status = 200, body = wire::RunSummary), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn delete(
     State(state): State<AppState>,
@@ -258,7 +258,7 @@ pub(crate) async fn delete(
 }
 
 /// Brings a deleted run back.
-#[utoipa::path(post, path = "/runs/{run}/restore", tag = "runs", params(("run" = String, Path, description = "RunId, display id, key or name")),
+#[utoipa::path(post, path = "/runs/{run}/restore", operation_id = "restore_run", tag = "runs", params(("run" = String, Path, description = "RunId, display id, key or name")),
     responses((status = 200, body = wire::RunSummary), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn restore(
     State(state): State<AppState>,
@@ -274,7 +274,7 @@ pub(crate) async fn restore(
 }
 
 /// Forks a run at a checkpoint. No chunk is read or written; the fork waits, `created`, for its first launch.
-#[utoipa::path(post, path = "/forks", tag = "runs", request_body = wire::ForkRequest,
+#[utoipa::path(post, path = "/forks", operation_id = "create_fork", tag = "runs", request_body = wire::ForkRequest,
     responses((status = 201, body = wire::RunSummary), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn fork(
     State(state): State<AppState>,

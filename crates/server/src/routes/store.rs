@@ -15,7 +15,7 @@ use crate::state::AppState;
 use crate::updates;
 
 /// Whether the server answers. Needs no token.
-#[utoipa::path(get, path = "/health", tag = "store", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", operation_id = "get_health", tag = "store", responses((status = 200, body = Health)))]
 pub(crate) async fn health() -> Json<Health> {
     Json(Health {
         status: "ok".to_owned(),
@@ -24,7 +24,7 @@ pub(crate) async fn health() -> Json<Health> {
 }
 
 /// The store that is served.
-#[utoipa::path(get, path = "/store", tag = "store",
+#[utoipa::path(get, path = "/store", operation_id = "get_store", tag = "store",
     responses((status = 200, body = wire::StoreInfo), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn store(
     State(state): State<AppState>,
@@ -34,7 +34,7 @@ pub(crate) async fn store(
 }
 
 /// Its projects, by name.
-#[utoipa::path(get, path = "/projects", tag = "store",
+#[utoipa::path(get, path = "/projects", operation_id = "list_projects", tag = "store",
     responses((status = 200, body = Vec<wire::ProjectInfo>), (status = "default", body = wire::ErrorBody)))]
 pub(crate) async fn projects(
     State(state): State<AppState>,
@@ -43,7 +43,7 @@ pub(crate) async fn projects(
 }
 
 /// Server-sent events: `change` with the runs of which something is new.
-#[utoipa::path(get, path = "/events", tag = "store",
+#[utoipa::path(get, path = "/events", operation_id = "get_events", tag = "store",
     responses((status = 200, description = "events named `change`", content_type = "text/event-stream", body = ChangeEvent)))]
 pub(crate) async fn events(
     State(state): State<AppState>,
