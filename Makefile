@@ -37,6 +37,10 @@ web/node_modules/.made: web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
+target/tools/bin/cargo-deny:
+	CARGO_TARGET_DIR=target/tools/build cargo install --quiet --locked --no-default-features --root target/tools cargo-deny@0.20.2
+	rm -rf target/tools/build
+
 target/tools/.apt:
 	@mkdir -p target/tools
 	@need=(); for tool in chromium strace mkfs.xfs; do command -v $$tool >/dev/null || need+=($${tool/mkfs.xfs/xfsprogs}); done; \
@@ -75,12 +79,12 @@ fmt: $(VENV)/.dev web/node_modules/.made ## format everything
 	$(BIN)/ruff format python examples bench
 	$(BIN)/ruff check --fix-only -q python examples bench
 
-lint: $(VENV)/.package $(VENV)/.dev web/node_modules/.made web-fresh ## formats, clippy, import rules, docs, types, stubs, spelling
+lint: $(VENV)/.package $(VENV)/.dev web/node_modules/.made target/tools/bin/cargo-deny web-fresh ## formats, clippy, import rules, docs, types, stubs, spelling
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
 	cargo clippy --package runtree-core --package runtree-metrics --no-default-features --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
-	$(BIN)/cargo-deny --log-level error check bans sources
+	target/tools/bin/cargo-deny --log-level error check bans licenses sources
 	./scripts/check-purity
 	./scripts/check-test-files
 	$(BIN)/typos
