@@ -76,7 +76,8 @@ pub struct Bucket {
 
 /// An answer: buckets by ascending x.
 ///
-/// There is at most one bucket for each pixel and segment, so at most `pixels` and one more for each segment that begins inside.
+/// There is at most one bucket for each pixel and segment: where segments follow each other in x, at most `pixels` and one more for
+/// each segment that begins inside.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Buckets {
     /// The buckets; empty ones are left out.
@@ -246,7 +247,7 @@ impl Grid {
         (u128::from(offset) * u128::from(self.pixels) / self.units()) as u32
     }
 
-    /// First x of the next pixel, as an offset from `from` that may be the end of the range.
+    /// Last x of a pixel.
     fn last_of(self, pixel: u32) -> i64 {
         let edge = (u128::from(pixel) + 1) * self.units();
         let offset = edge.div_ceil(u128::from(self.pixels)) - 1;
@@ -378,16 +379,16 @@ impl Collector<'_> {
     fn add_points(&mut self, segment: usize, xs: &[i64], steps: &[i64], values: &[f64]) {
         let shift = self.axis.shifts.as_ref().map_or(0, |all| all[segment]);
         let mut pixel = 0;
-        // x inside the pixel of the point before; empty at first.
-        let mut inside = 1..=0;
+        // The x of the pixel that the point before fell into.
+        let mut inside = None::<std::ops::RangeInclusive<i64>>;
         for ((&x, &step), &value) in xs.iter().zip(steps).zip(values) {
             let x = x.saturating_sub(shift);
             if !self.grid.contains((x, x)) {
                 continue;
             }
-            if !inside.contains(&x) {
+            if !inside.as_ref().is_some_and(|inside| inside.contains(&x)) {
                 pixel = self.grid.pixel(x);
-                inside = x..=self.grid.last_of(pixel);
+                inside = Some(x..=self.grid.last_of(pixel));
             }
             let finite = value.is_finite();
             let extreme = if finite { value } else { f64::NAN };

@@ -119,9 +119,9 @@ impl ColumnWriter {
                 out.push(0);
             } else {
                 out.push(wide | FLOAT_ROWS);
-                values
-                    .iter()
-                    .for_each(|value| put_word(out, bits(value), width));
+                for value in values {
+                    put_word(out, bits(value), width);
+                }
             }
             return;
         }
@@ -310,7 +310,9 @@ impl ColumnReader {
                 PLANE_RAW => add(&mut words, reader.take(count)?),
                 PLANE_CONSTANT => {
                     let byte = u64::from(reader.byte()?) << shift;
-                    words.iter_mut().for_each(|word| *word |= byte);
+                    for word in &mut words {
+                        *word |= byte;
+                    }
                 }
                 PLANE_ZSTD => {
                     let length = reader.count(reader.rest().len(), "bytes in a plane")?;

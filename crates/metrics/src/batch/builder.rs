@@ -247,16 +247,13 @@ fn seal(columns: &mut ColumnWriter, body: &[u8]) -> Vec<u8> {
         // Less than a thirty-second is not worth decompressing twice.
         packed.len() + packed.len() / 32 + 3 < body.len()
     });
-    match packed {
-        Some(packed) => {
-            out.push(BODY_ZSTD);
-            put_varint(&mut out, body.len() as u64);
-            out.extend(packed);
-        }
-        None => {
-            out.push(0);
-            out.extend(body);
-        }
+    if let Some(packed) = packed {
+        out.push(BODY_ZSTD);
+        put_varint(&mut out, body.len() as u64);
+        out.extend(packed);
+    } else {
+        out.push(0);
+        out.extend(body);
     }
     out
 }
