@@ -1,1 +1,39 @@
-//! python
+//! `runtree._native`: the engine for Python.
+//!
+//! Registration only. Each class holds one `inner` and does three things: validate, call the engine with the interpreter free,
+//! convert. What a call means for a user is decided in the Python layer above or the engine below, never here.
+
+mod command;
+mod convert;
+mod engine;
+mod errors;
+mod pending;
+mod plan;
+mod runtime;
+mod writer;
+
+use pyo3::prelude::*;
+
+/// The native half of runtree. Private: use `runtree`.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::command::main;
+    #[pymodule_export]
+    use crate::engine::{Engine, discover_store};
+    #[pymodule_export]
+    use crate::pending::PendingSave;
+    #[pymodule_export]
+    use crate::plan::Plan;
+    #[pymodule_export]
+    use crate::runtime::after_fork_in_child;
+    #[pymodule_export]
+    use crate::writer::{RunWriter, check_state};
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,80 @@
+//! A save on its way to disk.
+
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use runtree_core::Error;
+
+use crate::convert::json::to_python;
+use crate::errors::{IntoPyResult as _, to_py_err};
+use crate::runtime::{Owned, wait};
+
+/// The native half of `runtree.PendingSave`.
+#[pyclass(frozen, module = "runtree._native")]
+pub(crate) struct PendingSave {
+    inner: Owned<runtree_engine::PendingSave>,
+}
+
+impl PendingSave {
+    pub(crate) fn new(inner: runtree_engine::PendingSave) -> Self {
+        Self {
+            inner: Owned::new(inner),
+        }
+    }
+
+    fn inner(&self, py: Python<'_>) -> PyResult<&runtree_engine::PendingSave> {
+        self.inner.get().ok_or_else(|| {
+            to_py_err(
+                py,
+                &Error::invalid("this save belongs to the process this one was forked from"),
+            )
+        })
+    }
+}
+
+#[pymethods]
+impl PendingSave {
+    /// Waits at most `timeout` seconds; raises what went wrong.
+    fn result<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
+        let inner = self.inner(py)?;
+        let timeout = Duration::try_from_secs_f64(timeout.max(0.0)).unwrap_or(Duration::MAX);
+        wait(py, Some(timeout), |slice| {
+            // The outcome is read below, once; here only the waiting matters.
+            let _ = inner.result(Some(slice));
+            inner.done()
+        })?;
+        let info = py
+            .detach(|| inner.result(Some(Duration::ZERO)))
+            .into_py(py)?;
+        to_python(py, &info)
+    }
+
+    fn done(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.inner(py)?.done())
+    }
+
+    fn exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(self
+            .inner(py)?
+            .exception()
+            .map(|error| to_py_err(py, &error).into_value(py).into_any()))
+    }
+
+    fn wait_staged(&self, py: Python<'_>) -> PyResult<()> {
+        let inner = self.inner(py)?;
+        py.detach(|| inner.wait_staged());
+        Ok(())
+    }
+
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        let inner = self.inner(py)?;
+        py.detach(|| inner.cancel());
+        Ok(())
+    }
+
+    /// `(attempt, step, k)`.
+    fn key(&self, py: Python<'_>) -> PyResult<(u32, i64, u32)> {
+        let key = self.inner(py)?.key();
+        Ok((key.attempt.0, key.step.0, key.k))
+    }
+}
