@@ -10,14 +10,14 @@
 //!
 //! Exact history ([`Stitched::points`]) and charts ([`Stitched::buckets`]) read the same pieces.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use runtree_core::lineage::Segment;
 use runtree_core::{Result, Step, Timestamp};
 
 use crate::buckets::{self, Buckets, Query};
 use crate::point::{Point, Points};
-use crate::summary::Summaries;
+use crate::summary::{Summaries, Summary};
 
 /// A block whose payload was not loaded.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +66,10 @@ pub(crate) struct Piece {
     /// Steps that count, inclusive; the block may hang over on both sides.
     pub(crate) first: Step,
     pub(crate) last: Step,
-    pub(crate) summaries: Summaries,
+    /// Of the whole block.
+    summaries: Summaries,
+    /// Of the points that count, once they were wanted and differ from `summaries`.
+    effective: OnceLock<Summaries>,
     data: Data,
 }
 
@@ -183,22 +186,12 @@ impl Stitched {
         source: &dyn BlockSource,
     ) -> Result<Vec<Option<(Timestamp, Timestamp)>>> {
         let mut spans = vec![None; self.segments.len()];
-        for pieces in self.pieces.chunk_by(|a, b| a.segment == b.segment) {
-            let mut first = None;
-            for piece in pieces {
-                first = piece.end_times(source)?.map(|(first, _)| first);
-                if first.is_some() {
-                    break;
-                }
+        for piece in &self.pieces {
+            let subs = piece.effective(source)?.as_slice();
+            if let (Some(first), Some(last)) = (subs.first(), subs.last()) {
+                let (start, _) = spans[piece.segment].unwrap_or((first.time_first, last.time_last));
+                spans[piece.segment] = Some((start, last.time_last));
             }
-            let mut last = None;
-            for piece in pieces.iter().rev() {
-                last = piece.end_times(source)?.map(|(_, last)| last);
-                if last.is_some() {
-                    break;
-                }
-            }
-            spans[pieces[0].segment] = first.zip(last);
         }
         Ok(spans)
     }
@@ -241,20 +234,33 @@ impl Piece {
         Ok(self.load(source)?.at(step).is_some())
     }
 
-    /// Timestamps of the first and the last point that count.
-    fn end_times(&self, source: &dyn BlockSource) -> Result<Option<(Timestamp, Timestamp)>> {
-        if let (Some(first), Some(last)) = (
-            self.summaries.as_slice().first(),
-            self.summaries.as_slice().last(),
-        ) && self.first <= first.step_first
-            && last.step_last <= self.last
-        {
-            return Ok(Some((first.time_first, last.time_last)));
+    /// Summaries of the points that count. The payload is loaded, once, where a sub-block hangs over.
+    pub(crate) fn effective(&self, source: &dyn BlockSource) -> Result<&Summaries> {
+        if let Some(effective) = self.effective.get() {
+            return Ok(effective);
         }
-        let points = self.load(source)?;
-        let times = &points.timestamps()[points.range(self.first, self.last)];
-        let ends = times.first().zip(times.last());
-        Ok(ends.map(|(&first, &last)| (Timestamp(first), Timestamp(last))))
+        let subs = self.summaries.as_slice();
+        let start = subs.partition_point(|sub| sub.step_last < self.first);
+        let end = subs.partition_point(|sub| sub.step_first <= self.last);
+        let counted = subs.get(start..end).unwrap_or_default();
+        let hangs_over = |sub: &Summary| sub.step_first < self.first || self.last < sub.step_last;
+        if counted.len() == subs.len() && !counted.iter().any(hangs_over) {
+            return Ok(&self.summaries);
+        }
+        let effective = if counted.iter().any(hangs_over) {
+            let points = self.load(source)?;
+            let cut = |sub: &Summary| {
+                if !hangs_over(sub) {
+                    return Some(*sub);
+                }
+                let first = sub.step_first.max(self.first);
+                Summary::of(&points, points.range(first, sub.step_last.min(self.last)))
+            };
+            Summaries::of_some(counted.iter().filter_map(cut))
+        } else {
+            Summaries::of_some(counted.iter().copied())
+        };
+        Ok(self.effective.get_or_init(|| effective))
     }
 }
 
@@ -297,6 +303,7 @@ fn disjoint_pieces(
             first: first.max(low),
             last: last.min(high),
             summaries,
+            effective: OnceLock::new(),
             data,
         });
     };

@@ -200,6 +200,11 @@ impl Summaries {
         )
     }
 
+    /// Those of some points of a block, perhaps of none: never stored.
+    pub(crate) fn of_some(summaries: impl Iterator<Item = Summary>) -> Self {
+        Self(summaries.collect())
+    }
+
     /// The summaries.
     pub fn as_slice(&self) -> &[Summary] {
         &self.0

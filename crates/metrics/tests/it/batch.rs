@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use runtree_core::{ErrorKind, Step, Timestamp};
 use runtree_metrics::{BatchBuilder, Limits, PointsBatch, SeriesIndex, SeriesName};
 
-use crate::support::{any_step, any_value};
+use crate::support::{any_step, any_value, hex};
 
 type Row = (i64, i64, Vec<(usize, f64)>);
 
@@ -209,12 +209,7 @@ fn the_format_of_a_batch_does_not_change_unnoticed() {
     builder
         .push(Step(8), Timestamp(2_000_000), &[(loss, 0.25)])
         .unwrap();
-    let hex: String = builder
-        .take()
-        .unwrap()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = hex(&builder.take().unwrap());
     // docs/formats/batch.md walks through these bytes.
     assert_eq!(
         hex,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use runtree_core::ErrorKind;
 use runtree_metrics::{Block, Points, Summaries, Summary};
 
-use crate::support::{any_point, bits, point};
+use crate::support::{any_point, bits, hex, point};
 
 fn any_block(most: usize) -> impl Strategy<Value = Block> {
     let regular = (
@@ -148,11 +148,7 @@ fn bytes_after_the_end_and_a_claimed_length_are_refused() {
 fn the_format_of_a_block_does_not_change_unnoticed() {
     let points = (0..3).map(|step| point(step, 1_000 * step, f64::from(step as f32 * 0.5)));
     let block = Block::new(Points::from_arrival(points)).unwrap();
-    let hex: String = block
-        .encode()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = hex(&block.encode());
     // docs/formats/block.md walks through these bytes.
     assert_eq!(hex, "52544d010300020000d00f0000000000000000003f0000803f");
     let golden = (0..25).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap());

@@ -100,3 +100,11 @@ pub(crate) fn segment(attempt: u32, first: i64, last: i64) -> Segment {
         last: Step(last),
     }
 }
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
