@@ -1,1 +1,36 @@
-//! store
+//! Objects, chunks, journals and commits of a runtree store.
+//!
+//! A store is a directory (or, later, a bucket prefix) that holds everything; what is written in which order, and why nothing is lost, is
+//! `docs/design/0001`. The crate is synchronous: see [`Store`]. Bottom up:
+//!
+//! - [`layout`] builds and parses every path. [`LocalStore`] is a directory as an [`ObjectStore`]; [`wrappers`] count and retry around any.
+//! - [`Store`] is the handle: typed records, listings, project numbers and keys.
+//! - [`chunk`] holds content-addressed bytes, verified block by block; [`SaveSession`] writes them and publishes a part, following W1–W5 of
+//!   the protocol; [`commit`] decides which checkpoints exist.
+//! - [`journal`] is the append-only record of what a process did.
+//!
+//! Nothing read from a store is trusted: names are parsed strictly, lengths are capped, bytes are verified.
+
+pub mod chunk;
+pub mod commit;
+mod error;
+pub mod journal;
+pub mod layout;
+mod local;
+mod numbers;
+mod rounds;
+mod store;
+mod wait;
+pub mod wrappers;
+
+pub use chunk::{ChunkSum, ChunkVerdict, PutChunk, SaveSession, checksum};
+pub use commit::{CommitProgress, ConfirmedPart, PublishedPart};
+pub use journal::{Cursor, Frame, FrameKind, JournalReader, JournalWriter};
+pub use layout::{ObjectEncoding, ObjectName, ObjectPath, PinName};
+pub use local::{DirSync, LocalError, LocalStore};
+pub use object_store::{self, ObjectStore};
+pub use rounds::Rounds;
+pub use store::{
+    Created, ListedJournal, ListedPart, Mode, Random, RunStamp, Store, Tombstone,
+    parse_part_manifest,
+};

@@ -1,0 +1,233 @@
+//! Appending to a journal.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use runtree_core::event::Event;
+use runtree_core::manifest::JournalPosition;
+use runtree_core::{Error, Result, RunId, WriterId};
+
+use super::frame::{FileHeader, HEADER_BYTES, MAX_PAYLOAD_BYTES, start_hash, write_frame};
+use super::{FrameKind, describe};
+use crate::error::from_object;
+use crate::layout;
+use crate::store::Store;
+
+/// A buffer that grew beyond this is given back after a sync.
+const KEEP_BUFFER_BYTES: usize = 8 << 20;
+
+/// The writer of one journal. Not shared: one thread owns it and syncs it, as often as it wants points to be safe.
+///
+/// Frames are kept in memory until they are durable, so that nothing is lost if the disk is full for a while ([`JournalWriter::sync`] can be called
+/// again), and a failed sync leads to a new piece of the journal with the same frames, never to a second try on the same file.
+#[derive(Debug)]
+pub struct JournalWriter {
+    store: Store,
+    run: RunId,
+    writer: WriterId,
+    piece: Piece,
+    /// Frames that are not durable, as they stand (or will stand) at `piece.end`.
+    pending: Vec<u8>,
+    next_ordinal: u64,
+    hash: u64,
+    durable: JournalPosition,
+}
+
+#[derive(Debug)]
+struct Piece {
+    file: File,
+    path: PathBuf,
+    first_ordinal: u64,
+    /// Durable bytes.
+    end: u64,
+    /// Whether the file's name is durable.
+    anchored: bool,
+    /// Set by a failed sync: nobody knows what is on the disk.
+    broken: bool,
+}
+
+impl JournalWriter {
+    /// Begins a journal. The writer id must be fresh: a journal has one author.
+    ///
+    /// # Errors
+    /// `Unsupported` if the store is not on a local disk; `Denied` if it is open for reading only; `Conflict` if the journal exists.
+    pub fn create(store: &Store, run: RunId, writer: WriterId) -> Result<Self> {
+        store.check_writable()?;
+        let hash = start_hash(run, writer);
+        let header = FileHeader {
+            run,
+            writer,
+            first_ordinal: 0,
+            hash,
+        };
+        Ok(Self {
+            store: store.clone(),
+            run,
+            writer,
+            piece: Piece::create(store, header)?,
+            pending: Vec::new(),
+            next_ordinal: 0,
+            hash,
+            durable: JournalPosition {
+                writer,
+                ordinal: 0,
+                hash,
+            },
+        })
+    }
+
+    /// Whose journal it is.
+    pub fn writer(&self) -> WriterId {
+        self.writer
+    }
+
+    /// Appends a frame, in memory; returns its ordinal.
+    ///
+    /// # Errors
+    /// `Invalid` if the payload is larger than 64 MiB.
+    pub fn append(&mut self, kind: FrameKind, payload: &[u8]) -> Result<u64> {
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Error::invalid(format!(
+                "a frame holds at most {MAX_PAYLOAD_BYTES} bytes, not {}",
+                payload.len()
+            )));
+        }
+        let ordinal = self.next_ordinal;
+        self.hash = write_frame(&mut self.pending, ordinal, kind, payload, self.hash);
+        self.next_ordinal += 1;
+        Ok(ordinal)
+    }
+
+    /// Appends an event, in memory; returns its ordinal.
+    ///
+    /// # Errors
+    /// `Invalid` if it is larger than 64 MiB.
+    pub fn append_event(&mut self, event: &Event) -> Result<u64> {
+        let json = serde_json::to_vec(event).map_err(|error| {
+            Error::internal("an event can not be written as JSON").with_source(error)
+        })?;
+        self.append(FrameKind::Event, &json)
+    }
+
+    /// Bytes that are not durable yet.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How far the journal is durable.
+    pub fn position(&self) -> JournalPosition {
+        self.durable
+    }
+
+    /// Makes every appended frame durable. After an error nothing is lost: call it again later.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn sync(&mut self) -> Result<JournalPosition> {
+        if self.pending.is_empty() && self.piece.anchored {
+            return Ok(self.durable);
+        }
+        if self.piece.broken {
+            self.begin_piece()?;
+        }
+        self.piece.write(&self.pending)?;
+        if !self.piece.anchored {
+            let path = layout::journal_piece(self.run, self.writer, self.piece.first_ordinal);
+            self.store.sync_dirs([&path])?;
+            self.piece.anchored = true;
+        }
+        self.piece.end += self.pending.len() as u64;
+        self.pending.clear();
+        if self.pending.capacity() > KEEP_BUFFER_BYTES {
+            self.pending = Vec::new();
+        }
+        self.durable = JournalPosition {
+            writer: self.writer,
+            ordinal: self.next_ordinal,
+            hash: self.hash,
+        };
+        Ok(self.durable)
+    }
+
+    /// A new file that starts with the frames the broken one may have lost. It may hold them too: readers go over at the new one's first ordinal.
+    fn begin_piece(&mut self) -> Result<()> {
+        if self.durable.ordinal == self.piece.first_ordinal {
+            return Err(Error::unavailable(format!(
+                "{} could not be written from its first frame on",
+                describe(self.run, self.writer)
+            ))
+            .with_hint(
+                "check the disk, then start the run again: it continues from its last checkpoint",
+            ));
+        }
+        let header = FileHeader {
+            run: self.run,
+            writer: self.writer,
+            first_ordinal: self.durable.ordinal,
+            hash: self.durable.hash,
+        };
+        self.piece = Piece::create(&self.store, header)?;
+        Ok(())
+    }
+}
+
+impl Piece {
+    fn create(store: &Store, header: FileHeader) -> Result<Self> {
+        let Some(local) = store.local() else {
+            return Err(Error::unsupported(
+                "a journal is appended to a local file, and this store has none",
+            ));
+        };
+        let location = layout::journal_piece(header.run, header.writer, header.first_ordinal);
+        let path = local
+            .file_path(&location)
+            .map_err(|error| from_object(error, "create a journal"))?;
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(|error| failed("create", &location, error))?;
+        }
+        let file = File::create_new(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::conflict(format!(
+                "{location} exists: a writer id is never used twice"
+            )),
+            _ => failed("create", &location, error),
+        })?;
+        file.write_all_at(&header.to_bytes(), 0)
+            .map_err(|error| failed("write", &location, error))?;
+        Ok(Self {
+            file,
+            path,
+            first_ordinal: header.first_ordinal,
+            end: HEADER_BYTES as u64,
+            anchored: false,
+            broken: false,
+        })
+    }
+
+    /// Writes at the end of what is durable, over whatever an earlier try left there, and syncs.
+    fn write(&mut self, frames: &[u8]) -> Result<()> {
+        let path = self.path.display();
+        self.file
+            .write_all_at(frames, self.end)
+            .map_err(|error| failed("write", &path, error))?;
+        self.file.sync_data().map_err(|error| {
+            self.broken = true;
+            failed("sync", &path, error)
+        })
+    }
+}
+
+fn failed(verb: &str, what: &dyn std::fmt::Display, error: io::Error) -> Error {
+    let message = format!("can not {verb} {what}");
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::denied(message)
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::unavailable(message).with_hint("free some space on the disk of the store")
+        }
+        _ => Error::unavailable(message),
+    }
+    .with_source(error)
+}

@@ -1,0 +1,118 @@
+//! Names that are taken once: a project's prefix, its run numbers, its run keys. Each is one conditional create.
+
+use bytes::Bytes;
+use runtree_core::{DisplayId, Error, ProjectName, Result, RunId};
+
+use crate::layout::{self, ObjectPath};
+use crate::store::{Created, Store};
+
+/// Numbers that are tried in a row: each loss means that another run took one meanwhile.
+const NUMBER_TRIES: u64 = 10_000;
+
+impl Store {
+    /// Sets a project's prefix, if none is set; returns the one that is.
+    ///
+    /// # Errors
+    /// `Invalid` if `prefix` can not stand before a number; `Corrupt` if the stored one can not.
+    pub fn set_prefix(&self, project: &ProjectName, prefix: &str) -> Result<String> {
+        DisplayId::check_prefix(prefix)?;
+        let path = layout::project_prefix(project);
+        match self.create_bytes(&path, Bytes::from(prefix.to_owned()))? {
+            Created::Created | Created::ExistsEqual => Ok(prefix.to_owned()),
+            Created::ExistsOther(winner) => parse_prefix(&winner, &path),
+        }
+    }
+
+    /// A project's prefix, if one is set.
+    ///
+    /// # Errors
+    /// `Corrupt` if it can not stand before a number.
+    pub fn read_prefix(&self, project: &ProjectName) -> Result<Option<String>> {
+        let path = layout::project_prefix(project);
+        self.try_read_bytes(&path)?
+            .map(|bytes| parse_prefix(&bytes, &path))
+            .transpose()
+    }
+
+    /// Takes the next number of a project for `run`, and the project's prefix (its initials, if none was set).
+    ///
+    /// Numbers are never given twice. A creation that is interrupted after this leaves a gap.
+    ///
+    /// # Errors
+    /// As the store says; `Conflict` if thousands of others take numbers at the same moment.
+    pub fn take_number(&self, project: &ProjectName, run: RunId) -> Result<DisplayId> {
+        let prefix = match self.read_prefix(project)? {
+            Some(prefix) => prefix,
+            None => self.set_prefix(project, &DisplayId::default_prefix(project.as_str()))?,
+        };
+        let highest = self
+            .names(&layout::numbers(project))?
+            .iter()
+            .filter_map(|(name, _)| layout::parse_number::<u64>(name))
+            .max()
+            .unwrap_or(0);
+        let content = Bytes::from(run.to_string());
+        for offset in 1..=NUMBER_TRIES {
+            let number = highest
+                .checked_add(offset)
+                .ok_or_else(|| Error::corrupt(format!("the numbers of {project:?} are used up")))?;
+            match self.create_bytes(&layout::number(project, number), content.clone())? {
+                // `ExistsEqual`: an earlier try of ours whose answer was lost.
+                Created::Created | Created::ExistsEqual => return DisplayId::new(&prefix, number),
+                Created::ExistsOther(_) => {}
+            }
+        }
+        Err(Error::conflict(format!(
+            "no free run number in {project:?} after {NUMBER_TRIES} tries"
+        )))
+    }
+
+    /// Who has a number in a project.
+    ///
+    /// # Errors
+    /// `Corrupt` if the object does not hold a run id.
+    pub fn find_number(&self, project: &ProjectName, number: u64) -> Result<Option<RunId>> {
+        self.read_run_id(&layout::number(project, number))
+    }
+
+    /// Gives a key in a project to `run`, unless somebody has it; returns who has it now.
+    ///
+    /// # Errors
+    /// `Corrupt` if the object does not hold a run id.
+    pub fn claim_key(&self, project: &ProjectName, key: &str, run: RunId) -> Result<RunId> {
+        let path = layout::run_key(project, key);
+        match self.create_bytes(&path, Bytes::from(run.to_string()))? {
+            Created::Created | Created::ExistsEqual => Ok(run),
+            Created::ExistsOther(winner) => parse_run_id(&winner, &path),
+        }
+    }
+
+    /// Who has a key in a project.
+    ///
+    /// # Errors
+    /// `Corrupt` if the object does not hold a run id.
+    pub fn find_key(&self, project: &ProjectName, key: &str) -> Result<Option<RunId>> {
+        self.read_run_id(&layout::run_key(project, key))
+    }
+
+    pub(crate) fn read_run_id(&self, path: &ObjectPath) -> Result<Option<RunId>> {
+        self.try_read_bytes(path)?
+            .map(|bytes| parse_run_id(&bytes, path))
+            .transpose()
+    }
+}
+
+fn parse_run_id(bytes: &[u8], path: &ObjectPath) -> Result<RunId> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(layout::parse_id)
+        .ok_or_else(|| Error::corrupt(format!("{path} does not hold a run id")))
+}
+
+fn parse_prefix(bytes: &[u8], path: &ObjectPath) -> Result<String> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|prefix| DisplayId::check_prefix(prefix).is_ok())
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| Error::corrupt(format!("{path} does not hold a run prefix")))
+}

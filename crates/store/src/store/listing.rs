@@ -1,0 +1,237 @@
+//! What is in a store, by name. Sorted; what no layout function can have made is ignored.
+
+use std::collections::BTreeMap;
+
+use futures::TryStreamExt as _;
+use object_store::ObjectStore as _;
+use runtree_core::{
+    AttemptNumber, ComponentName, Error, ProjectName, Result, RunId, SaveKey, WriterId,
+};
+
+use super::Store;
+use crate::error::from_object;
+use crate::layout::{self, ObjectPath, PinName};
+use crate::wait::block_on;
+
+/// A part that is there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListedPart {
+    /// Who wrote it.
+    pub component: ComponentName,
+    /// Which of them.
+    pub rank: u32,
+    /// Whether its writer looked again after publishing it (W4): it may be committed.
+    pub confirmed: bool,
+}
+
+/// A journal that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListedJournal {
+    /// Whose.
+    pub writer: WriterId,
+    /// Bytes of all its pieces.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Names right below `directory`, `true` for directories. On a local disk without asking for any file's size.
+    pub(crate) fn names(&self, directory: &ObjectPath) -> Result<Vec<(String, bool)>> {
+        let fail = |error| from_object(error, &format!("list {directory}"));
+        if let Some(local) = self.local() {
+            return local.names(directory).map_err(fail);
+        }
+        let listed = block_on(self.objects().list_with_delimiter(Some(directory))).map_err(fail)?;
+        let name = |path: &ObjectPath| path.filename().map(ToOwned::to_owned);
+        let directories = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|path| Some((name(path)?, true)));
+        let files = listed
+            .objects
+            .iter()
+            .filter_map(|object| Some((name(&object.location)?, false)));
+        Ok(directories.chain(files).collect())
+    }
+
+    /// Parsed names right below `directory`, of one kind, sorted.
+    fn parsed<T: Ord>(
+        &self,
+        directory: &ObjectPath,
+        directories: bool,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let mut parsed: Vec<T> = self
+            .names(directory)?
+            .iter()
+            .filter(|(_, is_directory)| *is_directory == directories)
+            .filter_map(|(name, _)| parse(name))
+            .collect();
+        parsed.sort();
+        Ok(parsed)
+    }
+
+    /// Objects below `directory`, with sizes.
+    pub(crate) fn objects_below(&self, directory: &ObjectPath) -> Result<Vec<(ObjectPath, u64)>> {
+        let list = self
+            .objects()
+            .list(Some(directory))
+            .map_ok(|meta| (meta.location, meta.size));
+        block_on(list.try_collect())
+            .map_err(|error| from_object(error, &format!("list {directory}")))
+    }
+
+    /// Every run that has a directory, oldest first. One whose creation was interrupted has no birth record yet.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_runs(&self) -> Result<Vec<RunId>> {
+        self.parsed(&layout::runs(), true, layout::parse_id)
+    }
+
+    /// Launches of a run, ascending.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_attempts(&self, run: RunId) -> Result<Vec<AttemptNumber>> {
+        self.parsed(&layout::attempts(run), false, layout::parse_attempt)
+    }
+
+    /// Saves of a run that are decided, ascending by (attempt, step, k).
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_commits(&self, run: RunId) -> Result<Vec<SaveKey>> {
+        self.parsed(&layout::commits(run), false, layout::parse_id)
+    }
+
+    /// Saves of a run that have parts and are not decided, ascending.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_pending(&self, run: RunId) -> Result<Vec<SaveKey>> {
+        // Parts first: what is decided between the two listings is then not reported as pending for ever.
+        let mut pending: Vec<SaveKey> =
+            self.parsed(&layout::all_parts(run), true, layout::parse_id)?;
+        let decided = self.list_commits(run)?;
+        pending.retain(|key| decided.binary_search(key).is_err());
+        Ok(pending)
+    }
+
+    /// Parts of a save that are there, sorted by (component, rank).
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_parts(&self, run: RunId, key: SaveKey) -> Result<Vec<ListedPart>> {
+        let listed = self.parsed(&layout::parts(run, key), false, layout::parse_part)?;
+        let mut parts: BTreeMap<(ComponentName, u32), (bool, bool)> = BTreeMap::new();
+        for (component, rank, is_confirmation) in listed {
+            let seen = parts.entry((component, rank)).or_default();
+            *if is_confirmation {
+                &mut seen.1
+            } else {
+                &mut seen.0
+            } = true;
+        }
+        Ok(parts
+            .into_iter()
+            .filter(|(_, (published, _))| *published)
+            .map(|((component, rank), (_, confirmed))| ListedPart {
+                component,
+                rank,
+                confirmed,
+            })
+            .collect())
+    }
+
+    /// Checkpoints of a run about which tombstones speak, with the highest index: [`layout::is_deleted`] says what it means.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_tombstones(&self, run: RunId) -> Result<Vec<(SaveKey, u64)>> {
+        let listed = self.parsed(&layout::tombstones(run), false, layout::parse_tombstone)?;
+        let mut highest: BTreeMap<SaveKey, u64> = BTreeMap::new();
+        // Sorted by (key, index): the last one of a key stays.
+        highest.extend(listed);
+        Ok(highest.into_iter().collect())
+    }
+
+    /// Every pin.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_pins(&self) -> Result<Vec<PinName>> {
+        self.parsed(&layout::pins(), false, PinName::parse)
+    }
+
+    /// Journals of a run, sorted by writer.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_journals(&self, run: RunId) -> Result<Vec<ListedJournal>> {
+        let directory = layout::journals(run);
+        let mut journals: BTreeMap<WriterId, u64> = BTreeMap::new();
+        for (path, bytes) in self.objects_below(&directory)? {
+            let Some(rest) = path
+                .as_ref()
+                .strip_prefix(directory.as_ref())
+                .and_then(|rest| rest.strip_prefix('/'))
+            else {
+                continue;
+            };
+            let Some((writer, piece)) = rest.split_once('/') else {
+                continue;
+            };
+            if let (Some(writer), Some(_)) =
+                (layout::parse_id(writer), layout::parse_journal_piece(piece))
+            {
+                *journals.entry(writer).or_default() += bytes;
+            }
+        }
+        Ok(journals
+            .into_iter()
+            .map(|(writer, bytes)| ListedJournal { writer, bytes })
+            .collect())
+    }
+
+    /// Projects that have a directory, sorted. One whose escaped name is a hash is found through its first run.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_projects(&self) -> Result<Vec<ProjectName>> {
+        let mut projects = Vec::new();
+        for (escaped, is_directory) in self.names(&layout::projects())? {
+            if !is_directory || !layout::is_escaped(&escaped) {
+                continue;
+            }
+            let name = match layout::unescape(&escaped) {
+                Some(name) => name.parse().ok(),
+                None => self.project_behind_hash(&escaped)?,
+            };
+            projects.extend(name);
+        }
+        projects.sort();
+        Ok(projects)
+    }
+
+    fn project_behind_hash(&self, escaped: &str) -> Result<Option<ProjectName>> {
+        let numbers = ObjectPath::parse(format!("projects/{escaped}/numbers"))
+            .map_err(|error| Error::internal("an escaped name is no path").with_source(error))?;
+        for (number, _) in self.names(&numbers)? {
+            let Some(number) = layout::parse_number::<u64>(&number) else {
+                continue;
+            };
+            let path = ObjectPath::parse(format!("{numbers}/{number}"))
+                .map_err(|error| Error::internal("a number is no path").with_source(error))?;
+            let Some(run) = self.read_run_id(&path)? else {
+                continue;
+            };
+            let Some(record) = self.try_read_run(run)? else {
+                continue;
+            };
+            if layout::escape(record.project.as_str()) == escaped {
+                return Ok(Some(record.project));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,316 @@
+//! Creating and opening stores.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind as IoErrorKind;
+use std::path::Path as FsPath;
+use std::sync::{Arc, Mutex};
+
+use object_store::{Error as ObjectError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use runtree_core::manifest::{Record as _, StoreRecord};
+use runtree_core::{Error, Result, StoreId, Timestamp};
+
+use super::{Created, Inner, Mode, Random, Store};
+use crate::error::from_object;
+use crate::layout::{self, ObjectPath};
+use crate::local::LocalStore;
+use crate::wait::block_on;
+
+/// Features of a store that this build understands. A store that requires another one is refused.
+const KNOWN_FEATURES: &[&str] = &[];
+
+/// Racers of the probe: enough that a store that decides by "look, then write" lets two of them win.
+const PROBE_RACERS: usize = 8;
+
+/// What may lie in a directory that becomes a store: what an interrupted creation left, and what file systems put there.
+const HARMLESS: &[&str] = &[".gitignore", "lost+found", ".DS_Store"];
+
+fn system_random() -> Random {
+    Arc::new(rand::random::<u64>)
+}
+
+impl Store {
+    /// Makes `path` a store, or opens the store that it is. `now` goes into the new store's record.
+    ///
+    /// Several processes may do this at once: they end up with the same store.
+    ///
+    /// # Errors
+    /// `Invalid` if the directory holds something else; `Unsupported` if conditional creates are not atomic there; `Denied`, `Unavailable` as the
+    /// disk says.
+    pub fn create(path: &FsPath, now: Timestamp) -> Result<Self> {
+        Self::create_with(path, now, system_random())
+    }
+
+    /// [`Store::create`] with a source of randomness.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create_with(path: &FsPath, now: Timestamp, random: Random) -> Result<Self> {
+        fs::create_dir_all(path).map_err(|error| {
+            let message = format!("can not create the store {}", path.display());
+            io_error(message, error)
+        })?;
+        let local = LocalStore::new(path)
+            .map_err(|error| from_object(error, &format!("open the store {}", path.display())))?;
+        let objects: Arc<dyn ObjectStore> = Arc::new(local.clone());
+        let record = match read_store_record(&objects)? {
+            Some(record) => record,
+            None => {
+                check_empty(&local, path)?;
+                let record = initialise(&objects, Some(&local), now, &random)?;
+                sync_parent(local.root())?;
+                record
+            }
+        };
+        Self::assemble(objects, Some(local), record, Mode::ReadWrite, random)
+    }
+
+    /// Opens the store at `path`. Writes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no store; `Unsupported` if this build lacks a feature that it requires.
+    pub fn open(path: &FsPath, mode: Mode) -> Result<Self> {
+        Self::open_wrapped(path, mode, |objects| objects)
+    }
+
+    /// Opens the store at `path` with a wrapper around its objects: a [`Meter`](crate::wrappers::Meter), a fault of a test.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_wrapped(
+        path: &FsPath,
+        mode: Mode,
+        wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
+    ) -> Result<Self> {
+        let local = match LocalStore::new(path) {
+            Ok(local) => local,
+            Err(ObjectError::NotFound { .. }) => return Err(no_store(&path.display())),
+            Err(error) => {
+                let what = format!("open the store {}", path.display());
+                return Err(from_object(error, &what));
+            }
+        };
+        let objects = wrap(Arc::new(local.clone()));
+        let record = read_store_record(&objects)?.ok_or_else(|| no_store(&path.display()))?;
+        Self::assemble(objects, Some(local), record, mode, system_random())
+    }
+
+    /// Makes a store over any objects, or opens the one that is there. Journals need a local disk and are refused.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create_over(objects: Arc<dyn ObjectStore>, now: Timestamp) -> Result<Self> {
+        Self::create_over_with(objects, now, system_random())
+    }
+
+    /// [`Store::create_over`] with a source of randomness.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create_over_with(
+        objects: Arc<dyn ObjectStore>,
+        now: Timestamp,
+        random: Random,
+    ) -> Result<Self> {
+        let record = match read_store_record(&objects)? {
+            Some(record) => record,
+            None => initialise(&objects, None, now, &random)?,
+        };
+        Self::assemble(objects, None, record, Mode::ReadWrite, random)
+    }
+
+    /// Opens a store over any objects. Journals need a local disk and are refused.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_over(objects: Arc<dyn ObjectStore>, mode: Mode) -> Result<Self> {
+        let record = read_store_record(&objects)?.ok_or_else(|| no_store(&objects))?;
+        Self::assemble(objects, None, record, mode, system_random())
+    }
+
+    fn assemble(
+        objects: Arc<dyn ObjectStore>,
+        local: Option<LocalStore>,
+        record: StoreRecord,
+        mode: Mode,
+        random: Random,
+    ) -> Result<Self> {
+        check_features(&record, mode, KNOWN_FEATURES)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                objects,
+                local,
+                record,
+                mode,
+                random,
+                remembered: Mutex::new(HashMap::new()),
+            }),
+        })
+    }
+}
+
+fn no_store(at: &dyn std::fmt::Display) -> Error {
+    Error::not_found(format!("there is no runtree store at {at}"))
+        .with_hint("set RUNTREE_STORE to a store, or start a run to make one")
+}
+
+fn io_error(message: String, error: std::io::Error) -> Error {
+    let mapped = match error.kind() {
+        IoErrorKind::PermissionDenied | IoErrorKind::ReadOnlyFilesystem => Error::denied(message),
+        IoErrorKind::NotADirectory | IoErrorKind::AlreadyExists => Error::invalid(message),
+        _ => Error::unavailable(message),
+    };
+    mapped.with_source(error)
+}
+
+fn read_store_record(objects: &Arc<dyn ObjectStore>) -> Result<Option<StoreRecord>> {
+    let path = layout::store_record();
+    let read = async { objects.get(&path).await?.bytes().await };
+    match block_on(read) {
+        Ok(bytes) => StoreRecord::load(&bytes, path.as_ref()).map(Some),
+        Err(ObjectError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(from_object(error, &format!("read {path} in {objects}"))),
+    }
+}
+
+/// A directory that holds the remains of a store is never given a new identity, and one that holds something else never becomes a store.
+fn check_empty(local: &LocalStore, path: &FsPath) -> Result<()> {
+    let names = local
+        .names(&ObjectPath::ROOT)
+        .map_err(|error| from_object(error, &format!("list {}", path.display())))?;
+    for (name, _) in names {
+        if matches!(name.as_str(), "chunks" | "runs" | "projects" | "gc") {
+            // Another process may have created the store since we looked, and be at work.
+            if local.root().join("runtree.json").exists() {
+                return Ok(());
+            }
+            return Err(Error::corrupt(format!(
+                "{} holds {name}/ but no runtree.json: it is a store whose identity is lost",
+                path.display()
+            ))
+            .with_hint("restore runtree.json from a copy of the store"));
+        }
+        if !HARMLESS.contains(&name.as_str())
+            && !name.starts_with("probe-")
+            && name != "runtree.json"
+        {
+            return Err(Error::invalid(format!(
+                "{} is not a runtree store and not empty (it holds {name:?})",
+                path.display()
+            ))
+            .with_hint("name a new or empty directory"));
+        }
+    }
+    Ok(())
+}
+
+fn initialise(
+    objects: &Arc<dyn ObjectStore>,
+    local: Option<&LocalStore>,
+    now: Timestamp,
+    random: &Random,
+) -> Result<StoreRecord> {
+    probe_conditional_create(objects, random)?;
+    let record = StoreRecord {
+        id: StoreId::from_bits(u128::from(random()) << 64 | u128::from(random())),
+        created: now,
+        required_to_read: Vec::new(),
+        required_to_write: Vec::new(),
+        conditional_create: true,
+    };
+    if let Some(local) = local {
+        // So that nobody commits a store of checkpoints to git by accident. What a user wrote there stays.
+        let ignore = local.root().join(".gitignore");
+        if !ignore.exists() {
+            fs::write(&ignore, "*\n")
+                .map_err(|error| io_error(format!("can not write {}", ignore.display()), error))?;
+        }
+    }
+    // The record is written last: what has one is whole. A handle is needed to create it, so a provisional one is made.
+    let store = Store::assemble(
+        Arc::clone(objects),
+        local.cloned(),
+        record.clone(),
+        Mode::ReadWrite,
+        Arc::clone(random),
+    )?;
+    match store.create_record(&layout::store_record(), &record)? {
+        Created::Created | Created::ExistsEqual => Ok(record),
+        Created::ExistsOther(winner) => StoreRecord::load(&winner, layout::store_record().as_ref()),
+    }
+}
+
+/// Finds out whether a create that must not replace is atomic here: without it two ranks could both decide about one checkpoint.
+fn probe_conditional_create(objects: &Arc<dyn ObjectStore>, random: &Random) -> Result<()> {
+    let path = ObjectPath::parse(format!("probe-{:016x}", random()))
+        .expect("BUG: a probe's name is letters and digits");
+    let winners = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..PROBE_RACERS)
+            .map(|racer| {
+                let (objects, path) = (Arc::clone(objects), path.clone());
+                scope.spawn(move || {
+                    let options = PutOptions::from(PutMode::Create);
+                    block_on(objects.put_opts(&path, vec![racer as u8].into(), options))
+                })
+            })
+            .collect();
+        let mut winners = 0;
+        for racer in racers {
+            match racer.join().expect("BUG: a racer only puts") {
+                Ok(_) => winners += 1,
+                Err(ObjectError::AlreadyExists { .. }) => {}
+                Err(error) => return Err(from_object(error, "probe conditional creation")),
+            }
+        }
+        Ok(winners)
+    })?;
+    block_on(objects.delete(&path))
+        .map_err(|error| from_object(error, &format!("delete {path}")))?;
+    if winners == 1 {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "{objects} does not create objects atomically: {winners} of {PROBE_RACERS} creations of one name won"
+    ))
+    .with_hint("put the store on a local disk, or in a bucket that honours If-None-Match"))
+}
+
+/// Refuses a store that needs what this build does not know.
+fn check_features(record: &StoreRecord, mode: Mode, known: &[&str]) -> Result<()> {
+    let unknown = |required: &[String]| -> Vec<String> {
+        required
+            .iter()
+            .filter(|feature| !known.contains(&feature.as_str()))
+            .cloned()
+            .collect()
+    };
+    let (verb, missing) = match (unknown(&record.required_to_read), mode) {
+        (missing, _) if !missing.is_empty() => ("read", missing),
+        (_, Mode::ReadOnly) => return Ok(()),
+        (_, Mode::ReadWrite) => ("written", unknown(&record.required_to_write)),
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "the store can be {verb} only with the features {}, which this runtree does not know",
+        missing.join(", ")
+    ))
+    .with_hint("upgrade runtree: pip install -U runtree"))
+}
+
+/// The new directory's own entry.
+fn sync_parent(root: &FsPath) -> Result<()> {
+    let Some(parent) = root.parent() else {
+        return Ok(());
+    };
+    match fs::File::open(parent).and_then(|directory| directory.sync_all()) {
+        Ok(()) => Ok(()),
+        // A parent that we may not even open was not made by us.
+        Err(error) if error.kind() == IoErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(io_error(
+            format!("can not make {} durable", root.display()),
+            error,
+        )),
+    }
+}
