@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::points::Points;
 use runtree_core::event::Event;
 use runtree_core::manifest::{
     AttemptRecord, CheckpointName, CommitRecord, EntryContent, PartManifest, PinRecord, RunRecord,
     TombstoneRecord,
 };
 use runtree_core::{ComponentName, RunId, Timestamp, WriterId};
+use runtree_metrics::PointsBatch;
 
 /// A fact about the store.
 #[derive(Clone, Debug)]
@@ -149,19 +149,6 @@ pub struct Frame {
 pub enum FrameContent {
     /// A control event.
     Event(Event),
-    /// Points, by series.
-    Points(Vec<SeriesBatch>),
-}
-
-/// Points of one series, as one flush logged them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SeriesBatch {
-    /// The metric.
-    pub metric: String,
-    /// Whether runtree measured it.
-    pub system: bool,
-    /// The rank, if ranks keep series of their own.
-    pub rank: Option<u32>,
-    /// The points in the order they were logged: steps may repeat and go back, the last of a step wins.
-    pub points: Points,
+    /// Points that one flush logged.
+    Points(PointsBatch),
 }

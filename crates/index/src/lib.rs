@@ -15,21 +15,19 @@
 //! What does not belong here: reading stores, resolving REFs, drawing charts, decisions.
 
 mod item;
-mod points;
 mod query;
 mod row;
+mod sqlite;
 mod r#trait;
 
-pub use item::{
-    FoldItem, Frame, FrameContent, FrameRange, JournalCursor, PartFacts, PinFacts, SeriesBatch,
-};
-pub use points::{Points, Summary};
+pub use item::{FoldItem, Frame, FrameContent, FrameRange, JournalCursor, PartFacts, PinFacts};
 pub use query::{
     Comparison, ConfigFilter, ConsoleQuery, Deleted, Lineage, Liveness, MetricChoice, MetricFilter,
     Order, RunLookup, RunQuery, RunSort, SeriesFilter, StepSpan,
 };
 pub use row::{
-    AttemptRow, BlockRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LostRow, MetricPoint,
+    AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LostRow, MetricPoint,
     NonFiniteRow, PartRow, RunRow, RunSlice, SeriesId, SeriesRow, SeriesStats, WriterRow,
 };
+pub use sqlite::SqliteIndex;
 pub use r#trait::{Index, Snapshot};

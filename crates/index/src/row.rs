@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::points::Summary;
 use runtree_core::event::RunStatus;
 use runtree_core::lineage::AttemptId;
 use runtree_core::manifest::{AttemptRecord, CheckpointName, ChunkRecord, Outcome, RunRecord};
@@ -217,17 +216,6 @@ pub struct SeriesStats {
     pub first_time: Timestamp,
     /// Largest timestamp.
     pub last_time: Timestamp,
-}
-
-/// A full block of a series: always the same 4096 points, however they arrived.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BlockRow {
-    /// Its number in the series: block `i` holds the points `4096 i .. 4096 (i + 1)` in order of steps.
-    pub number: u32,
-    /// What it holds.
-    pub summary: Summary,
-    /// What each 256 points of it hold.
-    pub sub_summaries: Vec<Summary>,
 }
 
 /// Lines of a console.

@@ -1,18 +1,18 @@
 //! The two traits an index implements: [`Index`] takes facts, [`Snapshot`] answers.
 
-use crate::points::Points;
 use runtree_core::lineage::{AttemptFacts, AttemptId, AttemptSource};
 use runtree_core::manifest::CheckpointName;
 use runtree_core::wire::ProjectInfo;
 use runtree_core::{CheckpointId, ProjectName, Result, RunId, WriterId};
+use runtree_metrics::{BlockSource, StoredBlock};
 
 use crate::item::{FoldItem, JournalCursor, PinFacts};
 use crate::query::{
     ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
 };
 use crate::row::{
-    AttemptRow, BlockRow, CheckpointRow, ConsoleSlice, FileRow, LostRow, RunRow, RunSlice,
-    SeriesId, SeriesRow, WriterRow,
+    AttemptRow, CheckpointRow, ConsoleSlice, FileRow, LostRow, RunRow, RunSlice, SeriesId,
+    SeriesRow, WriterRow,
 };
 
 /// A database that facts are folded into.
@@ -55,8 +55,9 @@ pub trait Index: Send + Sync {
 
 /// Answers questions about one moment. Lists are in a stated order; nothing depends on how facts were batched.
 ///
-/// As an [`AttemptSource`] it loads a whole chain of bases at the first question, so that walks cost one query.
-pub trait Snapshot: AttemptSource + Send {
+/// As an [`AttemptSource`] it loads a whole chain of bases at the first question, so that walks cost one query; as a
+/// [`BlockSource`] it loads the points of the blocks that [`Snapshot::blocks`] listed.
+pub trait Snapshot: AttemptSource + BlockSource + Send {
     /// Every project that has a run, by name.
     ///
     /// # Errors
@@ -136,23 +137,14 @@ pub trait Snapshot: AttemptSource + Send {
     /// `Unavailable`.
     fn series(&self, filter: &SeriesFilter) -> Result<Vec<SeriesRow>>;
 
-    /// Full blocks of a series that meet `span`, ascending, without their points.
+    /// Blocks of a series that meet `span`: disjoint, ascending, full but for the last, whose rest may still grow. Their points
+    /// are loaded by id ([`BlockSource::load`]), in this snapshot only.
+    ///
+    /// The layout is canonical: block `i` holds the points `4096 i .. 4096 (i + 1)` in order of steps, however they arrived.
     ///
     /// # Errors
-    /// `Unavailable`.
-    fn blocks(&self, series: SeriesId, span: StepSpan) -> Result<Vec<BlockRow>>;
-
-    /// The points of full blocks, one after another in the order asked.
-    ///
-    /// # Errors
-    /// `NotFound` if a block is not there; `Corrupt` if one can not be decoded.
-    fn block_points(&self, series: SeriesId, blocks: &[u32]) -> Result<Points>;
-
-    /// The points after the last full block: fewer than 4096, ascending.
-    ///
-    /// # Errors
-    /// `Corrupt` if they can not be decoded.
-    fn tail(&self, series: SeriesId) -> Result<Points>;
+    /// `Corrupt` if what is stored can not be decoded.
+    fn blocks(&self, series: SeriesId, span: StepSpan) -> Result<Vec<StoredBlock>>;
 
     /// Lines of a run's console, by (launch, time, writer, order of printing).
     ///

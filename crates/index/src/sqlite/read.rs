@@ -1,0 +1,724 @@
+//! A snapshot: one read transaction on a connection of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use runtree_core::float::JsonFloat;
+use runtree_core::lineage::{AttemptFacts, AttemptId, AttemptSource};
+use runtree_core::manifest::{BasePoint, CheckpointName, Outcome, PinRecord};
+use runtree_core::wire::ProjectInfo;
+use runtree_core::{
+    AttemptNumber, CheckpointId, ComponentName, Error, ProjectName, Result, RunId, SaveKey, Step,
+    Timestamp,
+};
+use runtree_metrics::{BlockSource, Points, StoredBlock};
+use rusqlite::{Connection, params};
+
+use super::fields::kind;
+use super::fold::{PartColumns, cursor_at};
+use super::keys::{
+    find_attempt, find_run, from_json, run_blob, run_of, sortable, unsorted, writer_of,
+};
+use super::{Owned, SqliteIndex, from_sqlite, lock, points, runs, settle};
+use crate::item::PinFacts;
+use crate::query::{
+    ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
+};
+use crate::row::{
+    AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LostRow, PartRow, RunRow,
+    RunSlice, SeriesId, SeriesRow, SeriesStats, WriterRow,
+};
+use crate::r#trait::Snapshot;
+
+/// A read transaction; gives its connection back when it ends.
+pub(super) struct SqliteSnapshot<'a> {
+    index: &'a SqliteIndex,
+    owned: Option<Owned>,
+    /// Launches whose whole chains were loaded.
+    launches: Mutex<HashMap<AttemptId, AttemptFacts>>,
+}
+
+impl<'a> SqliteSnapshot<'a> {
+    /// Begins a read transaction; says whether everything it sees is settled.
+    pub(super) fn begin(index: &'a SqliteIndex, owned: Owned) -> Result<(Self, bool)> {
+        owned
+            .connection
+            .execute_batch("BEGIN")
+            .map_err(from_sqlite)?;
+        let snapshot = Self {
+            index,
+            owned: Some(owned),
+            launches: Mutex::default(),
+        };
+        let settled = settle::is_settled(snapshot.connection())?;
+        Ok((snapshot, settled))
+    }
+
+    fn connection(&self) -> &Connection {
+        &self
+            .owned
+            .as_ref()
+            .expect("BUG: taken only when dropped")
+            .connection
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.connection()
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_map(parameters, read)?.collect())
+            .map_err(from_sqlite)
+    }
+
+    /// Loads a launch and everything it is based on.
+    fn load_chain(&self, id: AttemptId) -> Result<()> {
+        let Some(row) = find_attempt(self.connection(), id)? else {
+            return Ok(());
+        };
+        let chain = self.rows(
+            "WITH RECURSIVE chain(id) AS (
+               SELECT ?1 UNION SELECT attempt.base FROM chain JOIN attempt ON attempt.id = chain.id WHERE attempt.base IS NOT NULL)
+             SELECT attempt.id, run.run, attempt.number, attempt.base, attempt.base_step, attempt.lowered, attempt.record IS NOT NULL
+             FROM chain JOIN attempt ON attempt.id = chain.id JOIN run ON run.id = attempt.run_id",
+            [row],
+            |row| {
+                let id = AttemptId {
+                    run: run_of(row.get(1)?),
+                    attempt: AttemptNumber(row.get(2)?),
+                };
+                let base: Option<i64> = row.get(3)?;
+                let step: Option<i64> = row.get(4)?;
+                let lowered: Option<i64> = row.get(5)?;
+                Ok((row.get::<_, i64>(0)?, id, base.zip(step), lowered, row.get::<_, bool>(6)?))
+            },
+        )?;
+        let ids: HashMap<i64, AttemptId> =
+            chain.iter().map(|launch| (launch.0, launch.1)).collect();
+        let mut launches = lock(&self.launches);
+        for (_, id, base, lowered, recorded) in chain {
+            let base = base.and_then(|(base, step)| {
+                let base = ids.get(&base)?;
+                Some(BasePoint {
+                    run: base.run,
+                    attempt: base.attempt,
+                    step: Step(step),
+                })
+            });
+            // Merely mentioned by somebody: not known here. A fork's first launch is known from its birth record.
+            if recorded || base.is_some() {
+                let facts = AttemptFacts {
+                    base,
+                    lowered_start: lowered.map(Step),
+                };
+                launches.insert(id, facts);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SqliteSnapshot<'_> {
+    fn drop(&mut self) {
+        if let Some(owned) = self.owned.take()
+            && owned.connection.execute_batch("COMMIT").is_ok()
+        {
+            self.index.give_back(owned);
+        }
+    }
+}
+
+impl AttemptSource for SqliteSnapshot<'_> {
+    fn attempt(&self, id: AttemptId) -> Result<Option<AttemptFacts>> {
+        if let Some(&facts) = lock(&self.launches).get(&id) {
+            return Ok(Some(facts));
+        }
+        self.load_chain(id)?;
+        Ok(lock(&self.launches).get(&id).copied())
+    }
+}
+
+impl BlockSource for SqliteSnapshot<'_> {
+    fn load(&self, id: u64) -> Result<Points> {
+        points::load(self.connection(), id)
+    }
+}
+
+impl Snapshot for SqliteSnapshot<'_> {
+    fn projects(&self, liveness: Liveness) -> Result<Vec<ProjectInfo>> {
+        self.rows(
+            "SELECT project, sum(shown = 0), sum(shown = 0 AND status = 'running' AND sign >= ?1),
+               max(CASE WHEN shown = 0 THEN last_activity END)
+             FROM run WHERE project IS NOT NULL GROUP BY project ORDER BY project",
+            [runs::cutoff(liveness)],
+            |row| {
+                Ok(ProjectInfo {
+                    name: row.get(0)?,
+                    runs: row.get::<_, i64>(1)? as u64,
+                    running: row.get::<_, i64>(2)? as u64,
+                    last_activity: row.get::<_, Option<i64>>(3)?.map(Timestamp),
+                })
+            },
+        )
+    }
+
+    fn runs(&self, query: &RunQuery) -> Result<RunSlice> {
+        runs::page(self.connection(), query)
+    }
+
+    fn run(
+        &self,
+        run: RunId,
+        metrics: &MetricChoice,
+        liveness: Liveness,
+    ) -> Result<Option<RunRow>> {
+        match find_run(self.connection(), run)? {
+            Some(id) => runs::row(self.connection(), id, metrics, liveness),
+            None => Ok(None),
+        }
+    }
+
+    fn find_runs(&self, project: Option<&ProjectName>, lookup: &RunLookup) -> Result<Vec<RunId>> {
+        runs::find(self.connection(), project, lookup)
+    }
+
+    fn attempts(&self, run: RunId) -> Result<Vec<AttemptRow>> {
+        let found = self.rows(
+            "SELECT attempt.record, attempt.lowered, attempt.id,
+               (SELECT max(alive) FROM writer WHERE writer.run_id = run.id AND writer.attempt = attempt.number)
+             FROM run JOIN attempt ON attempt.run_id = run.id
+             WHERE run.run = ?1 AND attempt.record IS NOT NULL ORDER BY attempt.number",
+            [run_blob(run)],
+            |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, Option<i64>>(1)?,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, Option<i64>>(3)?,
+                ))
+            },
+        )?;
+        let mut attempts = Vec::with_capacity(found.len());
+        for (record, lowered, id, alive) in found {
+            let record: runtree_core::manifest::AttemptRecord =
+                from_json(&record, "a launch's record")?;
+            let stats = self.rows(
+                "SELECT stats FROM series WHERE attempt_id = ?1 AND system = 0",
+                [id],
+                |row| row.get::<_, Vec<u8>>(0),
+            )?;
+            let mut steps: Option<(Step, Step)> = None;
+            for stats in stats {
+                let stats = SeriesStats::from_bytes(&stats)?;
+                let (first, last) = (stats.first.step, stats.last.step);
+                steps =
+                    Some(steps.map_or((first, last), |(from, to)| (from.min(first), to.max(last))));
+            }
+            attempts.push(AttemptRow {
+                last_activity: alive
+                    .map_or(record.created, |alive| record.created.max(Timestamp(alive))),
+                record,
+                lowered_start: lowered.map(Step),
+                steps,
+            });
+        }
+        Ok(attempts)
+    }
+
+    fn writers(&self, run: RunId) -> Result<Vec<WriterRow>> {
+        let found = self.rows(
+            "SELECT writer.writer, writer.attempt, rank, world_size, opened, alive, closed, process, offset, ordinal, hash
+             FROM run JOIN writer ON writer.run_id = run.id WHERE run.run = ?1 ORDER BY writer.writer",
+            [run_blob(run)],
+            |row| {
+                let time = |at| -> rusqlite::Result<Option<Timestamp>> {
+                    Ok(row.get::<_, Option<i64>>(at)?.map(Timestamp))
+                };
+                let writer = WriterRow {
+                    writer: writer_of(row.get(0)?),
+                    attempt: row.get::<_, Option<u32>>(1)?.map(AttemptNumber),
+                    rank: row.get(2)?,
+                    world_size: row.get(3)?,
+                    opened: time(4)?,
+                    last_alive: time(5)?,
+                    closed: time(6)?,
+                    process: BTreeMap::new(),
+                    cursor: cursor_at(row, 8)?,
+                };
+                Ok((writer, row.get::<_, Option<String>>(7)?))
+            },
+        )?;
+        found
+            .into_iter()
+            .map(|(mut writer, process)| {
+                if let Some(process) = process {
+                    writer.process = from_json(&process, "a writer's process")?;
+                }
+                Ok(writer)
+            })
+            .collect()
+    }
+
+    fn children(&self, run: RunId) -> Result<Vec<RunId>> {
+        self.rows(
+            "SELECT run FROM run WHERE (owner = ?1 OR declared = ?1) AND shown IS NOT NULL ORDER BY created, run",
+            [run_blob(run)],
+            |row| row.get(0).map(run_of),
+        )
+    }
+
+    fn family(&self, root: RunId) -> Result<Vec<RunId>> {
+        let members = self.rows(
+            "SELECT run, owner FROM run WHERE root = ?1 AND shown IS NOT NULL ORDER BY created, run",
+            [run_blob(root)],
+            |row| {
+                let run: [u8; 16] = row.get(0)?;
+                let owner: Option<[u8; 16]> = row.get(1)?;
+                Ok((run_of(run), owner.map(run_of)))
+            },
+        )?;
+        Ok(parents_first(&members))
+    }
+
+    fn checkpoints(&self, run: RunId) -> Result<Vec<CheckpointRow>> {
+        checkpoints(self, run)
+    }
+
+    fn find_checkpoint(&self, id: CheckpointId) -> Result<Option<CheckpointName>> {
+        let found = self.rows(
+            "SELECT run.run, attempt, step, k FROM checkpoint JOIN run ON run.id = checkpoint.run_id
+             WHERE checkpoint = ?1 ORDER BY run.run",
+            [sortable(id.to_bits())],
+            |row| {
+                Ok(CheckpointName {
+                    run: run_of(row.get(0)?),
+                    key: save_key(row, 1)?,
+                })
+            },
+        )?;
+        Ok(found.first().copied())
+    }
+
+    fn started_from(&self, run: RunId) -> Result<Vec<(AttemptId, CheckpointName)>> {
+        let found = self.rows(
+            "SELECT run.run, attempt.number, attempt.checkpoint_key
+             FROM attempt JOIN run ON run.id = attempt.run_id
+             WHERE attempt.checkpoint_run = ?1 ORDER BY run.run, attempt.number",
+            [run_blob(run)],
+            |row| {
+                let id = AttemptId {
+                    run: run_of(row.get(0)?),
+                    attempt: AttemptNumber(row.get(1)?),
+                };
+                Ok((id, row.get::<_, String>(2)?))
+            },
+        )?;
+        found
+            .into_iter()
+            .map(|(id, key)| {
+                let key = key.parse()?;
+                Ok((id, CheckpointName { run, key }))
+            })
+            .collect()
+    }
+
+    fn pins(&self) -> Result<Vec<PinFacts>> {
+        let found = self.rows("SELECT name, record FROM pin ORDER BY name", [], |row| {
+            Ok((row.get(0)?, row.get::<_, String>(1)?))
+        })?;
+        found
+            .into_iter()
+            .map(|(name, record)| {
+                let record: PinRecord = from_json(&record, "a pin")?;
+                Ok(PinFacts {
+                    name,
+                    record: Some(record),
+                })
+            })
+            .collect()
+    }
+
+    fn series(&self, filter: &SeriesFilter) -> Result<Vec<SeriesRow>> {
+        let mut all = Vec::new();
+        for &attempt in &filter.attempts {
+            let Some(id) = find_attempt(self.connection(), attempt)? else {
+                continue;
+            };
+            let read = |row: &rusqlite::Row<'_>| {
+                let opened: Option<i64> = row.get(5)?;
+                Ok((
+                    SeriesId(row.get(0)?),
+                    row.get::<_, String>(1)?,
+                    row.get::<_, bool>(2)?,
+                    points::rank_of(row.get(3)?),
+                    row.get::<_, Vec<u8>>(4)?,
+                    (Timestamp(opened.unwrap_or(0)), writer_of(row.get(6)?)),
+                ))
+            };
+            let mut found = Vec::new();
+            if filter.metrics.is_empty() {
+                found = self.rows(
+                    "SELECT series.id, name.text, system, series.rank, stats, writer.opened, writer.writer
+                     FROM series JOIN name ON name.id = series.metric_id JOIN writer ON writer.id = series.writer_id
+                     WHERE series.attempt_id = ?1",
+                    [id],
+                    read,
+                )?;
+            }
+            for metric in &filter.metrics {
+                found.extend(self.rows(
+                    "SELECT series.id, name.text, system, series.rank, stats, writer.opened, writer.writer
+                     FROM name JOIN series ON series.metric_id = name.id JOIN writer ON writer.id = series.writer_id
+                     WHERE series.attempt_id = ?1 AND name.text = ?2",
+                    params![id, metric],
+                    read,
+                )?);
+            }
+            for (id, metric, system, rank, stats, precedence) in found {
+                all.push(SeriesRow {
+                    id,
+                    attempt,
+                    metric,
+                    system,
+                    rank,
+                    precedence,
+                    stats: SeriesStats::from_bytes(&stats)?,
+                });
+            }
+        }
+        all.sort_by(|a, b| {
+            let key = |row: &SeriesRow| (row.attempt, row.system, row.rank, row.precedence);
+            (&a.metric, key(a)).cmp(&(&b.metric, key(b)))
+        });
+        all.sort_by_key(|row| row.attempt);
+        all.dedup_by_key(|row| row.id);
+        Ok(all)
+    }
+
+    fn blocks(&self, series: SeriesId, span: StepSpan) -> Result<Vec<StoredBlock>> {
+        points::blocks(self.connection(), series.0, span)
+    }
+
+    fn console(&self, query: &ConsoleQuery) -> Result<ConsoleSlice> {
+        console(self, query)
+    }
+
+    fn files(&self, run: RunId) -> Result<Vec<FileRow>> {
+        let found = self.rows(
+            "SELECT file.name, bytes, chunks, at FROM run JOIN file ON file.run_id = run.id WHERE run.run = ?1 ORDER BY file.name",
+            [run_blob(run)],
+            |row| {
+                let file = FileRow {
+                    name: row.get(0)?,
+                    bytes: row.get::<_, i64>(1)? as u64,
+                    chunks: Vec::new(),
+                    at: Timestamp(row.get(3)?),
+                };
+                Ok((file, row.get::<_, String>(2)?))
+            },
+        )?;
+        found
+            .into_iter()
+            .map(|(mut file, chunks)| {
+                file.chunks = from_json(&chunks, "a file's chunks")?;
+                Ok(file)
+            })
+            .collect()
+    }
+
+    fn lost(&self, run: RunId) -> Result<Vec<LostRow>> {
+        let found = self.rows(
+            "SELECT lost.attempt, reason, points, at FROM run JOIN lost ON lost.run_id = run.id
+             WHERE run.run = ?1 ORDER BY at, writer, ordinal",
+            [run_blob(run)],
+            |row| {
+                let lost = LostRow {
+                    attempt: row.get::<_, Option<u32>>(0)?.map(AttemptNumber),
+                    reason: row.get(1)?,
+                    points: BTreeMap::new(),
+                    at: Timestamp(row.get(3)?),
+                };
+                Ok((lost, row.get::<_, String>(2)?))
+            },
+        )?;
+        found
+            .into_iter()
+            .map(|(mut lost, points)| {
+                lost.points = from_json(&points, "lost points")?;
+                Ok(lost)
+            })
+            .collect()
+    }
+}
+
+/// Orders (run, owner) so that owners stand before what was forked from them, and else as given (by birth).
+fn parents_first(members: &[(RunId, Option<RunId>)]) -> Vec<RunId> {
+    let mut children: HashMap<RunId, Vec<RunId>> = HashMap::new();
+    let known: std::collections::HashSet<RunId> = members.iter().map(|&(run, _)| run).collect();
+    // Births before forks of them in all but damaged clocks: a heap by position keeps that order and repairs the rest.
+    let position: HashMap<RunId, usize> = members
+        .iter()
+        .enumerate()
+        .map(|(position, &(run, _))| (run, position))
+        .collect();
+    let mut ready = std::collections::BTreeSet::new();
+    for &(run, owner) in members {
+        match owner.filter(|owner| known.contains(owner) && *owner != run) {
+            Some(owner) => children.entry(owner).or_default().push(run),
+            None => {
+                ready.insert(position[&run]);
+            }
+        }
+    }
+    let mut ordered = Vec::with_capacity(members.len());
+    while let Some(next) = ready.pop_first() {
+        let run = members[next].0;
+        ordered.push(run);
+        for child in children.remove(&run).unwrap_or_default() {
+            ready.insert(position[&child]);
+        }
+    }
+    ordered
+}
+
+fn save_key(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<SaveKey> {
+    Ok(SaveKey {
+        attempt: AttemptNumber(row.get(first)?),
+        step: Step(row.get(first + 1)?),
+        k: row.get(first + 2)?,
+    })
+}
+
+fn checkpoints(snapshot: &SqliteSnapshot<'_>, run: RunId) -> Result<Vec<CheckpointRow>> {
+    let Some(run_id) = find_run(snapshot.connection(), run)? else {
+        return Ok(Vec::new());
+    };
+    let mut rows = snapshot.rows(
+        "SELECT attempt, step, k, id, committed, tombstone, reason, checkpoint FROM checkpoint
+         WHERE run_id = ?1 ORDER BY step, attempt, k",
+        [run_id],
+        |row| {
+            let key = save_key(row, 0)?;
+            let tombstone: Option<u32> = row.get(5)?;
+            let committed: Option<bool> = row.get(4)?;
+            let checkpoint = CheckpointRow {
+                name: CheckpointName { run, key },
+                id: CheckpointId::from_bits(unsorted(row.get(7)?)),
+                outcome: committed.map(|committed| {
+                    if committed {
+                        Outcome::Committed
+                    } else {
+                        Outcome::Abandoned
+                    }
+                }),
+                deleted: tombstone.is_some_and(|number| number.is_multiple_of(2)),
+                tombstone: match tombstone {
+                    Some(number) => Some((number, row.get(6)?)),
+                    None => None,
+                },
+                label: None,
+                created: None,
+                bytes: 0,
+                tensors: 0,
+                metrics: BTreeMap::new(),
+                tags: Vec::new(),
+                pins: Vec::new(),
+                parts: Vec::new(),
+            };
+            Ok((row.get::<_, i64>(3)?, checkpoint))
+        },
+    )?;
+    let places: HashMap<String, usize> = rows
+        .iter()
+        .enumerate()
+        .map(|(place, (_, row))| (row.name.key.to_string(), place))
+        .collect();
+    for (id, row) in &mut rows {
+        add_parts(snapshot, *id, row)?;
+    }
+    let fields = snapshot.rows(
+        "SELECT kind, key, value FROM field WHERE run_id = ?1 AND kind IN (5, 6)",
+        [run_id],
+        |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+            ))
+        },
+    )?;
+    for (field, key, value) in fields {
+        let Some((key, name)) = key.split_once('\n') else {
+            continue;
+        };
+        let Some(&place) = places.get(key) else {
+            continue;
+        };
+        let row = &mut rows[place].1;
+        if field == kind::CHECKPOINT_METRIC {
+            let value: JsonFloat = from_json(&value, "a checkpoint's metric")?;
+            row.metrics.insert(name.to_owned(), value.0);
+        } else if field == kind::CHECKPOINT_TAG && value == "1" {
+            row.tags.push(name.to_owned());
+        }
+    }
+    let pins = snapshot.rows(
+        "SELECT key, name FROM pin WHERE run = ?1 ORDER BY name",
+        [run_blob(run)],
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+    )?;
+    for (key, name) in pins {
+        if let Some(&place) = places.get(&key) {
+            rows[place].1.pins.push(name);
+        }
+    }
+    Ok(rows
+        .into_iter()
+        .map(|(_, mut row)| {
+            row.tags.sort_unstable();
+            row
+        })
+        .collect())
+}
+
+fn add_parts(snapshot: &SqliteSnapshot<'_>, id: i64, row: &mut CheckpointRow) -> Result<()> {
+    let found = snapshot.rows(
+        "SELECT component, rank, confirmed, facts FROM part WHERE checkpoint_id = ?1 ORDER BY component, rank",
+        [id],
+        |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, u32>(1)?,
+                row.get::<_, bool>(2)?,
+                row.get::<_, String>(3)?,
+            ))
+        },
+    )?;
+    let mut parts: BTreeMap<(ComponentName, u32), PartRow> = BTreeMap::new();
+    let mut declared: BTreeMap<ComponentName, u32> = BTreeMap::new();
+    for (component, rank, confirmed, facts) in found {
+        let component: ComponentName = component.parse()?;
+        let facts: PartColumns = from_json(&facts, "a part")?;
+        row.bytes += facts.bytes;
+        row.tensors += facts.tensors;
+        row.created = Some(
+            row.created
+                .map_or(facts.created, |at| at.min(facts.created)),
+        );
+        if row.label.is_none() {
+            row.label = facts.name;
+        }
+        // Two parts that disagree about a metric: the first by component and rank speaks.
+        for (name, value) in facts.metrics {
+            row.metrics.entry(name).or_insert(value.0);
+        }
+        for (component, ranks) in facts.declared {
+            let known = declared.entry(component).or_insert(ranks);
+            *known = ranks.max(*known);
+        }
+        parts.insert(
+            (component.clone(), rank),
+            PartRow {
+                component,
+                rank,
+                present: true,
+                confirmed,
+                bytes: facts.bytes,
+            },
+        );
+    }
+    for (component, ranks) in declared {
+        for rank in 0..ranks {
+            parts
+                .entry((component.clone(), rank))
+                .or_insert_with(|| PartRow {
+                    component: component.clone(),
+                    rank,
+                    present: false,
+                    confirmed: false,
+                    bytes: 0,
+                });
+        }
+    }
+    row.parts = parts.into_values().collect();
+    Ok(())
+}
+
+fn console(snapshot: &SqliteSnapshot<'_>, query: &ConsoleQuery) -> Result<ConsoleSlice> {
+    let Some(run_id) = find_run(snapshot.connection(), query.run)? else {
+        return Ok(ConsoleSlice {
+            lines: Vec::new(),
+            next_cursor: query.cursor.clone(),
+        });
+    };
+    // Place of a frame: launch, time, writer, ordinal; then lines of it that were shown.
+    let mut place = [0, i64::MIN, i64::MIN, 0, 0];
+    if let Some(cursor) = &query.cursor {
+        let fields: Vec<i64> = cursor
+            .split(':')
+            .map_while(|field| field.parse().ok())
+            .collect();
+        place = fields
+            .try_into()
+            .ok()
+            .filter(|place: &[i64; 5]| place[4] >= 0)
+            .ok_or_else(|| Error::invalid(format!("{cursor:?} is not a console cursor")))?;
+    }
+    let mut lines = Vec::new();
+    let mut reached = query.cursor.is_some();
+    let mut statement = snapshot
+        .connection()
+        .prepare_cached(
+            "SELECT attempt, at, writer, ordinal, stream, lines FROM console
+             WHERE run_id = ?1 AND (attempt, at, writer, ordinal) >= (?2, ?3, ?4, ?5) ORDER BY attempt, at, writer, ordinal",
+        )
+        .map_err(from_sqlite)?;
+    let mut rows = statement
+        .query(params![run_id, place[0], place[1], place[2], place[3]])
+        .map_err(from_sqlite)?;
+    while lines.len() < query.limit as usize {
+        let Some(row) = rows.next().map_err(from_sqlite)? else {
+            break;
+        };
+        let read = || -> rusqlite::Result<_> {
+            let frame = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+            Ok((frame, row.get::<_, String>(4)?, row.get::<_, String>(5)?))
+        };
+        let (frame, stream, text) = read().map_err(from_sqlite)?;
+        let frame_lines: Vec<String> = from_json(&text, "console lines")?;
+        let skip = if reached && frame == place[..4] {
+            place[4] as usize
+        } else {
+            0
+        };
+        reached = true;
+        let room = query.limit as usize - lines.len();
+        let shown = frame_lines.len().min(skip + room);
+        for text in frame_lines.into_iter().take(shown).skip(skip) {
+            lines.push(ConsoleRow {
+                attempt: u32::try_from(frame[0])
+                    .ok()
+                    .filter(|&attempt| attempt > 0)
+                    .map(AttemptNumber),
+                writer: writer_of(frame[2]),
+                stream: stream.clone(),
+                at: Timestamp(frame[1]),
+                text,
+            });
+        }
+        place = [
+            frame[0],
+            frame[1],
+            frame[2],
+            frame[3],
+            shown.max(skip) as i64,
+        ];
+    }
+    Ok(ConsoleSlice {
+        lines,
+        next_cursor: reached.then(|| place.map(|field| field.to_string()).join(":")),
+    })
+}

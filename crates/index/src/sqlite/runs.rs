@@ -1,0 +1,405 @@
+//! Pages of runs, single runs, and looking runs up.
+
+use std::collections::BTreeMap;
+
+use runtree_core::{AttemptNumber, Error, ProjectName, Result, RunId, Step, Timestamp};
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::from_sqlite;
+use super::keys::{find_name, from_json, run_blob, run_of};
+use crate::query::{
+    Comparison, Deleted, Lineage, Liveness, MetricChoice, Order, RunLookup, RunQuery, RunSort,
+};
+use crate::row::{MetricPoint, NonFiniteRow, RunRow, RunSlice};
+
+/// Most rows of a page, whatever was asked.
+const MAX_PAGE: u32 = 1000;
+
+/// A launch whose newest sign of life is older is lost.
+pub(super) fn cutoff(liveness: Liveness) -> i64 {
+    liveness.now.0.saturating_sub(liveness.lost_after_micros)
+}
+
+/// Conditions and their parameters; `?` in order.
+#[derive(Default)]
+struct Filter {
+    conditions: Vec<String>,
+    parameters: Vec<Sql>,
+}
+
+impl Filter {
+    fn add(&mut self, condition: impl Into<String>, parameters: impl IntoIterator<Item = Sql>) {
+        self.conditions.push(condition.into());
+        self.parameters.extend(parameters);
+    }
+}
+
+/// A page of runs.
+pub(super) fn page(connection: &Connection, query: &RunQuery) -> Result<RunSlice> {
+    let offset: u64 = match &query.cursor {
+        None => 0,
+        Some(cursor) => cursor
+            .parse()
+            .map_err(|_| Error::invalid(format!("{cursor:?} is not a cursor of a run list")))?,
+    };
+    let filter = filter(connection, query)?;
+    let condition = filter.conditions.join(" AND ");
+    let total: i64 = connection
+        .prepare_cached(&format!("SELECT count(*) FROM run WHERE {condition}"))
+        .and_then(|mut statement| {
+            statement.query_row(rusqlite::params_from_iter(&filter.parameters), |row| {
+                row.get(0)
+            })
+        })
+        .map_err(from_sqlite)?;
+    let limit = query.limit.clamp(1, MAX_PAGE);
+    let (join, order, sort_parameters) = sort(connection, query)?;
+    // Parameters of the join stand before those of the condition.
+    let mut parameters = sort_parameters.join;
+    parameters.extend(filter.parameters);
+    parameters.extend(sort_parameters.order);
+    parameters.push(Sql::Integer(i64::from(limit)));
+    parameters.push(Sql::Integer(offset as i64));
+    let ids: Vec<i64> = connection
+        .prepare_cached(&format!(
+            "SELECT run.id FROM run {join} WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?"
+        ))
+        .and_then(|mut statement| {
+            statement
+                .query_map(rusqlite::params_from_iter(&parameters), |row| row.get(0))?
+                .collect()
+        })
+        .map_err(from_sqlite)?;
+    let mut runs = Vec::with_capacity(ids.len());
+    for id in ids {
+        runs.extend(row(connection, id, &query.show_metrics, query.liveness)?);
+    }
+    let end = offset + runs.len() as u64;
+    Ok(RunSlice {
+        next_cursor: (end < total as u64 && !runs.is_empty()).then(|| end.to_string()),
+        runs,
+        total: total as u64,
+    })
+}
+
+fn filter(connection: &Connection, query: &RunQuery) -> Result<Filter> {
+    let mut filter = Filter::default();
+    match query.deleted {
+        Deleted::Hide => filter.add("run.shown = 0", []),
+        Deleted::Only => filter.add("run.shown = 1", []),
+        Deleted::Include => filter.add("run.shown IN (0, 1)", []),
+    }
+    if let Some(project) = &query.project {
+        filter.add("run.project = ?", [Sql::Text(project.as_str().to_owned())]);
+    }
+    let words: Vec<String> = query
+        .text
+        .iter()
+        .flat_map(|text| text.split_whitespace())
+        .map(str::to_lowercase)
+        .collect();
+    if !words.is_empty() {
+        let conditions = vec!["instr(text, ?) > 0"; words.len()].join(" AND ");
+        filter.add(
+            format!("run.id IN (SELECT run_id FROM search WHERE {conditions})"),
+            words.into_iter().map(Sql::Text),
+        );
+    }
+    if !query.status.is_empty() {
+        let marks = vec!["?"; query.status.len()].join(", ");
+        let statuses = query
+            .status
+            .iter()
+            .map(|status| Sql::Text(status.as_str().to_owned()));
+        filter.add(
+            format!("{STATUS} IN ({marks})"),
+            [Sql::Integer(cutoff(query.liveness))]
+                .into_iter()
+                .chain(statuses),
+        );
+    }
+    for tag in &query.tags {
+        filter.add(
+            "run.id IN (SELECT run_id FROM tag WHERE tag = ?)",
+            [Sql::Text(tag.clone())],
+        );
+    }
+    for wanted in &query.config {
+        let key = Sql::Integer(find_name(connection, &wanted.key)?.unwrap_or(-1));
+        let text = Sql::Text(wanted.value.clone());
+        match wanted.value.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => filter.add(
+                "(run.id IN (SELECT run_id FROM config WHERE key_id = ? AND number = ?)
+                  OR run.id IN (SELECT run_id FROM config WHERE key_id = ? AND number IS NULL AND text = ?))",
+                [key.clone(), Sql::Real(number), key, text],
+            ),
+            _ => filter.add(
+                "run.id IN (SELECT run_id FROM config WHERE key_id = ? AND number IS NULL AND text = ?)",
+                [key, text],
+            ),
+        }
+    }
+    for wanted in &query.metrics {
+        let key = find_name(connection, &wanted.metric)?.unwrap_or(-1);
+        let comparison = match wanted.comparison {
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+            Comparison::Equal => "=",
+            Comparison::NotEqual => "<>",
+        };
+        filter.add(
+            format!(
+                "run.id IN (SELECT run_id FROM latest WHERE metric_id = ? AND value {comparison} ?)"
+            ),
+            [Sql::Integer(key), Sql::Real(wanted.value)],
+        );
+    }
+    match query.lineage {
+        None => {}
+        Some(Lineage::Root(root)) => {
+            filter.add("run.root = ?", [Sql::Blob(run_blob(root).to_vec())]);
+        }
+        Some(Lineage::Parent(parent)) => {
+            let parent = Sql::Blob(run_blob(parent).to_vec());
+            filter.add(
+                "(run.owner = ? OR run.declared = ?)",
+                [parent.clone(), parent],
+            );
+        }
+    }
+    Ok(filter)
+}
+
+/// Status now; its parameter is the cutoff.
+const STATUS: &str =
+    "(CASE WHEN run.status = 'running' AND run.sign < ? THEN 'lost' ELSE run.status END)";
+
+#[derive(Default)]
+struct SortParameters {
+    join: Vec<Sql>,
+    order: Vec<Sql>,
+}
+
+/// A join that brings the sort key in, and the order.
+fn sort(connection: &Connection, query: &RunQuery) -> Result<(String, String, SortParameters)> {
+    let direction = match query.order {
+        Order::Ascending => "ASC",
+        Order::Descending => "DESC",
+    };
+    let mut parameters = SortParameters::default();
+    let mut join = String::new();
+    let key = match &query.sort {
+        // The birth itself is the tie-break: newest first, or oldest first if asked.
+        RunSort::Created => {
+            let order = format!("run.created {direction}, run.run {direction}");
+            return Ok((join, order, parameters));
+        }
+        RunSort::LastActivity => format!("run.last_activity {direction}"),
+        RunSort::LastStep => format!("run.last_step {direction} NULLS LAST"),
+        RunSort::Name => format!("run.folded_name {direction}"),
+        RunSort::Number => format!("run.number {direction}"),
+        RunSort::Status => {
+            parameters.order.push(Sql::Integer(cutoff(query.liveness)));
+            format!("{STATUS} {direction}")
+        }
+        RunSort::Metric(metric) => {
+            let id = find_name(connection, metric)?.unwrap_or(-1);
+            parameters.join.push(Sql::Integer(id));
+            "LEFT JOIN latest ON latest.run_id = run.id AND latest.metric_id = ?"
+                .clone_into(&mut join);
+            format!("latest.value {direction} NULLS LAST")
+        }
+        RunSort::Config(key) => {
+            let id = find_name(connection, key)?.unwrap_or(-1);
+            parameters.join.push(Sql::Integer(id));
+            "LEFT JOIN config ON config.run_id = run.id AND config.key_id = ?"
+                .clone_into(&mut join);
+            format!("config.number {direction} NULLS LAST, config.text {direction} NULLS LAST")
+        }
+    };
+    let order = format!("{key}, run.created DESC, run.run DESC");
+    Ok((join, order, parameters))
+}
+
+/// One run; none if its birth record is not folded.
+pub(super) fn row(
+    connection: &Connection,
+    id: i64,
+    choice: &MetricChoice,
+    liveness: Liveness,
+) -> Result<Option<RunRow>> {
+    let found = connection
+        .prepare_cached(&format!(
+            "SELECT detail.record, run.name, detail.notes, detail.tags, detail.config, {STATUS}, detail.reason, run.shown,
+               run.last_activity, run.attempt, run.root, run.last_step, detail.checkpoints, detail.nonfinite_metric,
+               detail.nonfinite_step, detail.last_good, detail.lamport,
+               (SELECT count(*) FROM run AS child WHERE (child.owner = run.run OR child.declared = run.run) AND child.shown = 0)
+             FROM run JOIN detail ON detail.run_id = run.id WHERE run.id = ? AND run.shown IS NOT NULL"
+        ))
+        .and_then(|mut statement| {
+            statement
+                .query_row([cutoff(liveness), id], Columns::read)
+                .optional()
+        })
+        .map_err(from_sqlite)?;
+    let Some(columns) = found else {
+        return Ok(None);
+    };
+    let status: runtree_core::event::RunStatus = columns.status.parse()?;
+    let nonfinite = columns
+        .nonfinite
+        .map(|(metric, step, last_good)| NonFiniteRow {
+            metric,
+            step: Step(step),
+            last_good: last_good.map(Step),
+        });
+    Ok(Some(RunRow {
+        record: from_json(&columns.record, "a run's record")?,
+        name: columns.name,
+        notes: columns.notes,
+        tags: from_json(&columns.tags, "a run's tags")?,
+        config: from_json(&columns.config, "a run's config")?,
+        status,
+        status_reason: columns.reason,
+        deleted: columns.shown == 1,
+        last_activity: Timestamp(columns.last_activity),
+        attempt: AttemptNumber(columns.attempt),
+        root: run_of(columns.root),
+        children: columns.children as u64,
+        last_step: columns.last_step.map(Step),
+        metrics: metrics(connection, id, choice)?,
+        checkpoints: columns.checkpoints as u64,
+        first_nonfinite: nonfinite,
+        lamport: columns.lamport as u64,
+    }))
+}
+
+struct Columns {
+    record: String,
+    name: String,
+    notes: Option<String>,
+    tags: String,
+    config: String,
+    status: String,
+    reason: Option<String>,
+    shown: i64,
+    last_activity: i64,
+    attempt: u32,
+    root: [u8; 16],
+    last_step: Option<i64>,
+    checkpoints: i64,
+    nonfinite: Option<(String, i64, Option<i64>)>,
+    lamport: i64,
+    children: i64,
+}
+
+impl Columns {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            record: row.get(0)?,
+            name: row.get(1)?,
+            notes: row.get(2)?,
+            tags: row.get(3)?,
+            config: row.get(4)?,
+            status: row.get(5)?,
+            reason: row.get(6)?,
+            shown: row.get(7)?,
+            last_activity: row.get(8)?,
+            attempt: row.get(9)?,
+            root: row.get(10)?,
+            last_step: row.get(11)?,
+            checkpoints: row.get(12)?,
+            nonfinite: match row.get(13)? {
+                Some(metric) => Some((metric, row.get(14)?, row.get(15)?)),
+                None => None,
+            },
+            lamport: row.get(16)?,
+            children: row.get(17)?,
+        })
+    }
+}
+
+fn metrics(
+    connection: &Connection,
+    run_id: i64,
+    choice: &MetricChoice,
+) -> Result<BTreeMap<String, MetricPoint>> {
+    let read = |row: &rusqlite::Row<'_>| {
+        let point = MetricPoint {
+            step: Step(row.get(1)?),
+            value: row.get::<_, Option<f64>>(2)?.unwrap_or(f64::NAN),
+        };
+        Ok((row.get(0)?, point))
+    };
+    match choice {
+        MetricChoice::None => Ok(BTreeMap::new()),
+        MetricChoice::All => connection
+            .prepare_cached(
+                "SELECT name.text, step, value FROM latest JOIN name ON name.id = latest.metric_id WHERE run_id = ?1",
+            )
+            .and_then(|mut statement| statement.query_map([run_id], read)?.collect())
+            .map_err(from_sqlite),
+        MetricChoice::These(names) => {
+            let mut metrics = BTreeMap::new();
+            for name in names {
+                let found = connection
+                    .prepare_cached(
+                        "SELECT name.text, step, value FROM name JOIN latest ON latest.metric_id = name.id
+                         WHERE run_id = ?1 AND name.text = ?2",
+                    )
+                    .and_then(|mut statement| {
+                        statement.query_row(params![run_id, name], read).optional()
+                    })
+                    .map_err(from_sqlite)?;
+                metrics.extend(found);
+            }
+            Ok(metrics)
+        }
+    }
+}
+
+/// Runs a lookup may mean, newest first.
+pub(super) fn find(
+    connection: &Connection,
+    project: Option<&ProjectName>,
+    lookup: &RunLookup,
+) -> Result<Vec<RunId>> {
+    let (condition, first, last) = match lookup {
+        RunLookup::DisplayId(id) => ("display_id = ?1", Sql::Text(id.to_string()), Sql::Null),
+        RunLookup::Key(key) => ("key = ?1", Sql::Text(key.clone()), Sql::Null),
+        RunLookup::Name(name) => ("name = ?1", Sql::Text(name.clone()), Sql::Null),
+        RunLookup::Prefix(prefix) => {
+            let bound = |fill: &str| {
+                let missing = RUN_ID_LENGTH.checked_sub(prefix.len())?;
+                let text = format!("{}{}", prefix.to_lowercase(), fill.repeat(missing));
+                let id: RunId = text.parse().ok()?;
+                Some(Sql::Blob(run_blob(id).to_vec()))
+            };
+            // The first digit has three bits: an empty prefix can not be filled up with the last one.
+            let last = if prefix.is_empty() { None } else { bound("z") };
+            let (Some(first), Some(last)) = (bound("0"), last) else {
+                return Ok(Vec::new());
+            };
+            ("run BETWEEN ?1 AND ?2", first, last)
+        }
+    };
+    connection
+        .prepare_cached(&format!(
+            "SELECT run FROM run WHERE {condition} AND (?2 IS NULL OR 1) AND shown IS NOT NULL AND (?3 IS NULL OR project = ?3)
+             ORDER BY created DESC, run DESC"
+        ))
+        .and_then(|mut statement| {
+            statement
+                .query_map(params![first, last, project.map(ProjectName::as_str)], |row| {
+                    row.get(0).map(run_of)
+                })?
+                .collect()
+        })
+        .map_err(from_sqlite)
+}
+
+/// Characters of a run id.
+const RUN_ID_LENGTH: usize = 26;

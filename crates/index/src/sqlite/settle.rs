@@ -1,0 +1,554 @@
+//! What follows from the facts, brought up to date for what changed.
+//!
+//! Folds leave marks (`dirty_attempt` with the lowest step that changed, `dirty_run`); before a snapshot is taken they are worked
+//! off in one transaction. Putting it off makes a reindex linear: a root whose points arrive in a thousand batches renews its
+//! ten thousand descendants once. The result is a function of the facts alone, so the order of folding leaves no trace.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use runtree_core::event::RunStatus;
+use runtree_core::manifest::RunRecord;
+use runtree_core::{AttemptNumber, Result, Step, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde_json::Value;
+
+use super::fields::{StatusColumn, kind};
+use super::from_sqlite;
+use super::keys::{Keys, from_json, run_blob, to_json};
+use super::latest::{self, Effective, Launch};
+use super::status::{self, Process, Word};
+
+/// More marks than this are ordered, ancestors first, so that nothing is renewed once per changed ancestor.
+const ORDERED_FROM: usize = 16;
+
+/// Whether nothing is left to do.
+pub(super) fn is_settled(connection: &Connection) -> Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT NOT EXISTS (SELECT 1 FROM dirty_run) AND NOT EXISTS (SELECT 1 FROM dirty_attempt)",
+        )
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map_err(from_sqlite)
+}
+
+/// Works off every mark.
+pub(super) fn settle(connection: &rusqlite::Transaction<'_>) -> Result<()> {
+    let launches = rows(
+        connection,
+        "SELECT attempt_id, from_step FROM dirty_attempt",
+        |row| Ok((row.get::<_, i64>(0)?, Step(row.get(1)?))),
+    )?;
+    let mut runs: BTreeSet<i64> =
+        rows(connection, "SELECT run_id FROM dirty_run", |row| row.get(0))?
+            .into_iter()
+            .collect();
+    let mut keys = Keys::default();
+    for (launch, from) in ancestors_first(connection, launches)? {
+        renew_descendants(connection, &mut keys, launch, from, &mut runs)?;
+    }
+    for run in runs {
+        settle_run(connection, &mut keys, run)?;
+    }
+    connection
+        .execute_batch("DELETE FROM dirty_attempt; DELETE FROM dirty_run")
+        .map_err(from_sqlite)
+}
+
+/// Renews what `launch` and the launches built on it inherit, and collects their runs. Changes lie at `from` or above.
+fn renew_descendants(
+    connection: &Connection,
+    keys: &mut Keys,
+    launch: i64,
+    from: Step,
+    runs: &mut BTreeSet<i64>,
+) -> Result<()> {
+    let mut queue = VecDeque::from([launch]);
+    let mut seen = HashSet::from([launch]);
+    while let Some(id) = queue.pop_front() {
+        let current = Launch::load(connection, id)?;
+        let changed = latest::renew_inherited(connection, keys, &current)?;
+        if !changed && id != launch {
+            continue;
+        }
+        runs.insert(current.run_id);
+        let mut statement = connection
+            .prepare_cached("SELECT id FROM attempt WHERE base = ?1")
+            .map_err(from_sqlite)?;
+        let built_on: Vec<i64> = statement
+            .query_map([id], |row| row.get(0))
+            .and_then(Iterator::collect)
+            .map_err(from_sqlite)?;
+        for child in built_on {
+            let limit = Launch::load(connection, child)?.last_inherited();
+            if limit.is_some_and(|limit| limit >= from) && seen.insert(child) {
+                queue.push_back(child);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ancestors_first(
+    connection: &Connection,
+    mut launches: Vec<(i64, Step)>,
+) -> Result<Vec<(i64, Step)>> {
+    if launches.len() < ORDERED_FROM {
+        return Ok(launches);
+    }
+    let mut depths: HashMap<i64, u32> = HashMap::new();
+    for &(launch, _) in &launches {
+        let mut path = Vec::new();
+        let mut on_path = HashSet::new();
+        let mut next = Some(launch);
+        let mut depth = 0;
+        while let Some(id) = next {
+            if let Some(&known) = depths.get(&id) {
+                depth = known + 1;
+                break;
+            }
+            if !on_path.insert(id) {
+                break;
+            }
+            path.push(id);
+            next = Launch::load(connection, id)?.base.map(|(base, _)| base);
+        }
+        for id in path.into_iter().rev() {
+            depths.insert(id, depth);
+            depth += 1;
+        }
+    }
+    launches.sort_by_key(|(launch, _)| depths.get(launch).copied());
+    Ok(launches)
+}
+
+/// Derives the rows of one run.
+fn settle_run(connection: &Connection, keys: &mut Keys, run_id: i64) -> Result<()> {
+    let found = connection
+        .prepare_cached("SELECT record, tags, config FROM detail WHERE run_id = ?1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([run_id], |row| {
+                    Ok((
+                        row.get::<_, String>(0)?,
+                        row.get::<_, Option<String>>(1)?,
+                        row.get::<_, Option<String>>(2)?,
+                    ))
+                })
+                .optional()
+        })
+        .map_err(from_sqlite)?;
+    // Mentioned, but its birth record is not folded: nothing shows it.
+    let Some((record, old_tags, old_config)) = found else {
+        return Ok(());
+    };
+    let record: RunRecord = from_json(&record, "a run's record")?;
+    let fields = Fields::load(connection, run_id)?;
+    let name = fields.name.clone().unwrap_or_else(|| record.name.clone());
+    let notes = fields
+        .notes
+        .clone()
+        .or_else(|| record.notes.clone())
+        .filter(|notes| !notes.is_empty());
+    let tags = fields.tags(&record);
+    let config = config(connection, run_id, &record)?;
+
+    let (newest, launched, launch) = newest_attempt(connection, run_id, &record)?;
+    let (processes, lamport) = processes(connection, run_id)?;
+    let last_activity = processes
+        .iter()
+        .filter_map(|process| process.alive)
+        .fold(launched.max(record.created), Timestamp::max);
+    let deleted = fields.deleted;
+    let standing = status::standing(newest, launched, fields.words, &processes);
+
+    let history = match launch {
+        Some(launch) => Some(latest::effective(connection, keys, launch, Step::MAX)?),
+        None => None,
+    };
+    let empty = std::collections::BTreeMap::new();
+    let metrics = history.as_ref().map_or(&empty, |history| &history.metrics);
+    let last_step = metrics.values().map(|latest| latest.point.step).max();
+    let nonfinite = history
+        .as_ref()
+        .map(|history| nonfinite(connection, history))
+        .transpose()?
+        .flatten();
+    let last_good = match (&nonfinite, launch) {
+        (Some((step, _)), Some(launch)) => {
+            latest::last_checkpoint_before(connection, launch, *step)?
+        }
+        _ => None,
+    };
+    write_latest(connection, run_id, metrics)?;
+
+    let execute = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(parameters))
+            .map_err(from_sqlite)
+    };
+    let tags_text = to_json(&tags);
+    let config_text = to_json(&config);
+    let root = history.as_ref().map_or(record.run, |history| history.root);
+    execute(
+        "UPDATE run SET shown = ?2, name = ?3, folded_name = ?4, status = ?5, sign = ?6, last_activity = ?7, last_step = ?8,
+           attempt = ?9, root = ?10 WHERE id = ?1",
+        params![
+            run_id,
+            i64::from(deleted),
+            name,
+            name.to_lowercase(),
+            status_column(standing.status),
+            standing.sign.0,
+            last_activity.0,
+            last_step.map(|step| step.0),
+            newest.0,
+            run_blob(root),
+        ],
+    )?;
+    execute(
+        "UPDATE detail SET notes = ?2, tags = ?3, config = ?4, reason = ?5, checkpoints = ?6, nonfinite_metric = ?7,
+           nonfinite_step = ?8, last_good = ?9, lamport = ?10 WHERE run_id = ?1",
+        params![
+            run_id,
+            notes,
+            tags_text,
+            config_text,
+            standing.reason,
+            history.as_ref().map_or(0, |history| history.checkpoints as i64),
+            nonfinite.as_ref().map(|(_, metric)| metric),
+            nonfinite.as_ref().map(|(step, _)| step.0),
+            last_good.map(|step| step.0),
+            lamport as i64,
+        ],
+    )?;
+    if old_tags.as_deref() != Some(&tags_text) {
+        execute("DELETE FROM tag WHERE run_id = ?1", &[&run_id])?;
+        for tag in &tags {
+            execute("INSERT OR IGNORE INTO tag VALUES (?1, ?2)", &[tag, &run_id])?;
+        }
+    }
+    let leaves = config_leaves(&config);
+    if old_config.as_deref() != Some(&config_text) {
+        execute("DELETE FROM config WHERE run_id = ?1", &[&run_id])?;
+        for (key, value) in &leaves {
+            let key = keys.name(connection, key)?;
+            let (number, text) = config_columns(value);
+            execute(
+                "INSERT OR REPLACE INTO config VALUES (?1, ?2, ?3, ?4)",
+                params![run_id, key, number, text],
+            )?;
+        }
+    }
+    let search = search_text(&record, &name, &tags, &leaves);
+    execute(
+        "INSERT INTO search VALUES (?1, ?2) ON CONFLICT DO UPDATE SET text = excluded.text WHERE text <> excluded.text",
+        params![run_id, search],
+    )?;
+    Ok(())
+}
+
+/// Column of a status; its text sorts alphabetically.
+pub(super) fn status_column(status: RunStatus) -> &'static str {
+    status.as_str()
+}
+
+/// What the winning rows of `field` say of a run.
+struct Fields {
+    name: Option<String>,
+    notes: Option<String>,
+    /// Tags added or removed after birth.
+    tags: std::collections::BTreeMap<String, bool>,
+    words: Vec<Word>,
+    deleted: bool,
+}
+
+impl Fields {
+    fn load(connection: &Connection, run_id: i64) -> Result<Self> {
+        let mut fields = Self {
+            name: None,
+            notes: None,
+            tags: std::collections::BTreeMap::new(),
+            words: Vec::new(),
+            deleted: false,
+        };
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT kind, key, value FROM field WHERE run_id = ?1 AND kind <= 4 ORDER BY lamport, writer, ordinal",
+            )
+            .map_err(from_sqlite)?;
+        let mut found = statement.query([run_id]).map_err(from_sqlite)?;
+        while let Some(row) = found.next().map_err(from_sqlite)? {
+            let read = || -> rusqlite::Result<(i64, String, String)> {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            };
+            let (kind, key, value) = read().map_err(from_sqlite)?;
+            match kind {
+                kind::NAME => fields.name = Some(value),
+                kind::NOTES => fields.notes = Some(value),
+                kind::TAG => {
+                    fields.tags.insert(key, value == "1");
+                }
+                kind::DELETED => fields.deleted = value == "1",
+                _ => {
+                    let column: StatusColumn = from_json(&value, "a status")?;
+                    fields.words.push(Word {
+                        attempt: key.parse().ok().map(AttemptNumber),
+                        column,
+                    });
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    /// Tags at birth that were not removed, in their order, then the added ones, sorted.
+    fn tags(&self, record: &RunRecord) -> Vec<String> {
+        let mut tags: Vec<String> = Vec::new();
+        for tag in &record.tags {
+            if self.tags.get(tag) != Some(&false) && !tags.contains(tag) {
+                tags.push(tag.clone());
+            }
+        }
+        for (tag, &added) in &self.tags {
+            if added && !tags.contains(tag) {
+                tags.push(tag.clone());
+            }
+        }
+        tags
+    }
+}
+
+fn config(connection: &Connection, run_id: i64, record: &RunRecord) -> Result<Value> {
+    let mut config = record.config.clone();
+    let patches = rows_with(
+        connection,
+        "SELECT patch FROM patch WHERE run_id = ?1 ORDER BY lamport, writer, ordinal",
+        run_id,
+        |row| row.get::<_, String>(0),
+    )?;
+    for patch in patches {
+        merge(&mut config, from_json(&patch, "a config patch")?);
+    }
+    Ok(config)
+}
+
+/// Deep merge: objects key by key, everything else is replaced.
+fn merge(config: &mut Value, patch: Value) {
+    // A loop over pairs, not recursion: patches come from journals and may nest as deep as the JSON parser allows.
+    let mut work = vec![(config, patch)];
+    while let Some((target, patch)) = work.pop() {
+        match (target, patch) {
+            (Value::Object(target), Value::Object(patch)) => {
+                let mut patch: std::collections::BTreeMap<String, Value> =
+                    patch.into_iter().collect();
+                for key in patch.keys() {
+                    target.entry(key.clone()).or_insert(Value::Null);
+                }
+                for (key, slot) in target.iter_mut() {
+                    if let Some(value) = patch.remove(key) {
+                        work.push((slot, value));
+                    }
+                }
+            }
+            (target, patch) => *target = patch,
+        }
+    }
+}
+
+/// The newest launch that has a record: its number, when it was made, its row. Without one, launch 1 as the birth record implies it.
+fn newest_attempt(
+    connection: &Connection,
+    run_id: i64,
+    record: &RunRecord,
+) -> Result<(AttemptNumber, Timestamp, Option<i64>)> {
+    let found = connection
+        .prepare_cached(
+            "SELECT number, created, id FROM attempt WHERE run_id = ?1 AND (record IS NOT NULL OR number = 1)
+             ORDER BY number DESC LIMIT 1",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row([run_id], |row| {
+                    Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?, row.get(2)?))
+                })
+                .optional()
+        })
+        .map_err(from_sqlite)?;
+    Ok(match found {
+        Some((number, created, id)) => (
+            AttemptNumber(number),
+            created.map_or(record.created, Timestamp),
+            Some(id),
+        ),
+        None => (AttemptNumber::FIRST, record.created, None),
+    })
+}
+
+/// Processes of launches, and the largest Lamport count of all writers.
+fn processes(connection: &Connection, run_id: i64) -> Result<(Vec<Process>, u64)> {
+    let writers = rows_with(
+        connection,
+        "SELECT attempt, alive, closed IS NOT NULL, lamport FROM writer WHERE run_id = ?1",
+        run_id,
+        |row| {
+            Ok((
+                row.get::<_, Option<u32>>(0)?.map(AttemptNumber),
+                row.get::<_, Option<i64>>(1)?.map(Timestamp),
+                row.get::<_, bool>(2)?,
+                row.get::<_, i64>(3)? as u64,
+            ))
+        },
+    )?;
+    let lamport = writers.iter().map(|writer| writer.3).max().unwrap_or(0);
+    let processes = writers
+        .into_iter()
+        .filter_map(|(attempt, alive, is_closed, _)| {
+            Some(Process {
+                attempt: attempt?,
+                alive,
+                is_closed,
+            })
+        })
+        .collect();
+    Ok((processes, lamport))
+}
+
+fn nonfinite(connection: &Connection, history: &Effective) -> Result<Option<(Step, String)>> {
+    let mut names = HashMap::new();
+    for (&id, latest) in &history.metrics {
+        if latest.first_nonfinite.is_none() {
+            continue;
+        }
+        let name: String = connection
+            .prepare_cached("SELECT text FROM name WHERE id = ?1")
+            .and_then(|mut statement| statement.query_row([id], |row| row.get(0)))
+            .map_err(from_sqlite)?;
+        names.insert(id, name);
+    }
+    Ok(history.first_nonfinite(&names))
+}
+
+/// Writes only what changed: of a live run's hundred metrics most do, of a tagged run's none.
+fn write_latest(
+    connection: &Connection,
+    run_id: i64,
+    metrics: &std::collections::BTreeMap<i64, latest::Latest>,
+) -> Result<()> {
+    let old = rows_with(
+        connection,
+        "SELECT metric_id, step, value FROM latest WHERE run_id = ?1",
+        run_id,
+        |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, Option<f64>>(2)?,
+            ))
+        },
+    )?;
+    let mut old: HashMap<i64, (i64, Option<f64>)> = old
+        .into_iter()
+        .map(|(id, step, value)| (id, (step, value)))
+        .collect();
+    for (&id, latest) in metrics {
+        let value = Some(latest.point.value).filter(|value| !value.is_nan());
+        let same = old.remove(&id).is_some_and(|(step, before)| {
+            step == latest.point.step.0 && before.map(f64::to_bits) == value.map(f64::to_bits)
+        });
+        if same {
+            continue;
+        }
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO latest VALUES (?1, ?2, ?3, ?4)")
+            .and_then(|mut statement| {
+                statement.execute(params![run_id, id, latest.point.step.0, value])
+            })
+            .map_err(from_sqlite)?;
+    }
+    for id in old.into_keys() {
+        connection
+            .prepare_cached("DELETE FROM latest WHERE run_id = ?1 AND metric_id = ?2")
+            .and_then(|mut statement| statement.execute([run_id, id]))
+            .map_err(from_sqlite)?;
+    }
+    Ok(())
+}
+
+/// Dotted paths and values of everything in a config that is not a non-empty object.
+fn config_leaves(config: &Value) -> Vec<(String, &Value)> {
+    let mut leaves = Vec::new();
+    let mut work = vec![(String::new(), config)];
+    while let Some((path, value)) = work.pop() {
+        match value {
+            Value::Object(object) if !object.is_empty() => {
+                for (key, value) in object.iter().rev() {
+                    let path = if path.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{path}.{key}")
+                    };
+                    work.push((path, value));
+                }
+            }
+            _ if path.is_empty() => {}
+            value => leaves.push((path, value)),
+        }
+    }
+    leaves
+}
+
+/// A config value as a number, if it is one, and as a user would write it.
+fn config_columns(value: &Value) -> (Option<f64>, String) {
+    match value {
+        Value::Number(number) => (number.as_f64(), number.to_string()),
+        Value::String(text) => (None, text.clone()),
+        other => (None, other.to_string()),
+    }
+}
+
+/// What free-text search looks through, in lowercase; fields are kept apart by a character nobody types.
+fn search_text(
+    record: &RunRecord,
+    name: &str,
+    tags: &[String],
+    leaves: &[(String, &Value)],
+) -> String {
+    let mut text = format!("{name}\n{}\n{}", record.display_id, record.project);
+    if let Some(key) = &record.key {
+        text.push('\n');
+        text.push_str(key);
+    }
+    for tag in tags {
+        text.push('\n');
+        text.push_str(tag);
+    }
+    for (_, value) in leaves {
+        text.push('\n');
+        text.push_str(&config_columns(value).1);
+    }
+    text.to_lowercase()
+}
+
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map([], read)?.collect())
+        .map_err(from_sqlite)
+}
+
+fn rows_with<T>(
+    connection: &Connection,
+    sql: &str,
+    run_id: i64,
+    read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map([run_id], read)?.collect())
+        .map_err(from_sqlite)
+}
