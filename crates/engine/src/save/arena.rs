@@ -47,13 +47,23 @@ impl Arena {
     pub(crate) fn default_limit_bytes() -> u64 {
         let machine = {
             let info = rustix::system::sysinfo();
-            info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)))
+            info.totalram
+                .saturating_mul(u64::from(info.mem_unit.max(1)))
         };
-        let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-            .iter()
-            .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
-            .min()
-            .unwrap_or(u64::MAX);
+        let group = [
+            "/sys/fs/cgroup/memory.max",
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        ]
+        .iter()
+        .filter_map(|path| {
+            std::fs::read_to_string(path)
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .min()
+        .unwrap_or(u64::MAX);
         machine.min(group) / 2
     }
 
@@ -165,7 +175,11 @@ mod tests {
         assert_eq!(first.len(), 2);
         first[0].memory()[7] = 9;
         let address = first[0].memory().as_ptr();
-        assert_eq!(arena.lend(2, 2, now).len(), 1, "one segment below the limit");
+        assert_eq!(
+            arena.lend(2, 2, now).len(),
+            1,
+            "one segment below the limit"
+        );
         let frozen = first.remove(0).freeze();
         let slice = frozen.slice(7..8);
         drop(frozen);
@@ -174,7 +188,11 @@ mod tests {
         drop(first);
         let again = arena.lend(3, 3, now);
         assert_eq!(again.len(), 3);
-        assert!(again.iter().any(|segment| segment.buffer.as_ptr() == address));
+        assert!(
+            again
+                .iter()
+                .any(|segment| segment.buffer.as_ptr() == address)
+        );
         assert!(arena.lend(1, 1, now).is_empty());
     }
 
@@ -183,7 +201,11 @@ mod tests {
         let arena = Arena::new(2 * SEGMENT_BYTES);
         let held = arena.lend(2, 2, Instant::now());
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| arena.lend(1, 1, Instant::now() + Duration::from_secs(30)).len());
+            let waiter = scope.spawn(|| {
+                arena
+                    .lend(1, 1, Instant::now() + Duration::from_secs(30))
+                    .len()
+            });
             drop(held);
             assert_eq!(waiter.join().expect("the waiter returns"), 1);
         });

@@ -119,6 +119,19 @@ impl SaveSession {
         Ok(Some(record))
     }
 
+    /// Makes every chunk of this save durable without a part, for bytes that a journal names (files of a run).
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn make_durable(&self) -> Result<()> {
+        let slots: Vec<Slot> = lock(&self.placed).values().cloned().collect();
+        let paths: Vec<_> = slots
+            .iter()
+            .filter_map(|slot| lock(slot).as_ref().map(|(name, _)| layout::chunk_object(name)))
+            .collect();
+        self.store.sync_dirs(&paths)
+    }
+
     /// Publishes the part (W3): first everything it references is made durable, hits included, because a hit may be a moment old itself. Then its name is
     /// taken: equal content is success, other content a conflict, and the first stays.
     ///

@@ -1,0 +1,208 @@
+//! The part of a save that the trainer waits for: bytes into staging memory, on several threads.
+//!
+//! Work is cut into pieces of at most [`PIECE_BYTES`] and dealt in batches of about that size, so that one huge tensor is copied by all threads
+//! and ten thousand small ones cost ten batches. The calling thread works too: a small state starts no thread at all.
+
+use std::fs::File;
+use std::num::NonZero;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use runtree_core::{Error, Result};
+
+/// Most bytes of a piece, and about the bytes of a batch.
+pub(crate) const PIECE_BYTES: usize = 8 << 20;
+/// More threads than this do not copy faster on the machines we know: memory is the limit.
+const MAX_THREADS: usize = 8;
+
+/// Where staged bytes come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    /// Memory of the caller.
+    Memory(&'a [u8]),
+    /// A file from `offset` on.
+    File {
+        /// The file.
+        path: &'a Path,
+        /// First byte.
+        offset: u64,
+    },
+}
+
+/// A copy to be made: `to` is filled completely.
+#[derive(Debug)]
+pub(crate) struct Piece<'a> {
+    /// From here.
+    pub(crate) from: Source<'a>,
+    /// To here.
+    pub(crate) to: &'a mut [u8],
+}
+
+/// Makes all copies, with as many threads as pay.
+///
+/// # Errors
+/// `Unavailable` if a file can not be read; `Conflict` if it became shorter.
+pub(crate) fn copy_all(pieces: Vec<Piece<'_>>) -> Result<()> {
+    let total: usize = pieces.iter().map(|piece| piece.to.len()).sum();
+    let batches = deal(pieces);
+    let threads = threads().min(batches.len()).min(total / PIECE_BYTES + 1);
+    let queue = Mutex::new(batches.into_iter());
+    let work = || -> Result<()> {
+        loop {
+            // Taken in one statement: the lock is not held while bytes move.
+            let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(batch) = batch else { return Ok(()) };
+            batch.into_iter().try_for_each(copy)?;
+        }
+    };
+    if threads < 2 {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let own = work();
+        helpers.into_iter().fold(own, |result, helper| {
+            let theirs = helper
+                .join()
+                .unwrap_or_else(|_| Err(Error::internal("a copying thread panicked")));
+            result.and(theirs)
+        })
+    })
+}
+
+/// Threads that this machine copies, hashes or reads with.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(MAX_THREADS)
+}
+
+fn deal(pieces: Vec<Piece<'_>>) -> Vec<Vec<Piece<'_>>> {
+    let mut batches = Vec::new();
+    let mut batch = Vec::new();
+    let mut batch_bytes = 0;
+    for mut piece in pieces {
+        while !piece.to.is_empty() {
+            let count = piece.to.len().min(PIECE_BYTES - batch_bytes);
+            let (first, rest) = piece.split(count);
+            batch_bytes += count;
+            batch.push(first);
+            piece = rest;
+            if batch_bytes == PIECE_BYTES {
+                batches.push(std::mem::take(&mut batch));
+                batch_bytes = 0;
+            }
+        }
+    }
+    if !batch.is_empty() {
+        batches.push(batch);
+    }
+    batches
+}
+
+impl<'a> Piece<'a> {
+    fn split(self, at: usize) -> (Piece<'a>, Piece<'a>) {
+        let (from_first, from_rest) = match self.from {
+            Source::Memory(bytes) => {
+                let (first, rest) = bytes.split_at(at);
+                (Source::Memory(first), Source::Memory(rest))
+            }
+            Source::File { path, offset } => (
+                Source::File { path, offset },
+                Source::File {
+                    path,
+                    offset: offset + at as u64,
+                },
+            ),
+        };
+        let (to_first, to_rest) = self.to.split_at_mut(at);
+        (
+            Piece {
+                from: from_first,
+                to: to_first,
+            },
+            Piece {
+                from: from_rest,
+                to: to_rest,
+            },
+        )
+    }
+}
+
+fn copy(piece: Piece<'_>) -> Result<()> {
+    match piece.from {
+        Source::Memory(bytes) => {
+            piece.to.copy_from_slice(bytes);
+            Ok(())
+        }
+        Source::File { path, offset } => {
+            let file = open_nofollow(path)?;
+            file.read_exact_at(piece.to, offset).map_err(|error| {
+                if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                    Error::conflict(format!(
+                        "file {} became shorter while it was saved",
+                        path.display()
+                    ))
+                } else {
+                    Error::unavailable(format!("can not read {}", path.display()))
+                        .with_source(error)
+                }
+            })
+        }
+    }
+}
+
+/// Opens a regular file for reading; a link that took its place since it was looked at is refused by the kernel.
+pub(crate) fn open_nofollow(path: &Path) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+        .map_err(|error| {
+            Error::unavailable(format!("can not open {}", path.display())).with_source(error)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_every_size_arrive_whole() {
+        let from: Vec<u8> = (0..40_000_003_u32).map(|i| (i % 251) as u8).collect();
+        let mut to = vec![0; from.len()];
+        let mut pieces = Vec::new();
+        let (mut source, mut target) = (from.as_slice(), to.as_mut_slice());
+        for size in [0, 1, 20 << 20, 4097, usize::MAX] {
+            let size = size.min(source.len());
+            let (a, b) = source.split_at(size);
+            let (c, d) = std::mem::take(&mut target).split_at_mut(size);
+            pieces.push(Piece {
+                from: Source::Memory(a),
+                to: c,
+            });
+            (source, target) = (b, d);
+        }
+        copy_all(pieces).unwrap();
+        assert!(to == from);
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_an_error_and_not_old_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        std::fs::write(&path, b"four").unwrap();
+        let mut to = [0; 5];
+        let error = copy_all(vec![Piece {
+            from: Source::File {
+                path: &path,
+                offset: 0,
+            },
+            to: &mut to,
+        }])
+        .unwrap_err();
+        assert_eq!(error.kind(), runtree_core::ErrorKind::Conflict);
+    }
+}

@@ -1,0 +1,200 @@
+//! From a request to a draft: entries with their places in chunks, and where each chunk's bytes come from.
+
+use std::borrow::Cow;
+
+use runtree_core::manifest::{Entry, EntryContent, Extent};
+use runtree_core::state::{StateNode, TensorRecord};
+use runtree_core::{Error, Result};
+
+use super::copy::Source;
+use super::ingest::{self, Found, FoundKind};
+use super::plan::ChunkPlan;
+use super::request::{EntrySource, TensorSource};
+
+/// What is read while staging: it owns the lists of files and the byte strings, so that sources can borrow from it.
+#[derive(Debug)]
+pub(crate) struct Inputs<'a> {
+    items: Vec<Input<'a>>,
+}
+
+#[derive(Debug)]
+enum Input<'a> {
+    State {
+        path: String,
+        tree: StateNode,
+        tensors: Vec<TensorSource<'a>>,
+        blobs: Vec<Cow<'a, [u8]>>,
+    },
+    Directory(Vec<Found>),
+}
+
+/// Entries and chunks of a part, before anything has been hashed.
+#[derive(Debug)]
+pub(crate) struct Draft<'i> {
+    /// As they will stand in the manifest.
+    pub(crate) entries: Vec<Entry>,
+    /// Bytes of each chunk.
+    pub(crate) chunk_bytes: Vec<u64>,
+    /// Raw bytes in all.
+    pub(crate) bytes: u64,
+    /// What goes where.
+    pub(crate) copies: Vec<(Extent, Source<'i>)>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Takes the entries, and lists directories.
+    ///
+    /// # Errors
+    /// What [`ingest::walk`] refuses.
+    pub(crate) fn take(entries: Vec<EntrySource<'a>>) -> Result<Self> {
+        let items = entries
+            .into_iter()
+            .map(|entry| {
+                Ok(match entry {
+                    EntrySource::State {
+                        path,
+                        tree,
+                        tensors,
+                        blobs,
+                    } => Input::State {
+                        path,
+                        tree,
+                        tensors,
+                        blobs,
+                    },
+                    EntrySource::Directory(root) => {
+                        let found = ingest::walk(&root)?;
+                        ingest::check_readable(&found)?;
+                        Input::Directory(found)
+                    }
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { items })
+    }
+
+    /// Moves the trees out, for [`Inputs::draft`].
+    pub(crate) fn take_trees(&mut self) -> Vec<StateNode> {
+        self.items
+            .iter_mut()
+            .filter_map(|item| match item {
+                Input::State { tree, .. } => Some(std::mem::replace(tree, StateNode::None)),
+                Input::Directory(_) => None,
+            })
+            .collect()
+    }
+
+    /// Places everything. `trees` are the ones that [`Inputs::take_trees`] gave.
+    ///
+    /// # Errors
+    /// `Invalid` if a tree's leaves do not fit its tensors and byte strings.
+    pub(crate) fn draft(&self, trees: Vec<StateNode>) -> Result<Draft<'_>> {
+        let mut trees = trees.into_iter();
+        let mut placing = Placing::default();
+        let mut entries = Vec::new();
+        for item in &self.items {
+            match item {
+                Input::State {
+                    path,
+                    tensors,
+                    blobs,
+                    ..
+                } => {
+                    let tree = trees.next().expect("BUG: one tree per state");
+                    let tensors: Vec<TensorRecord> = tensors
+                        .iter()
+                        .map(|tensor| TensorRecord {
+                            name: tensor.name.clone(),
+                            dtype: tensor.dtype.clone(),
+                            shape: tensor.shape.clone(),
+                            global_shape: tensor.global_shape.clone(),
+                            global_offset: tensor.global_offset.clone(),
+                            extents: placing.memory(tensor.data),
+                        })
+                        .collect();
+                    let blobs: Vec<Vec<Extent>> =
+                        blobs.iter().map(|blob| placing.memory(blob)).collect();
+                    // What a reader would call corrupt is a wrong call here.
+                    tree.check(&tensors, blobs.len())
+                        .map_err(|error| Error::invalid(error.message().to_owned()))?;
+                    entries.push(Entry {
+                        path: path.clone(),
+                        content: EntryContent::State {
+                            tree,
+                            tensors,
+                            blobs,
+                        },
+                    });
+                }
+                Input::Directory(found) => {
+                    entries.extend(found.iter().map(|item| placing.found(item)));
+                }
+            }
+        }
+        Ok(Draft {
+            entries,
+            bytes: placing.plan.sizes().iter().sum(),
+            chunk_bytes: placing.plan.sizes().to_vec(),
+            copies: placing.copies,
+        })
+    }
+
+    /// Makes sure that saved files did not change meanwhile.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        self.items.iter().try_for_each(|item| match item {
+            Input::Directory(found) => ingest::check_unchanged(found),
+            Input::State { .. } => Ok(()),
+        })
+    }
+}
+
+#[derive(Default)]
+struct Placing<'i> {
+    plan: ChunkPlan,
+    copies: Vec<(Extent, Source<'i>)>,
+}
+
+impl<'i> Placing<'i> {
+    fn memory(&mut self, bytes: &'i [u8]) -> Vec<Extent> {
+        let extents = self.plan.place(bytes.len() as u64);
+        let mut rest = bytes;
+        for extent in &extents {
+            let (first, last) = rest.split_at(extent.bytes as usize);
+            self.copies.push((*extent, Source::Memory(first)));
+            rest = last;
+        }
+        extents
+    }
+
+    fn found(&mut self, item: &'i Found) -> Entry {
+        let content = match &item.kind {
+            FoundKind::File { bytes, mode, .. } => {
+                let extents = self.plan.place(*bytes);
+                let mut offset = 0;
+                for extent in &extents {
+                    self.copies.push((
+                        *extent,
+                        Source::File {
+                            path: &item.source,
+                            offset,
+                        },
+                    ));
+                    offset += extent.bytes;
+                }
+                EntryContent::File {
+                    extents,
+                    bytes: *bytes,
+                    mode: *mode,
+                }
+            }
+            FoundKind::Directory { mode } => EntryContent::Directory { mode: *mode },
+            FoundKind::Symlink { target } => EntryContent::Symlink {
+                target: target.clone(),
+            },
+        };
+        Entry {
+            path: item.path.clone(),
+            content,
+        }
+    }
+}

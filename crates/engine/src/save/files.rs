@@ -1,0 +1,51 @@
+//! A file's bytes as chunks, without a checkpoint: attached files of a run, which its journal names.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use runtree_core::manifest::{ChunkRecord, MAX_CHUNK_BYTES};
+use runtree_core::{Error, Result};
+use runtree_store::checksum;
+
+use super::copy::open_nofollow;
+use crate::engine::Engine;
+
+impl Engine {
+    /// Puts a file's bytes into the store as chunks and makes them durable. Says how many bytes, and which chunks, in order.
+    ///
+    /// Whoever journals them relies on files of a run being kept with the run.
+    ///
+    /// # Errors
+    /// `Invalid` if it is not a regular file; `Unavailable` if it can not be read; else as the store says.
+    pub(crate) fn put_file(&self, path: &Path) -> Result<(u64, Vec<ChunkRecord>)> {
+        let unreadable = |error: std::io::Error| {
+            Error::unavailable(format!("can not read {}", path.display())).with_source(error)
+        };
+        // A link is followed once, here: the user named it. What is opened then is the file itself.
+        let real = path.canonicalize().map_err(unreadable)?;
+        let metadata = std::fs::metadata(&real).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(Error::invalid(format!("{} is not a file", path.display())));
+        }
+        let mut file = open_nofollow(&real)?;
+        let session = self.store().begin_save()?;
+        let mut chunks = Vec::new();
+        let mut total = 0;
+        loop {
+            let mut bytes = Vec::new();
+            (&mut file)
+                .take(MAX_CHUNK_BYTES)
+                .read_to_end(&mut bytes)
+                .map_err(unreadable)?;
+            if bytes.is_empty() {
+                break;
+            }
+            total += bytes.len() as u64;
+            let sum = checksum(&bytes);
+            chunks.push(session.put_chunk(Bytes::from(bytes), sum)?.record);
+        }
+        session.make_durable()?;
+        Ok((total, chunks))
+    }
+}

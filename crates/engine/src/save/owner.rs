@@ -1,0 +1,52 @@
+//! A live run as somebody who saves.
+
+use std::sync::Arc;
+
+use runtree_core::manifest::JournalPosition;
+use runtree_core::{AttemptNumber, Error, Result, RunId, SaveKey};
+
+use super::commit::Owner;
+use super::committer::RunSaves;
+use crate::engine::Engine;
+use crate::live::{RunWriter, WarningKind};
+
+impl Owner for RunWriter {
+    fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    fn run(&self) -> RunId {
+        Self::run(self)
+    }
+
+    fn attempt(&self) -> AttemptNumber {
+        Self::attempt(self)
+    }
+
+    fn launch_key_is_random(&self) -> bool {
+        Self::launch_key_is_random(self)
+    }
+
+    fn saves(&self) -> &RunSaves {
+        &self.saves
+    }
+
+    fn flush(&self) -> Result<JournalPosition> {
+        Self::flush(self)
+    }
+
+    fn fenced_by(&self) -> Option<AttemptNumber> {
+        Self::fenced_by(self)
+    }
+
+    fn saved(&self, key: SaveKey) {
+        self.note_saved(key);
+    }
+
+    fn save_failed(&self, key: SaveKey, error: Error) {
+        self.warn(
+            WarningKind::Save,
+            format!("save {key} is not durable: {}", error.chain()),
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! Chunks on their way into the store: hashed, found or put, on the pool's threads.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use runtree_core::manifest::ChunkRecord;
+use runtree_core::{ChunkHash, Error, Result};
+use runtree_store::{SaveSession, Store, checksum};
+
+use super::committer::Waker;
+use super::progress::Progress;
+
+/// What the chunk jobs of one save share: its session in the store, begun by the first of them (W1 costs a listing, which the trainer does not wait for).
+#[derive(Debug)]
+pub(crate) struct Writing {
+    store: Store,
+    session: RwLock<Option<SaveSession>>,
+    /// Bytes of chunks that were found and not put: if a collector takes such an object before the part is confirmed, they are put from here. None
+    /// if the save is larger than the staging memory: then it needs every segment back at once.
+    kept: Mutex<Option<HashMap<ChunkHash, Bytes>>>,
+}
+
+impl Writing {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            session: RwLock::new(None),
+            kept: Mutex::new(Some(HashMap::new())),
+        }
+    }
+
+    /// Keeps no chunk's memory from now on.
+    pub(crate) fn keep_nothing(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The bytes of a chunk, if they are still here.
+    pub(crate) fn kept(&self, hash: &ChunkHash) -> Option<Bytes> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref()?.get(hash).cloned()
+    }
+
+    /// The session, to publish with; a new one if there was no chunk to write.
+    pub(crate) fn take_session(&self) -> Result<SaveSession> {
+        let taken = self
+            .session
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match taken {
+            Some(session) => Ok(session),
+            None => self.store.begin_save(),
+        }
+    }
+
+    fn write(&self, bytes: Bytes) -> Result<ChunkRecord> {
+        let sum = checksum(&bytes);
+        let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
+        if session.is_none() {
+            drop(session);
+            let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
+            if session.is_none() {
+                *session = Some(self.store.begin_save()?);
+            }
+            drop(session);
+        }
+        let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
+        let session = session
+            .as_ref()
+            .ok_or_else(|| Error::internal("a chunk was written after its part was published"))?;
+        let put = session.put_chunk(bytes.clone(), sum)?;
+        if put.written == 0 {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(kept) = kept.as_mut() {
+                kept.insert(put.record.hash, bytes);
+            }
+        }
+        Ok(put.record)
+    }
+}
+
+/// One chunk to write.
+#[derive(Debug)]
+pub(crate) struct ChunkJob {
+    pub(crate) writing: Arc<Writing>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) waker: Waker,
+    pub(crate) index: usize,
+}
+
+impl ChunkJob {
+    /// Writes the chunk and says so.
+    pub(crate) fn run(self, bytes: Bytes) {
+        let mut report = Report {
+            job: &self,
+            result: Some(Err(Arc::new(Error::internal("a writing thread panicked")))),
+        };
+        report.result = Some(if self.progress.chunks_are_done() {
+            // Failed or cancelled already: the bytes are not wanted any more.
+            Err(Arc::new(cancelled(&self.progress)))
+        } else {
+            self.writing.write(bytes).map_err(Arc::new)
+        });
+    }
+}
+
+/// The error of a save that was given up.
+pub(crate) fn cancelled(progress: &Progress) -> Error {
+    Error::conflict(format!(
+        "save {} was cancelled before it was published",
+        progress.key()
+    ))
+}
+
+/// Reports when it is dropped: even a panic ends the chunk.
+struct Report<'j> {
+    job: &'j ChunkJob,
+    result: Option<Result<ChunkRecord, Arc<Error>>>,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if let Some(result) = self.result.take() {
+            let failed = result.is_err();
+            let last = self.job.progress.chunk_done(self.job.index, result);
+            if last || failed {
+                self.job.waker.wake();
+            }
+        }
+    }
+}
