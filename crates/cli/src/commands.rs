@@ -1,0 +1,77 @@
+//! The commands: one file each, from its arguments (whose docs are the manual) to its output.
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::Failure;
+
+mod annotate;
+mod cat;
+mod checkpoints;
+mod delete;
+mod diff;
+mod export;
+mod fork;
+mod import;
+mod log;
+mod pin;
+mod project;
+mod reindex;
+mod rewind;
+mod runs;
+mod serve;
+mod show;
+mod stats;
+mod tag;
+mod tree;
+mod undelete;
+mod unpin;
+mod untag;
+mod verify;
+mod version;
+
+pub(crate) use show::attempt_text;
+
+macro_rules! commands {
+    ($($variant:ident => $module:ident,)*) => {
+        /// Every command, once.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($variant($module::Args),)*
+        }
+
+        /// Runs a command.
+        pub(crate) fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
+            match command {
+                $(Command::$variant(args) => $module::run(args, context),)*
+            }
+        }
+    };
+}
+
+commands! {
+    Runs => runs,
+    Show => show,
+    Tree => tree,
+    Log => log,
+    Checkpoints => checkpoints,
+    Diff => diff,
+    Cat => cat,
+    Fork => fork,
+    Rewind => rewind,
+    Pin => pin,
+    Unpin => unpin,
+    Tag => tag,
+    Untag => untag,
+    Annotate => annotate,
+    Delete => delete,
+    Undelete => undelete,
+    Export => export,
+    Import => import,
+    Verify => verify,
+    Reindex => reindex,
+    Stats => stats,
+    Serve => serve,
+    Project => project,
+    Version => version,
+}

@@ -1,0 +1,39 @@
+//! `runtree delete`
+
+use runtree_engine::{OpenMode, Purpose};
+
+use crate::context::{Context, Target};
+use crate::error::Failure;
+
+/// Delete a run, or a checkpoint if the REF has a selector
+///
+/// `undelete` takes it back. A deleted run's children keep what they show; a deleted checkpoint waits in the trash, and keeps its
+/// bytes while a fork, a base or a pin needs them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// REF of a run or a checkpoint
+    #[arg(value_name = "REF")]
+    target: Target,
+    /// Why
+    #[arg(long, default_value = "deleted by hand")]
+    reason: String,
+}
+
+pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let session = context.open(OpenMode::ReadWrite, &[&args.target])?;
+    if args.target.names_checkpoint() {
+        let name = session.checkpoint(&args.target, Purpose::Write)?;
+        session.engine.delete_checkpoint(name, &args.reason)?;
+        let info = session.checkpoint_info(name)?;
+        let what = format!(
+            "deleted from run {}; runtree undelete {} takes it back",
+            name.run, info.id
+        );
+        return super::tag::print_checkpoint(&info, &what, context);
+    }
+    let run = session.run(&args.target, Purpose::Write)?;
+    session.engine.delete_run(run)?;
+    let summary = session.engine.summary(run)?;
+    let what = format!("deleted; runtree undelete {run} takes it back");
+    super::tag::print_run(&summary, &what, context)
+}
