@@ -1,0 +1,170 @@
+/** Typed fetch for `/api/v1`: one error class, abortable, with the token a shared link or an earlier visit brought. */
+import type {
+  CheckpointInfo, ConsolePage, DiffReport, ErrorBody, ForkRequest, LineageTree, ProjectInfo, RunDetail, RunPage, SeriesRequest, SeriesResponse,
+  StoreInfo, TensorInfo,
+} from './types';
+
+const BASE = '/api/v1';
+const TOKEN_KEY = 'runtree.token';
+
+/** What the server (or the network) refused, with the next step to take. */
+export class ApiError extends Error {
+  constructor(
+    readonly kind: string,
+    message: string,
+    readonly hint: string | null,
+    readonly status: number,
+  ) {
+    super(message);
+    this.name = 'ApiError';
+  }
+}
+
+/** Takes `?token=` out of the address (it must not stay in links people share) and remembers it. */
+export function adoptToken(): void {
+  const url = new URL(location.href);
+  const token = url.searchParams.get('token');
+  if (token === null) return;
+  localStorage.setItem(TOKEN_KEY, token);
+  url.searchParams.delete('token');
+  history.replaceState(null, '', url);
+}
+
+export function setToken(token: string): void {
+  localStorage.setItem(TOKEN_KEY, token);
+}
+
+export function authHeaders(): Record<string, string> {
+  const token = localStorage.getItem(TOKEN_KEY);
+  return token === null ? {} : { authorization: `Bearer ${token}` };
+}
+
+export async function toApiError(response: Response): Promise<ApiError> {
+  const text = await response.text();
+  try {
+    const body = JSON.parse(text) as ErrorBody;
+    return new ApiError(body.error.kind, body.error.message, body.error.hint ?? null, response.status);
+  } catch {
+    return new ApiError('internal', `the server answered ${response.status} ${response.statusText}`, null, response.status);
+  }
+}
+
+async function request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  const headers: Record<string, string> = { accept: 'application/json', ...authHeaders() };
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  const init: RequestInit = { method, headers };
+  if (body !== undefined) init.body = JSON.stringify(body);
+  if (signal) init.signal = signal;
+  let response: Response;
+  try {
+    response = await fetch(BASE + path, init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error;
+    throw new ApiError('unavailable', 'the server does not answer', 'check that `runtree serve` still runs; what was logged is in the store', 0);
+  }
+  if (!response.ok) throw await toApiError(response);
+  return response;
+}
+
+async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const response = await request(method, path, body, signal);
+  return (await response.json()) as T;
+}
+
+function query(parameters: Record<string, string | number | boolean | null | undefined>): string {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(parameters)) if (value !== undefined && value !== null && value !== '') search.set(key, String(value));
+  const text = search.toString();
+  return text === '' ? '' : `?${text}`;
+}
+
+const enc = encodeURIComponent;
+
+export interface RunsQuery {
+  project?: string;
+  search?: string;
+  filter?: string;
+  status?: string;
+  tag?: string;
+  sort?: string;
+  order?: 'asc' | 'desc';
+  cursor?: string | null;
+  limit?: number;
+  metrics?: string;
+}
+
+export interface RunPatch {
+  name?: string;
+  notes?: string;
+  add_tags?: string[];
+  remove_tags?: string[];
+}
+
+export const api = {
+  store: (signal?: AbortSignal) => json<StoreInfo>('GET', '/store', undefined, signal),
+  projects: (signal?: AbortSignal) => json<ProjectInfo[]>('GET', '/projects', undefined, signal),
+  runs: (q: RunsQuery, signal?: AbortSignal) => json<RunPage>('GET', `/runs${query({ ...q })}`, undefined, signal),
+  run: (run: string, signal?: AbortSignal) => json<RunDetail>('GET', `/runs/${enc(run)}`, undefined, signal),
+  lineage: (run: string, signal?: AbortSignal) => json<LineageTree>('GET', `/runs/${enc(run)}/lineage`, undefined, signal),
+  checkpoints: (run: string, q: { inherited?: boolean; pending?: boolean; deleted?: boolean }, signal?: AbortSignal) =>
+    json<CheckpointInfo[]>('GET', `/runs/${enc(run)}/checkpoints${query(q)}`, undefined, signal),
+  console: (run: string, q: { cursor?: string | null; limit?: number }, signal?: AbortSignal) =>
+    json<ConsolePage>('GET', `/runs/${enc(run)}/console${query(q)}`, undefined, signal),
+  file: async (run: string, name: string) => (await request('GET', `/runs/${enc(run)}/files/${enc(name)}`)).blob(),
+  series: (body: SeriesRequest, signal?: AbortSignal) => json<SeriesResponse>('POST', '/series', body, signal),
+  diff: (a: string, b: string, signal?: AbortSignal) => json<DiffReport>('GET', `/diff${query({ a, b })}`, undefined, signal),
+  checkpoint: (id: string, signal?: AbortSignal) => json<CheckpointInfo>('GET', `/checkpoints/${enc(id)}`, undefined, signal),
+  tensors: (id: string, signal?: AbortSignal) => json<TensorInfo[]>('GET', `/checkpoints/${enc(id)}/tensors`, undefined, signal),
+  downloadUrl: (id: string) => `${BASE}/checkpoints/${enc(id)}/download`,
+  fork: (body: ForkRequest) => json<RunDetail>('POST', '/forks', body),
+  pin: (id: string) => request('POST', `/checkpoints/${enc(id)}/pin`),
+  unpin: (id: string) => request('POST', `/checkpoints/${enc(id)}/unpin`),
+  deleteCheckpoint: (id: string) => request('DELETE', `/checkpoints/${enc(id)}`),
+  restoreCheckpoint: (id: string) => request('POST', `/checkpoints/${enc(id)}/restore`),
+  patchRun: (run: string, patch: RunPatch) => request('PATCH', `/runs/${enc(run)}`, patch),
+  deleteRun: (run: string) => request('DELETE', `/runs/${enc(run)}`),
+};
+
+/** Server-sent events by fetch, because `EventSource` can not send the token. Reconnects with back-off until aborted. */
+export async function listen(onChange: (runs: string[]) => void, onState: (live: boolean) => void, signal: AbortSignal): Promise<void> {
+  let wait = 500;
+  while (!signal.aborted) {
+    try {
+      const response = await fetch(`${BASE}/events`, { headers: { accept: 'text/event-stream', ...authHeaders() }, signal });
+      if (!response.ok || response.body === null) throw new Error(String(response.status));
+      onState(true);
+      wait = 500;
+      await readEvents(response.body, (event, data) => {
+        if (event !== 'change') return;
+        onChange((JSON.parse(data) as { runs: string[] }).runs);
+      });
+    } catch {
+      if (signal.aborted) return;
+    }
+    onState(false);
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    wait = Math.min(wait * 2, 10_000);
+  }
+}
+
+async function readEvents(body: ReadableStream<Uint8Array>, onEvent: (event: string, data: string) => void): Promise<void> {
+  const reader = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
+  let buffer = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    buffer += value.replaceAll('\r\n', '\n');
+    let end: number;
+    while ((end = buffer.indexOf('\n\n')) >= 0) {
+      const block = buffer.slice(0, end);
+      buffer = buffer.slice(end + 2);
+      let event = 'message';
+      const data: string[] = [];
+      for (const line of block.split('\n')) {
+        if (line.startsWith('event:')) event = line.slice(6).trim();
+        else if (line.startsWith('data:')) data.push(line.slice(5).trimStart());
+      }
+      if (data.length > 0) onEvent(event, data.join('\n'));
+    }
+  }
+}

@@ -1,0 +1,200 @@
+/** Draws curves on a chart's canvas: bands, lines, ghosts, marks. uPlot owns axes, scales and the cursor; this owns the ink. */
+import type uPlot from 'uplot';
+
+import { withAlpha } from '../lib/colours';
+import type { Curve, Mark } from '../lib/series';
+
+export interface Layer {
+  curve: Curve;
+  /** What is drawn as the line: smoothed, or the curve's own values. */
+  y: Float64Array;
+  lifts: Uint8Array;
+  marks: Mark[];
+  colour: string;
+  run: string;
+  /** Layers with the same key light up together. */
+  key: string;
+  from: number;
+  joins: boolean;
+  /** An abandoned tail: dotted, no band. */
+  ghost: boolean;
+}
+
+export interface Ink {
+  hover: string | null;
+  smoothing: boolean;
+  log: boolean;
+  /** Thin everything where many curves share a chart. */
+  crowded: boolean;
+}
+
+const INHERITED = 0.6;
+const GHOST = 0.35;
+const FADED = 0.16;
+
+export function paint(u: uPlot, layers: readonly Layer[], ink: Ink): void {
+  const { ctx } = u;
+  const { left, top, width, height } = u.bbox;
+  const ratio = devicePixelRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left, top, width, height);
+  ctx.clip();
+  ctx.lineJoin = 'round';
+  const hovered = ink.hover;
+  const order = hovered === null ? layers : [...layers].sort((a, b) => Number(a.key === hovered) - Number(b.key === hovered));
+  for (const layer of order) {
+    const fade = hovered !== null && layer.key !== hovered ? FADED : 1;
+    if (!layer.ghost && !(ink.crowded && fade < 1)) band(u, layer, 0.15 * fade, ink.log);
+  }
+  for (const layer of order) {
+    const lit = hovered !== null && layer.key === hovered;
+    const fade = hovered !== null && !lit ? FADED : 1;
+    const widthPx = (lit ? 2.5 : 1.5) * ratio;
+    if (ink.smoothing && !layer.ghost && !ink.crowded) line(u, layer, layer.curve.y, 0.22 * fade, ratio, ink.log);
+    line(u, layer, layer.y, fade, widthPx, ink.log);
+  }
+  let row = 0;
+  for (const layer of order) {
+    if (layer.marks.length === 0) continue;
+    marks(u, layer, row++ % 4, ratio);
+  }
+  ctx.restore();
+}
+
+function visible(u: uPlot, layer: Layer): [number, number] {
+  const min = u.scales['x']?.min ?? 0;
+  const max = u.scales['x']?.max ?? 0;
+  const { x, xFirst, xLast } = layer.curve;
+  let first = Math.max(layer.from, 0);
+  let last = x.length - 1;
+  while (first < last && (xLast[first + 1] as number) < min) first++;
+  while (last > first && (xFirst[last - 1] as number) > max) last--;
+  return [first, last];
+}
+
+function band(u: uPlot, layer: Layer, alpha: number, log: boolean): void {
+  const { curve } = layer;
+  const { ctx } = u;
+  const [first, last] = visible(u, layer);
+  ctx.fillStyle = withAlpha(layer.colour, alpha);
+  const ok = (i: number) => Number.isFinite(curve.min[i] as number) && (!log || (curve.min[i] as number) > 0);
+  let i = first;
+  while (i <= last) {
+    if (!ok(i)) {
+      i++;
+      continue;
+    }
+    let end = i;
+    let many = (curve.count[i] as number) > 1;
+    while (end < last && ok(end + 1) && !layer.lifts[end + 1]) {
+      end++;
+      many ||= (curve.count[end] as number) > 1;
+    }
+    if (many && end > i) {
+      ctx.beginPath();
+      for (let k = i; k <= end; k++) ctx.lineTo(u.valToPos(curve.x[k] as number, 'x', true), u.valToPos(curve.max[k] as number, 'y', true));
+      for (let k = end; k >= i; k--) ctx.lineTo(u.valToPos(curve.x[k] as number, 'x', true), u.valToPos(curve.min[k] as number, 'y', true));
+      ctx.closePath();
+      ctx.fill();
+    } else if (many) {
+      const x = u.valToPos(curve.x[i] as number, 'x', true);
+      const y = u.valToPos(curve.max[i] as number, 'y', true);
+      ctx.fillRect(x - 1.5, y, 3, u.valToPos(curve.min[i] as number, 'y', true) - y);
+    }
+    i = end + 1;
+  }
+}
+
+function line(u: uPlot, layer: Layer, y: Float64Array, alpha: number, width: number, log: boolean): void {
+  const { curve, lifts } = layer;
+  const { ctx } = u;
+  let [first] = visible(u, layer);
+  const [, last] = visible(u, layer);
+  if (layer.joins && first === layer.from && first > 0) first--;
+  const inherited = (i: number) => curve.segments[curve.segment[i] as number]?.inherited ?? false;
+  const good = (i: number) => Number.isFinite(y[i] as number) && (!log || (y[i] as number) > 0);
+  const px = (i: number) => u.valToPos(curve.x[i] as number, 'x', true);
+  const py = (i: number) => u.valToPos(y[i] as number, 'y', true);
+  const spacing = last > first ? (px(last) - px(first)) / (last - first) : Infinity;
+  const dots = spacing > 9 * devicePixelRatio && !layer.ghost;
+  ctx.lineWidth = width;
+  ctx.setLineDash(layer.ghost ? [1.5 * devicePixelRatio, 3 * devicePixelRatio] : []);
+  ctx.lineCap = layer.ghost ? 'round' : 'butt';
+  let style: boolean | null = null;
+  let open = false;
+  const set = (inh: boolean) => {
+    const a = alpha * (layer.ghost ? GHOST : inh ? INHERITED : 1);
+    ctx.strokeStyle = withAlpha(layer.colour, a);
+    ctx.fillStyle = ctx.strokeStyle;
+    style = inh;
+  };
+  const flush = () => {
+    if (open) ctx.stroke();
+    open = false;
+  };
+  for (let i = first; i <= last; i++) {
+    if (!good(i)) {
+      flush();
+      continue;
+    }
+    const lifted = i === first || (lifts[i] as number) === 1 || !good(i - 1);
+    const inh = inherited(i);
+    if (style !== inh || lifted) {
+      flush();
+      set(inh);
+      ctx.beginPath();
+      open = true;
+      if (lifted) ctx.moveTo(px(i), py(i));
+      else {
+        ctx.moveTo(px(i - 1), py(i - 1));
+        ctx.lineTo(px(i), py(i));
+      }
+    } else ctx.lineTo(px(i), py(i));
+    const alone = lifted && (i === last || (lifts[i + 1] as number) === 1 || !good(i + 1));
+    if (alone || dots) {
+      flush();
+      ctx.beginPath();
+      ctx.arc(px(i), py(i), (alone ? 2.2 : 1.8) * devicePixelRatio, 0, 7);
+      ctx.fill();
+      ctx.beginPath();
+      ctx.moveTo(px(i), py(i));
+      open = true;
+    }
+  }
+  flush();
+  ctx.setLineDash([]);
+}
+
+/** What is not finite stands on the axis: a crossed bar for NaN and −Inf below, for +Inf above. */
+function marks(u: uPlot, layer: Layer, row: number, ratio: number): void {
+  const { ctx } = u;
+  const { top, height } = u.bbox;
+  const size = 5 * ratio;
+  ctx.strokeStyle = layer.colour;
+  ctx.lineWidth = 1.5 * ratio;
+  for (const mark of layer.marks) {
+    const x0 = u.valToPos(mark.from, 'x', true);
+    const x1 = u.valToPos(mark.to, 'x', true);
+    const y = mark.kind === '+Inf' ? top + (1 + row) * (size + 2) : top + height - (1 + row) * (size + 2) + 2;
+    if (mark.kind === 'NaN' || mark.kind === 'not finite') {
+      const end = Math.max(x1, x0);
+      ctx.beginPath();
+      for (let x = x0; x <= end; x += size * 1.6) {
+        ctx.moveTo(x - size / 2, y - size / 2);
+        ctx.lineTo(x + size / 2, y + size / 2);
+        ctx.moveTo(x + size / 2, y - size / 2);
+        ctx.lineTo(x - size / 2, y + size / 2);
+      }
+      ctx.stroke();
+    } else {
+      const up = mark.kind === '+Inf' ? -1 : 1;
+      ctx.fillStyle = layer.colour;
+      ctx.beginPath();
+      ctx.moveTo(x0 - size / 2, y - (up * size) / 2);
+      ctx.lineTo(x0 + size / 2, y - (up * size) / 2);
+      ctx.lineTo(x0, y + (up * size) / 2);
+      ctx.fill();
+    }
+  }
+}

@@ -1,0 +1,73 @@
+/** How charts are looked at: every field lives in the address, so that a link is the view. */
+import type { XAxis } from '../api/types';
+import { param, setParams } from './router.svelte';
+
+function list(key: string): string[] {
+  const text = param(key);
+  return text === null || text === '' ? [] : text.split(',');
+}
+
+export const view = {
+  get x(): XAxis {
+    const x = param('x');
+    return x === 'relative' || x === 'wall' ? x : 'step';
+  },
+  set x(value: XAxis) {
+    setParams({ x: value === 'step' ? null : value, z: null });
+  },
+  get smoothing(): number {
+    const n = Number(param('sm') ?? 0);
+    return n > 0 && n < 1 ? n : 0;
+  },
+  set smoothing(value: number) {
+    setParams({ sm: value > 0 ? String(Math.round(value * 1000) / 1000) : null });
+  },
+  get log(): boolean {
+    return param('log') === '1';
+  },
+  set log(value: boolean) {
+    setParams({ log: value ? '1' : null });
+  },
+  get grouped(): boolean {
+    return param('g') === '1';
+  },
+  set grouped(value: boolean) {
+    setParams({ g: value ? '1' : null });
+  },
+  get inherited(): boolean {
+    return param('inh') !== '0';
+  },
+  set inherited(value: boolean) {
+    setParams({ inh: value ? null : '0' });
+  },
+  /** The zoomed range of the x axis, in its units. */
+  get zoom(): { from: number; to: number } | null {
+    const match = /^(-?\d+):(-?\d+)$/.exec(param('z') ?? '');
+    if (!match) return null;
+    const from = Number(match[1]);
+    const to = Number(match[2]);
+    return to > from ? { from, to } : null;
+  },
+  set zoom(value: { from: number; to: number } | null) {
+    setParams({ z: value ? `${value.from}:${value.to}` : null });
+  },
+  get metricFilter(): string {
+    return param('m') ?? '';
+  },
+  set metricFilter(value: string) {
+    setParams({ m: value });
+  },
+  get pinned(): string[] {
+    return list('pin');
+  },
+  togglePin(metric: string): void {
+    const pins = this.pinned;
+    setParams({ pin: (pins.includes(metric) ? pins.filter((p) => p !== metric) : [...pins, metric]).join(',') });
+  },
+  get selected(): string[] {
+    return list('sel');
+  },
+  set selected(ids: string[]) {
+    setParams({ sel: ids.join(',') });
+  },
+};
