@@ -111,6 +111,9 @@ torture: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## kill -9 5,000 times,
 power-cuts: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## power cuts in their short form (root; says so where it can't)
 	RUNTREE_CUTS=$${RUNTREE_CUTS:-50} scripts/power-cuts
 
+sim: ## the protocol under 20,000 seeds of interleavings and crashes
+	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-20000} cargo test --quiet -p runtree-testkit
+
 bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, trackio, tensorboard, wandb; both sides in one run
 	$(BIN)/pip install -q --disable-pip-version-check -r bench/requirements.txt
 	$(BIN)/python bench/bench.py

@@ -1,1 +1,6 @@
-//! testkit
+//! What tests of several crates share. Development only: nothing that ships depends on it.
+//!
+//! [`sim`] interleaves real writers and reclaimers of `runtree-store` with a collector, crashes them, and checks after every step that no committed
+//! checkpoint lost a chunk.
+
+pub mod sim;
