@@ -1,10 +1,15 @@
-//! What is said about runs and checkpoints after the fact: names, notes, tags, pins, deletion. Each call is a journal of its own.
+//! What is said about runs and checkpoints after the fact: names, notes, tags, pins, deletion.
+//!
+//! What concerns a run's fields is an event in a journal of its own (a command is a writer, too), with a Lamport count above all that
+//! is known, so that the later word wins wherever journals are read. Pins and tombstones are objects. Nothing is ever rewritten, and
+//! deleting a run hides it: children keep what they show.
 
 use std::collections::BTreeMap;
 
-use runtree_core::event::RunStatus;
-use runtree_core::manifest::CheckpointName;
-use runtree_core::{AttemptNumber, Error, Result, RunId, Step};
+use runtree_core::event::{Event, Lamport, RunStatus};
+use runtree_core::manifest::{CheckpointName, PinRecord, TombstoneRecord};
+use runtree_core::{AttemptNumber, CheckpointId, Error, Result, RunId, Step};
+use runtree_store::{JournalWriter, Tombstone};
 use serde_json::Value;
 
 use crate::engine::Engine;
@@ -27,13 +32,67 @@ pub struct Annotation {
 }
 
 impl Engine {
-    /// Says something about a run.
+    /// Says something about a run. Durable when it returns.
+    ///
+    /// # Errors
+    /// `NotFound` if the run is not there; `Invalid` if the name or the config patch can not be one, or the status is none that is set.
     pub fn annotate(&self, run: RunId, annotation: Annotation) -> Result<()> {
-        let _ = (run, annotation);
-        Err(Error::internal("not built yet"))
+        let mut lamport = self.next_lamport(run)?;
+        let mut events = Vec::new();
+        let mut next = || {
+            let now = Lamport(lamport);
+            lamport += 1;
+            now
+        };
+        if let Some(name) = annotation.name {
+            crate::runs::check_name(&name)?;
+            events.push(Event::Name {
+                lamport: next(),
+                name,
+            });
+        }
+        if let Some(notes) = annotation.notes {
+            events.push(Event::Notes {
+                lamport: next(),
+                notes,
+            });
+        }
+        if !annotation.add_tags.is_empty() || !annotation.remove_tags.is_empty() {
+            events.push(Event::Tags {
+                lamport: next(),
+                add: annotation.add_tags,
+                remove: annotation.remove_tags,
+            });
+        }
+        if let Some(patch) = annotation.config_patch {
+            crate::runs::config::require_object(&patch)?;
+            events.push(Event::Config {
+                lamport: next(),
+                patch,
+            });
+        }
+        if let Some((status, reason)) = annotation.status {
+            if matches!(status, RunStatus::Running | RunStatus::Created) {
+                return Err(Error::invalid(format!(
+                    "the status {} is a run's own to say; set completed, failed, stopped or lost",
+                    status.as_str()
+                )));
+            }
+            events.push(Event::Status {
+                lamport: next(),
+                attempt: None,
+                status,
+                reason,
+                at: self.now(),
+            });
+        }
+        self.write_events(run, &events)
     }
 
     /// Gives metric values and tags to a checkpoint.
+    ///
+    /// # Errors
+    /// `NotFound` if the checkpoint is not there.
     pub fn annotate_checkpoint(
         &self,
         checkpoint: CheckpointName,
@@ -41,49 +100,192 @@ impl Engine {
         add_tags: Vec<String>,
         remove_tags: Vec<String>,
     ) -> Result<()> {
-        let _ = (checkpoint, metrics, add_tags, remove_tags);
-        Err(Error::internal("not built yet"))
+        self.require_checkpoint(checkpoint)?;
+        let lamport = self.next_lamport(checkpoint.run)?;
+        let key = checkpoint.key;
+        let mut events = Vec::new();
+        if !metrics.is_empty() {
+            events.push(Event::CheckpointMetrics {
+                lamport: Lamport(lamport),
+                key,
+                metrics,
+            });
+        }
+        if !add_tags.is_empty() || !remove_tags.is_empty() {
+            events.push(Event::CheckpointTags {
+                lamport: Lamport(lamport + 1),
+                key,
+                add: add_tags,
+                remove: remove_tags,
+            });
+        }
+        self.write_events(checkpoint.run, &events)
     }
 
     /// Keeps a checkpoint whatever retention says.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Conflict` if it is in the trash.
     pub fn pin(&self, checkpoint: CheckpointName, reason: &str) -> Result<()> {
-        let _ = (checkpoint, reason);
-        Err(Error::internal("not built yet"))
+        self.require_writable()?;
+        self.require_forkable(checkpoint)?;
+        let record = PinRecord {
+            checkpoint,
+            reason: reason.to_owned(),
+            created: self.now(),
+            ttl_seconds: None,
+        };
+        self.store.write_pin(&pin_name(checkpoint), &record)?;
+        self.refresh_now()
     }
 
     /// Takes the pin back.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
     pub fn unpin(&self, checkpoint: CheckpointName) -> Result<()> {
-        let _ = checkpoint;
-        Err(Error::internal("not built yet"))
+        self.require_writable()?;
+        let name = pin_name(checkpoint);
+        let listed = self.store.list_pins()?;
+        if !listed
+            .iter()
+            .any(|pin| pin.name().as_deref() == Some(&name))
+        {
+            return Err(Error::not_found(format!(
+                "checkpoint {} of run {} is not pinned",
+                checkpoint.key, checkpoint.run
+            )));
+        }
+        self.store.delete_pin(&name)?;
+        self.refresh_now()
     }
 
     /// Hides a run. Its checkpoints and points stay; children keep what they show.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub fn delete_run(&self, run: RunId) -> Result<()> {
-        let _ = run;
-        Err(Error::internal("not built yet"))
+        self.set_deleted(run, true)
     }
 
     /// Brings a deleted run back.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub fn undelete_run(&self, run: RunId) -> Result<()> {
-        let _ = run;
-        Err(Error::internal("not built yet"))
+        self.set_deleted(run, false)
     }
 
-    /// Puts a checkpoint into the trash.
+    fn set_deleted(&self, run: RunId, deleted: bool) -> Result<()> {
+        let lamport = Lamport(self.next_lamport(run)?);
+        let at = self.now();
+        self.write_events(
+            run,
+            &[Event::Deleted {
+                lamport,
+                deleted,
+                at,
+            }],
+        )
+    }
+
+    /// Puts a checkpoint into the trash. Once there already, it stays there.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it is pinned.
     pub fn delete_checkpoint(&self, checkpoint: CheckpointName, reason: &str) -> Result<()> {
-        let _ = (checkpoint, reason);
-        Err(Error::internal("not built yet"))
+        self.require_checkpoint(checkpoint)?;
+        for pin in self.store.list_pins()? {
+            let record = self.store.read_pin(&pin)?;
+            if record.checkpoint == checkpoint {
+                return Err(Error::conflict(format!(
+                    "checkpoint {} of run {} is pinned: {}",
+                    checkpoint.key, checkpoint.run, record.reason
+                ))
+                .with_hint("runtree unpin it first"));
+            }
+        }
+        self.bury(checkpoint, Tombstone::Deleted, reason)
     }
 
     /// Takes a checkpoint out of the trash.
+    ///
+    /// # Errors
+    /// `NotFound` if it never was there, or its bytes are gone.
     pub fn undelete_checkpoint(&self, checkpoint: CheckpointName) -> Result<()> {
-        let _ = checkpoint;
-        Err(Error::internal("not built yet"))
+        self.require_checkpoint(checkpoint)?;
+        self.bury(checkpoint, Tombstone::Restored, "undelete")
     }
 
-    /// Takes a run back to a step, outside a process: a new attempt whose base is there. The next launch that resumes continues from it.
-    pub fn rewind(&self, run: RunId, step: Step) -> Result<AttemptNumber> {
-        let _ = (run, step);
-        Err(Error::internal("not built yet"))
+    fn bury(&self, checkpoint: CheckpointName, says: Tombstone, reason: &str) -> Result<()> {
+        let record = TombstoneRecord {
+            checkpoint,
+            reason: reason.to_owned(),
+            created: self.now(),
+        };
+        self.store.write_tombstone(says, &record)?;
+        self.refresh_known(checkpoint.run)
     }
+
+    /// Takes a run back to a step, outside a process: a new attempt whose base is there. The next launch that resumes continues from
+    /// it; a process that is alive is fenced.
+    ///
+    /// # Errors
+    /// `Invalid` with the range, if the step is not in the run's own history.
+    pub fn rewind(&self, run: RunId, step: Step) -> Result<AttemptNumber> {
+        self.require_writable()?;
+        let record = self.store.read_run(run)?;
+        let key = self.random_launch_key();
+        let attempt = self.create_rewind(&record, step, &key, &BTreeMap::new())?;
+        self.refresh_known(run)?;
+        Ok(attempt.attempt)
+    }
+
+    fn next_lamport(&self, run: RunId) -> Result<u64> {
+        self.require_writable()?;
+        self.store.read_run(run)?;
+        Ok(self.current_lamport(run)? + 1)
+    }
+
+    /// A checkpoint that was committed, in the trash or not.
+    fn require_checkpoint(&self, checkpoint: CheckpointName) -> Result<()> {
+        self.require_writable()?;
+        if self
+            .store
+            .read_commit(checkpoint.run, checkpoint.key)?
+            .is_some_and(|commit| commit.outcome == runtree_core::manifest::Outcome::Committed)
+        {
+            return Ok(());
+        }
+        Err(Error::not_found(format!(
+            "checkpoint {} of run {} is not in this store",
+            checkpoint.key, checkpoint.run
+        )))
+    }
+
+    /// A journal of its own for a few words: opened, written, closed, durable.
+    fn write_events(&self, run: RunId, events: &[Event]) -> Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut journal = JournalWriter::create(&self.store, run, self.new_writer_id())?;
+        journal.append_event(&Event::Opened {
+            attempt: None,
+            rank: 0,
+            world_size: 1,
+            at: self.now(),
+            process: BTreeMap::new(),
+        })?;
+        for event in events {
+            journal.append_event(event)?;
+        }
+        journal.append_event(&Event::Closed { at: self.now() })?;
+        journal.sync()?;
+        self.refresh_known(run)
+    }
+}
+
+/// The name of the user's pin of a checkpoint: its id, so that pinning twice is one pin.
+fn pin_name(checkpoint: CheckpointName) -> String {
+    CheckpointId::of(checkpoint.run, checkpoint.key).to_string()
 }

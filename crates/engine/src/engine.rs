@@ -3,9 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runtree_core::{Clock, Error, Result, wire};
+use runtree_core::{Clock, Error, Result, RunId, Timestamp, WriterId, wire};
+use runtree_index::{Index, Liveness, Snapshot, SqliteIndex};
+use runtree_store::{Mode, Store};
 
 use crate::builder::{OsEntropy, SystemClock};
+use crate::fold::FoldState;
+
+/// A launch that was not heard of for longer, and never said goodbye, is lost.
+pub(crate) const LOST_AFTER_MICROS: i64 = 60_000_000;
 
 /// A source of randomness, passed in so that tests can repeat themselves.
 pub trait Entropy: Send + Sync + std::fmt::Debug {
@@ -59,11 +65,21 @@ impl EngineOptions {
 }
 
 /// An open store with its index.
-#[derive(Debug)]
 pub struct Engine {
     pub(crate) options: EngineOptions,
-    store: runtree_store::Store,
+    pub(crate) store: Store,
     saver: crate::save::Saver,
+    pub(crate) index: SqliteIndex,
+    pub(crate) fold: FoldState,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("location", &self.options.location)
+            .field("mode", &self.options.mode)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -72,12 +88,31 @@ impl Engine {
     /// # Errors
     /// `NotFound` if it is not there and may not be made; `Unsupported` if a newer runtree made it.
     pub fn open(options: EngineOptions) -> Result<Arc<Self>> {
-        let _ = options;
-        Err(Error::internal("not built yet"))
+        let store = match options.mode {
+            OpenMode::ReadOnly => Store::open(&options.location, Mode::ReadOnly)?,
+            OpenMode::ReadWrite => Store::open(&options.location, Mode::ReadWrite)?,
+            OpenMode::Create => Store::create(&options.location, options.clock.now())?,
+        };
+        Self::over(store, options)
     }
 
-    /// The store.
-    pub fn store(&self) -> &runtree_store::Store {
+    /// Opens a store that is already there as a handle: one with a meter or faults around its objects.
+    ///
+    /// # Errors
+    /// `Unavailable` if the index can not be opened.
+    pub fn over(store: Store, options: EngineOptions) -> Result<Arc<Self>> {
+        let index = SqliteIndex::open(&index_dir(&store, &options))?;
+        Ok(Arc::new(Self {
+            options,
+            store,
+            saver: crate::save::Saver::new(None),
+            index,
+            fold: FoldState::default(),
+        }))
+    }
+
+    /// The store's bytes.
+    pub fn store(&self) -> &Store {
         &self.store
     }
 
@@ -94,10 +129,66 @@ impl Engine {
     /// What the server says about the store.
     pub fn store_info(&self) -> wire::StoreInfo {
         wire::StoreInfo {
-            id: String::new(),
+            id: self.store.id().to_string(),
             location: self.location(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            writable: self.options.mode != OpenMode::ReadOnly,
+            writable: self.is_writable(),
         }
     }
+
+    /// Whether this handle may write into the store.
+    pub fn is_writable(&self) -> bool {
+        self.options.mode != OpenMode::ReadOnly
+    }
+
+    /// Folder of the caches that belong to this store at this place: its index, materialised checkpoints.
+    pub fn cache_dir(&self) -> PathBuf {
+        index_dir(&self.store, &self.options)
+    }
+
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        if self.is_writable() {
+            return Ok(());
+        }
+        Err(Error::denied(format!(
+            "store {} was opened for reading only",
+            self.location()
+        )))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.options.clock.now()
+    }
+
+    pub(crate) fn new_run_id(&self) -> RunId {
+        let millis = u64::try_from(self.now().0 / 1000).unwrap_or(0);
+        RunId::from_parts(millis, self.options.entropy.bits())
+    }
+
+    pub(crate) fn new_writer_id(&self) -> WriterId {
+        WriterId::from_bits(self.options.entropy.bits() as u64)
+    }
+
+    pub(crate) fn liveness(&self) -> Liveness {
+        Liveness {
+            now: self.now(),
+            lost_after_micros: LOST_AFTER_MICROS,
+        }
+    }
+
+    /// One consistent view of what is folded. Callers refresh first.
+    pub(crate) fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
+        self.index.snapshot()
+    }
+}
+
+/// `<cache>/<store id>-<hash of location>`: two copies of one store never share an index.
+fn index_dir(store: &Store, options: &EngineOptions) -> PathBuf {
+    let location = std::fs::canonicalize(&options.location)
+        .or_else(|_| std::path::absolute(&options.location))
+        .unwrap_or_else(|_| options.location.clone());
+    let digest = blake3::hash(location.as_os_str().as_encoded_bytes());
+    options
+        .cache_dir
+        .join(format!("{}-{}", store.id(), &digest.to_hex()[..16]))
 }

@@ -1,8 +1,34 @@
 //! Store → index: what is new in the store becomes rows. The index is a cache; nothing reads it to decide what to write.
+//!
+//! A refresh lists the runs, asks for each one's [`RunStamp`] (which changes when anything a fold reads changes), and folds the runs
+//! whose stamp is new. The stamp is taken *before* the run is read and remembered *after*, so what appears in between is folded
+//! again rather than missed. All items are idempotent and journals have cursors, so several processes may fold at once.
+//!
+//! A refresh of a large store is throttled to a small share of the time: a scan that took `t` is not repeated within `8 t`
+//! (at most two seconds). A store of a few hundred runs is always looked at. What this process wrote itself, and the run a query
+//! is about, are looked at whatever the throttle says.
 
-use runtree_core::{Error, Result, RunId};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use runtree_core::{Error, ErrorKind, Result, RunId};
+use runtree_index::{FoldItem, Index as _, PinFacts};
 
 use crate::engine::Engine;
+
+mod run;
+
+/// A scan that took `t` is not repeated within this many `t`.
+const THROTTLE_FACTOR: u32 = 8;
+/// A scan faster than this is never throttled.
+const FAST_SCAN: Duration = Duration::from_millis(5);
+/// The longest throttle.
+const MAX_THROTTLE: Duration = Duration::from_secs(2);
+/// How many changes are remembered for [`Engine::changes_since`].
+const MAX_CHANGES: usize = 16_384;
+/// Key of the index's generation: another one means that somebody cleared it.
+const GENERATION: &str = "generation";
 
 /// How far a reindex has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +52,117 @@ pub struct ReindexReport {
     pub frames: u64,
 }
 
+/// What this process knows about what is folded.
+#[derive(Debug, Default)]
+pub(crate) struct FoldState {
+    scan: Mutex<Scan>,
+    changes: Mutex<Changes>,
+}
+
+#[derive(Debug, Default)]
+struct Scan {
+    generation: Option<Vec<u8>>,
+    stamps: HashMap<RunId, Vec<u8>>,
+    known: HashMap<RunId, run::Known>,
+    pins: Option<BTreeSet<String>>,
+    last: Option<(Instant, Duration)>,
+}
+
+#[derive(Debug, Default)]
+struct Changes {
+    /// What could not be folded because it is damaged, until it can.
+    damaged: HashMap<RunId, String>,
+    counter: u64,
+    log: VecDeque<(u64, RunId)>,
+    /// Changes up to this one were forgotten.
+    forgotten: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Engine {
     /// Folds what is new in the store into the index. Cheap when nothing changed; every query calls it first.
+    ///
+    /// # Errors
+    /// `Corrupt` if a journal is damaged where it should not be; `Unavailable` if a disk or the database fails.
     pub fn refresh(&self) -> Result<()> {
-        Err(Error::internal("not built yet"))
+        let mut scan = lock(&self.fold.scan);
+        if let Some((at, took)) = scan.last
+            && took > FAST_SCAN
+            && at.elapsed() < (took * THROTTLE_FACTOR).min(MAX_THROTTLE)
+        {
+            return Ok(());
+        }
+        let start = Instant::now();
+        self.check_generation(&mut scan)?;
+        let mut failed = None;
+        for run in self.store.list_runs()? {
+            // One damaged run must not hide the others.
+            if let Err(error) = self.fold_run(&mut scan, run)
+                && error.kind() != ErrorKind::Corrupt
+            {
+                failed.get_or_insert(error);
+            }
+        }
+        self.fold_pins(&mut scan)?;
+        scan.last = Some((Instant::now(), start.elapsed()));
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Refuses to show what can not be shown whole: a run with a damaged journal.
+    ///
+    /// # Errors
+    /// `Corrupt` that names what is damaged.
+    pub(crate) fn check_damage(&self, runs: impl Iterator<Item = RunId>) -> Result<()> {
+        let changes = lock(&self.fold.changes);
+        for run in runs {
+            if let Some(damage) = changes.damaged.get(&run) {
+                return Err(Error::corrupt(damage.clone())
+                    .with_hint("runtree verify lists everything that is damaged"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is damaged so that it can not be folded, by run, in words.
+    pub fn damaged_runs(&self) -> Vec<(RunId, String)> {
+        let changes = lock(&self.fold.changes);
+        let mut damaged: Vec<_> = changes
+            .damaged
+            .iter()
+            .map(|(run, text)| (*run, text.clone()))
+            .collect();
+        damaged.sort();
+        damaged
+    }
+
+    /// Folds one run, whatever the throttle says.
+    ///
+    /// # Errors
+    /// As [`Engine::refresh`], `Corrupt` included.
+    pub(crate) fn refresh_run(&self, run: RunId) -> Result<()> {
+        let mut scan = lock(&self.fold.scan);
+        self.check_generation(&mut scan)?;
+        self.fold_run(&mut scan, run)
+    }
+
+    /// Folds one run as far as it can be read. Whoever decides or lists goes on with that; whoever shows points asks [`Engine::check_damage`].
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) fn refresh_known(&self, run: RunId) -> Result<()> {
+        match self.refresh_run(run) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Folds everything that is new now, whatever the throttle says.
+    pub(crate) fn refresh_now(&self) -> Result<()> {
+        lock(&self.fold.scan).last = None;
+        self.refresh()
     }
 
     /// Deletes the index and folds the whole store again.
@@ -38,21 +171,168 @@ impl Engine {
     }
 
     /// [`Engine::reindex`], telling how far it is.
-    pub fn reindex_with(
-        &self,
-        progress: &mut dyn FnMut(ReindexProgress),
-    ) -> Result<ReindexReport> {
-        let _ = progress;
-        Err(Error::internal("not built yet"))
+    ///
+    /// # Errors
+    /// `Corrupt` that names the first damaged run, after all others were folded; `Unavailable`.
+    pub fn reindex_with(&self, progress: &mut dyn FnMut(ReindexProgress)) -> Result<ReindexReport> {
+        let mut scan = lock(&self.fold.scan);
+        self.index.clear()?;
+        *scan = Scan::default();
+        self.check_generation(&mut scan)?;
+        let runs = self.store.list_runs()?;
+        let mut report = ReindexReport::default();
+        let mut failed: Option<Error> = None;
+        for (done, run) in runs.iter().enumerate() {
+            progress(ReindexProgress {
+                runs_done: done as u64,
+                runs: runs.len() as u64,
+            });
+            if let Err(error) = self.fold_run(&mut scan, *run) {
+                failed.get_or_insert(error.in_context(format!("run {run}")));
+            }
+        }
+        self.fold_pins(&mut scan)?;
+        drop(scan);
+        let snapshot = self.snapshot()?;
+        for run in runs {
+            let attempts = snapshot.attempts(run)?.len() as u64;
+            report.runs += u64::from(attempts > 0);
+            report.attempts += attempts;
+            report.checkpoints += snapshot.checkpoints(run)?.len() as u64;
+            report.frames += snapshot
+                .writers(run)?
+                .iter()
+                .map(|writer| writer.cursor.ordinal)
+                .sum::<u64>();
+        }
+        failed.map_or(Ok(report), Err)
     }
 
     /// Grows whenever a refresh found something new.
     pub fn change_counter(&self) -> u64 {
-        0
+        lock(&self.fold.changes).counter
     }
 
-    /// The counter now, and the runs that changed since it was `counter` (all runs if that is too long ago).
+    /// The counter now, and the runs that changed since it was `counter`; every run of the store if that is too long ago.
     pub fn changes_since(&self, counter: u64) -> (u64, Vec<RunId>) {
-        (counter, Vec::new())
+        let changes = lock(&self.fold.changes);
+        let now = changes.counter;
+        if counter < changes.forgotten {
+            drop(changes);
+            return (now, self.store.list_runs().unwrap_or_default());
+        }
+        let runs: BTreeSet<RunId> = changes
+            .log
+            .iter()
+            .filter(|(at, _)| *at > counter)
+            .map(|(_, run)| *run)
+            .collect();
+        (now, runs.into_iter().collect())
+    }
+
+    fn note_change(&self, run: RunId) {
+        let mut changes = lock(&self.fold.changes);
+        changes.counter += 1;
+        let counter = changes.counter;
+        changes.log.push_back((counter, run));
+        if changes.log.len() > MAX_CHANGES
+            && let Some((at, _)) = changes.log.pop_front()
+        {
+            changes.forgotten = at;
+        }
+    }
+
+    /// Forgets what this process believed to be folded if the index was cleared or is new.
+    fn check_generation(&self, scan: &mut Scan) -> Result<()> {
+        let stored = self.index.stamp(GENERATION)?;
+        if stored.is_some() && stored == scan.generation {
+            return Ok(());
+        }
+        *scan = Scan::default();
+        scan.generation = Some(match stored {
+            Some(stored) => stored,
+            None => {
+                let value = self.options.entropy.bits().to_le_bytes().to_vec();
+                self.index.apply(&[FoldItem::Stamp {
+                    key: GENERATION.to_owned(),
+                    value: value.clone(),
+                }])?;
+                value
+            }
+        });
+        Ok(())
+    }
+
+    fn fold_run(&self, scan: &mut Scan, run: RunId) -> Result<()> {
+        let stamp = self.store.run_stamp(run)?.to_text().into_bytes();
+        if scan.stamps.get(&run) == Some(&stamp) {
+            return Ok(());
+        }
+        let key = format!("run/{run}");
+        if self.index.stamp(&key)?.as_ref() != Some(&stamp) {
+            let known = match scan.known.entry(run) {
+                std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(run::Known::load(&self.index, run)?)
+                }
+            };
+            let folded = self.fold_run_objects(run, known);
+            if let Err(error) = folded {
+                // What was half folded is read again from what the index says.
+                scan.known.remove(&run);
+                if error.kind() == ErrorKind::Corrupt {
+                    let mut changes = lock(&self.fold.changes);
+                    changes.damaged.insert(run, error.chain());
+                }
+                return Err(error);
+            }
+            lock(&self.fold.changes).damaged.remove(&run);
+            self.index.apply(&[FoldItem::Stamp {
+                key,
+                value: stamp.clone(),
+            }])?;
+        }
+        scan.stamps.insert(run, stamp);
+        self.note_change(run);
+        Ok(())
+    }
+
+    /// Pins are few and not bound to a run's stamp: their names are listed each time, new ones are read.
+    fn fold_pins(&self, scan: &mut Scan) -> Result<()> {
+        let listed = self.store.list_pins()?;
+        if scan.pins.is_none() {
+            let known = self.index.snapshot()?.pins()?;
+            scan.pins = Some(known.into_iter().map(|pin| pin.name).collect());
+        }
+        let Some(known) = &mut scan.pins else {
+            return Ok(());
+        };
+        let mut items = Vec::new();
+        let mut now = BTreeSet::new();
+        for name in &listed {
+            let text = name.as_str().to_owned();
+            if !known.contains(&text) {
+                match self.store.read_pin(name) {
+                    Ok(record) => items.push(FoldItem::Pin(PinFacts {
+                        name: text.clone(),
+                        record: Some(record),
+                    })),
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            now.insert(text);
+        }
+        for gone in known.difference(&now) {
+            items.push(FoldItem::Pin(PinFacts {
+                name: gone.clone(),
+                record: None,
+            }));
+        }
+        if !items.is_empty() {
+            self.index.apply(&items)?;
+        }
+        *known = now;
+        Ok(())
     }
 }

@@ -1,13 +1,37 @@
 //! The live run of a process: what `init` returns. `log` never waits for a disk; one thread writes.
+//!
+//! ```text
+//! log ── mutex ──▶ front (batch builder, queue of events)          flusher, each second or when asked:
+//!                        └── swap ──▶ encode ──▶ journal.append ──▶ sync ──▶ heartbeat, fencing check
+//! ```
+//!
+//! The mutex is held for a push into a builder, or for a swap; never while anything is encoded or written. What the disk refuses is
+//! kept (up to the queue's bound) and written again to a fresh journal, since a journal whose sync failed can not be trusted; points
+//! written twice are one point, because the last write of a step wins. Errors of the thread are warnings and health, never raised by `log`.
+//!
+//! A forked child's copy of a writer has no thread: edges ask [`RunWriter::is_owner_process`] first and do nothing there.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use runtree_core::event::RunStatus;
-use runtree_core::manifest::{AttemptRecord, CheckpointName, JournalPosition, RunRecord};
-use runtree_core::{AttemptNumber, DisplayId, Error, Result, RunId, Step, Timestamp};
-use serde_json::Value;
+use runtree_core::event::{Event, RunStatus};
+use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
+use runtree_core::{AttemptNumber, DisplayId, Error, Result, RunId, SaveKey, Step, Timestamp};
+
+use crate::engine::Engine;
+use crate::runs::LogRanks;
+use crate::save::RunSaves;
+
+mod events;
+mod flusher;
+mod front;
+mod lifecycle;
+
+pub(crate) use flusher::FLUSH_INTERVAL;
+use flusher::Flusher;
+pub(crate) use front::Bounds;
+use front::Front;
+pub(crate) use lifecycle::Launch;
 
 /// Something the user should see once.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -86,171 +110,203 @@ pub struct FinishReport {
 /// The live run of this process.
 #[derive(Debug)]
 pub struct RunWriter {
-    pub(crate) engine: std::sync::Arc<crate::engine::Engine>,
+    pub(crate) engine: Arc<Engine>,
     /// The saves of this process: `finish` drains them, health counts them.
-    pub(crate) saves: crate::save::RunSaves,
+    pub(crate) saves: RunSaves,
+    shared: Arc<Shared>,
+    flusher: Mutex<Option<Flusher>>,
+    finished: Mutex<Option<FinishReport>>,
+    process_id: u32,
+}
+
+/// What the caller's threads and the flusher share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    engine: Arc<Engine>,
     record: RunRecord,
-    attempt_record: AttemptRecord,
+    attempt: Mutex<AttemptRecord>,
+    rank: u32,
+    world_size: u32,
+    log_ranks: LogRanks,
+    process: BTreeMap<String, String>,
+    front: Mutex<Front>,
+    /// Wakes the flusher.
+    wake: std::sync::Condvar,
+    durable: Mutex<flusher::Durable>,
+    /// Wakes those who wait for a flush.
+    flushed: std::sync::Condvar,
+    notices: Mutex<Notices>,
+}
+
+#[derive(Debug, Default)]
+struct Notices {
+    all: Vec<Warning>,
+    /// How many of them were taken.
+    taken: usize,
+    seen: BTreeSet<(WarningKind, String)>,
+    fenced_by: Option<AttemptNumber>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Keeps a warning for the edges; each (kind, message) once, and those kinds that may repeat each second once at all.
+    pub(crate) fn warn(&self, kind: WarningKind, message: impl Into<String>) {
+        let message = message.into();
+        let mut notices = lock(&self.notices);
+        let once = match kind {
+            WarningKind::Save | WarningKind::Damaged => message.clone(),
+            _ => String::new(),
+        };
+        if notices.seen.insert((kind, once)) {
+            notices.all.push(Warning { kind, message });
+        }
+    }
+
+    fn attempt(&self) -> AttemptNumber {
+        lock(&self.attempt).attempt
+    }
+
+    fn fenced_by(&self) -> Option<AttemptNumber> {
+        lock(&self.notices).fenced_by
+    }
+
+    /// Whether this rank keeps points.
+    fn logs(&self) -> bool {
+        self.rank == 0 || self.log_ranks == LogRanks::All
+    }
 }
 
 impl RunWriter {
     /// The run.
     pub fn run(&self) -> RunId {
-        self.record.run
+        self.shared.record.run
     }
 
     /// This launch.
     pub fn attempt(&self) -> AttemptNumber {
-        self.attempt_record.attempt
+        self.shared.attempt()
     }
 
     /// Display id.
     pub fn display_id(&self) -> &DisplayId {
-        &self.record.display_id
+        &self.shared.record.display_id
     }
 
     /// The birth record.
     pub fn record(&self) -> &RunRecord {
-        &self.record
+        &self.shared.record
     }
 
     /// The launch's record.
     pub fn attempt_record(&self) -> AttemptRecord {
-        self.attempt_record.clone()
+        lock(&self.shared.attempt).clone()
+    }
+
+    /// The store it writes to.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Whether nothing but chance names this launch: no other process can be part of it.
     pub(crate) fn launch_key_is_random(&self) -> bool {
-        true
+        crate::runs::is_random(&lock(&self.shared.attempt).launch_key)
     }
 
     /// Journals that a commit was written: a hint for the index.
-    pub(crate) fn note_saved(&self, key: runtree_core::SaveKey) {
-        let _ = key;
+    pub(crate) fn note_saved(&self, key: SaveKey) {
+        self.push_event(Event::Saved { key });
     }
 
-    /// Warns the user, once per kind and text.
-    pub(crate) fn warn(&self, kind: WarningKind, message: String) {
-        let _ = (kind, message);
+    /// This process's rank.
+    pub fn rank(&self) -> u32 {
+        self.shared.rank
+    }
+
+    /// How many ranks the launch has.
+    pub fn world_size(&self) -> u32 {
+        self.shared.world_size
     }
 
     /// Whether this process made the writer; a forked child's copy does nothing.
     pub fn is_owner_process(&self) -> bool {
-        true
+        self.process_id == std::process::id()
     }
 
     /// The step that `log` without a step takes next.
     pub fn next_step(&self) -> Step {
-        Step(0)
+        lock(&self.shared.front).next_step()
     }
 
-    /// The last step logged here, else the last inherited one.
+    /// The last step of this launch, else the last one it inherits.
     pub fn last_step(&self) -> Option<Step> {
-        None
+        lock(&self.shared.front).last_step()
     }
 
     /// The checkpoint that this launch starts from, the same on all ranks.
     pub fn resumed_from(&self) -> Option<CheckpointName> {
-        self.attempt_record.checkpoint
+        lock(&self.shared.attempt).checkpoint
     }
 
     /// Warnings that were not taken yet.
     pub fn take_warnings(&self) -> Vec<Warning> {
-        Vec::new()
+        let mut notices = lock(&self.shared.notices);
+        let new = notices.all[notices.taken..].to_vec();
+        notices.taken = notices.all.len();
+        new
     }
 
-    /// Logs values of one step. Without a step: the next. With `commit == false` they are kept until the next call with `true`.
-    pub fn log(
-        &self,
-        step: Option<Step>,
-        timestamp: Option<Timestamp>,
-        values: &[(&str, f64)],
-        commit: bool,
-    ) -> Result<()> {
-        let _ = (step, timestamp, values, commit);
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Logs values of the machine; their steps count by themselves.
-    pub fn log_system(&self, timestamp: Option<Timestamp>, values: &[(&str, f64)]) -> Result<()> {
-        let _ = (timestamp, values);
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Keeps lines of the console.
-    pub fn console(&self, stream: &str, lines: Vec<String>) -> Result<()> {
-        let _ = (stream, lines);
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Sets config keys, deep-merged.
-    pub fn update_config(&self, patch: Value) -> Result<()> {
-        let _ = patch;
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Adds tags.
-    pub fn add_tags(&self, tags: Vec<String>) -> Result<()> {
-        let _ = tags;
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Renames the run.
-    pub fn set_name(&self, name: &str) -> Result<()> {
-        let _ = name;
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Sets the notes.
-    pub fn set_notes(&self, notes: &str) -> Result<()> {
-        let _ = notes;
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Attaches a file; its bytes are durable when this returns.
-    pub fn log_file(&self, path: &Path, name: Option<&str>) -> Result<()> {
-        let _ = (path, name);
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Waits until everything logged before is durable.
-    pub fn flush(&self) -> Result<JournalPosition> {
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Says that a checkpoint was loaded; before the first point that may lower where this launch starts.
-    pub fn note_loaded(&self, checkpoint: CheckpointName) -> Result<()> {
-        let _ = checkpoint;
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Goes back to a step: a new attempt in this process.
-    pub fn rewind(&self, step: Step) -> Result<()> {
-        let _ = step;
-        Err(Error::internal("not built yet"))
+    /// Keeps a warning for the edges.
+    pub(crate) fn warn(&self, kind: WarningKind, message: impl Into<String>) {
+        self.shared.warn(kind, message);
     }
 
     /// The newer launch that took the run over, if one did.
     pub fn fenced_by(&self) -> Option<AttemptNumber> {
-        None
+        self.shared.fenced_by()
+    }
+
+    /// Refuses if the run continues elsewhere, looking at the store now: asked before a checkpoint is committed.
+    pub(crate) fn check_fence(&self) -> Result<()> {
+        flusher::look_for_newer_attempt(&self.shared);
+        self.shared.fenced_by().map_or(Ok(()), |newer| {
+            Err(fenced_error(&self.shared.record.display_id, newer))
+        })
+    }
+
+    /// Puts an event into the journal, with the next flush.
+    pub(crate) fn push_event(&self, event: Event) {
+        lock(&self.shared.front).push_event(event);
     }
 
     /// How the writer is doing.
     pub fn health(&self) -> Health {
-        Health::default()
+        let (queued_bytes, dropped_points) = {
+            let front = lock(&self.shared.front);
+            (front.queued_bytes() as u64, front.dropped().clone())
+        };
+        let (last_flush, storage_error) = {
+            let durable = lock(&self.shared.durable);
+            (durable.at, durable.error.clone())
+        };
+        let (pending_saves, failed_saves) = self.saves.counts();
+        let notices = lock(&self.shared.notices);
+        Health {
+            queued_bytes,
+            dropped_points,
+            pending_saves,
+            failed_saves,
+            last_flush,
+            storage_error,
+            fenced_by: notices.fenced_by,
+            warnings: notices.all.clone(),
+        }
     }
+}
 
-    /// Writes what is left, says goodbye, and reports.
-    ///
-    /// # Errors
-    /// `LostData` if a save that was returned is not durable; `Conflict` if the run continues elsewhere.
-    pub fn finish(
-        &self,
-        status: Option<RunStatus>,
-        reason: Option<String>,
-        deadline: Option<Duration>,
-    ) -> Result<FinishReport> {
-        let _ = (status, reason, deadline);
-        Err(Error::internal("not built yet"))
-    }
+pub(crate) fn fenced_error(run: &DisplayId, newer: AttemptNumber) -> Error {
+    Error::conflict(format!("run {run} continued elsewhere as attempt {newer}"))
+        .with_hint("two launches of one run were alive at once; the newer one goes on")
 }

@@ -1,10 +1,17 @@
 //! From what people type to what is meant: runs by display id, key, name or prefix; checkpoints by selector.
 
+use runtree_core::lineage::Timeline;
 use runtree_core::manifest::CheckpointName;
-use runtree_core::reference::Reference;
-use runtree_core::{Error, Result, RunId, Step};
+use runtree_core::reference::{Direction, Reference, Selector};
+use runtree_core::{DisplayId, Error, ProjectName, Result, RunId, Step};
+use runtree_index::{CheckpointRow, RunLookup, Snapshot};
 
 use crate::engine::Engine;
+use crate::queries::is_loss_like;
+use crate::runs::newest_attempt_of;
+
+/// How many steps or candidates an error lists.
+const LISTED: usize = 12;
 
 /// What a resolved REF is for. Reading takes the newest run of a name; writing refuses two candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,35 +35,347 @@ pub struct Resolved {
 
 impl Engine {
     /// Resolves a run by display id, key, name (`name~2`), RunId prefix, or number in `project`.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` if several are meant and the purpose is writing; both list candidates.
     pub fn resolve_run(
         &self,
         text: &str,
         project: Option<&str>,
         purpose: Purpose,
     ) -> Result<RunId> {
-        let _ = (text, project, purpose);
-        Err(Error::internal("not built yet"))
+        self.refresh()?;
+        if let Ok(run) = text.parse::<RunId>() {
+            // A whole RunId needs no list: exactly what the UI and other processes pass.
+            let snapshot = self.snapshot()?;
+            if !snapshot
+                .find_runs(None, &RunLookup::Prefix(text.to_owned()))?
+                .is_empty()
+            {
+                return Ok(run);
+            }
+        }
+        let (text, project, nth) = match text.parse::<Reference>() {
+            Ok(reference) if reference.selector.is_none() && reference.store.is_none() => {
+                let named = reference.project.map(|name| name.as_str().to_owned());
+                (
+                    reference.run,
+                    named.or_else(|| project.map(str::to_owned)),
+                    reference.nth,
+                )
+            }
+            _ => (text.to_owned(), project.map(str::to_owned), None),
+        };
+        self.find_run(&text, project.as_deref(), nth, purpose)
+    }
+
+    fn find_run(
+        &self,
+        text: &str,
+        project: Option<&str>,
+        nth: Option<u32>,
+        purpose: Purpose,
+    ) -> Result<RunId> {
+        let snapshot = self.snapshot()?;
+        let project: Option<ProjectName> = project.map(str::parse).transpose()?;
+        let mut lookups = Vec::new();
+        if nth.is_none() {
+            if let (Ok(number), Some(project)) = (text.parse::<u64>(), &project)
+                && let Some(run) = self.store.find_number(project, number)?
+            {
+                return Ok(run);
+            }
+            if let Ok(id) = text.to_ascii_uppercase().parse::<DisplayId>() {
+                lookups.push(RunLookup::DisplayId(id));
+            }
+            lookups.push(RunLookup::Key(text.to_owned()));
+        }
+        lookups.push(RunLookup::Name(text.to_owned()));
+        if nth.is_none() && text.len() >= RunId::MIN_PREFIX {
+            lookups.push(RunLookup::Prefix(text.to_ascii_lowercase()));
+        }
+        // A bare word means a run of the project at hand; only if that has none, one of another project.
+        let scopes = if project.is_some() {
+            vec![project.as_ref(), None]
+        } else {
+            vec![None]
+        };
+        for scope in scopes {
+            for lookup in &lookups {
+                let found = snapshot.find_runs(scope, lookup)?;
+                if let Some(run) = self.choose(&*snapshot, text, lookup, &found, nth, purpose)? {
+                    return Ok(run);
+                }
+            }
+        }
+        Err(self.no_such_run(&*snapshot, text, project.as_ref()))
+    }
+
+    fn choose(
+        &self,
+        snapshot: &dyn Snapshot,
+        text: &str,
+        lookup: &RunLookup,
+        found: &[RunId],
+        nth: Option<u32>,
+        purpose: Purpose,
+    ) -> Result<Option<RunId>> {
+        if let Some(nth) = nth {
+            if found.is_empty() {
+                return Ok(None);
+            }
+            return match found.get(nth as usize - 1) {
+                Some(run) => Ok(Some(*run)),
+                None => Err(Error::not_found(format!(
+                    "{text:?} names {} runs, not {nth}",
+                    found.len()
+                ))),
+            };
+        }
+        // Deleted runs give way to those that are not.
+        let mut alive = Vec::new();
+        for run in found {
+            let row = snapshot.run(*run, &runtree_index::MetricChoice::None, self.liveness())?;
+            if row.is_some_and(|row| !row.deleted) {
+                alive.push(*run);
+            }
+        }
+        let candidates = if alive.is_empty() { found } else { &alive };
+        match candidates {
+            [] => Ok(None),
+            [only] => Ok(Some(*only)),
+            [newest, ..] => {
+                let by_name = matches!(lookup, RunLookup::Name(_) | RunLookup::Key(_));
+                if by_name && purpose == Purpose::Read {
+                    return Ok(Some(*newest));
+                }
+                Err(Error::invalid(format!(
+                    "{text:?} may mean {}",
+                    self.list_runs_for_people(snapshot, candidates)
+                ))
+                .with_hint("name the run by its display id, or take name~2 for the next older one"))
+            }
+        }
+    }
+
+    fn list_runs_for_people(&self, snapshot: &dyn Snapshot, runs: &[RunId]) -> String {
+        let shown = runs.iter().take(LISTED).map(|run| {
+            snapshot
+                .run(*run, &runtree_index::MetricChoice::None, self.liveness())
+                .ok()
+                .flatten()
+                .map_or_else(
+                    || run.to_string(),
+                    |row| format!("{} ({})", row.record.display_id, row.name),
+                )
+        });
+        let mut text = shown.collect::<Vec<_>>().join(", ");
+        if runs.len() > LISTED {
+            text.push_str(&format!(" and {} more", runs.len() - LISTED));
+        }
+        text
+    }
+
+    fn no_such_run(
+        &self,
+        snapshot: &dyn Snapshot,
+        text: &str,
+        project: Option<&ProjectName>,
+    ) -> Error {
+        let mut query = runtree_index::RunQuery::new(self.liveness());
+        query.project = project.cloned();
+        query.limit = 5;
+        query.show_metrics = runtree_index::MetricChoice::None;
+        let newest: Vec<RunId> = snapshot
+            .runs(&query)
+            .map(|slice| slice.runs.iter().map(|row| row.record.run).collect())
+            .unwrap_or_default();
+        let error = Error::not_found(format!("{text:?} is no run in {}", self.location()));
+        if newest.is_empty() {
+            return error.with_hint(
+                "the store has no runs yet; is it the right one? RUNTREE_STORE names another",
+            );
+        }
+        error.with_hint(format!(
+            "the newest runs are {}; runtree runs lists all",
+            self.list_runs_for_people(snapshot, &newest)
+        ))
     }
 
     /// Resolves a REF. A bare step need not have a checkpoint; every other selector must.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve_run`] and [`Engine::resolve_checkpoint`].
     pub fn resolve(
         &self,
         reference: &Reference,
         project: Option<&str>,
         purpose: Purpose,
     ) -> Result<Resolved> {
-        let _ = (reference, project, purpose);
-        Err(Error::internal("not built yet"))
+        let run = self.run_of(reference, project, purpose)?;
+        match &reference.selector {
+            None => Ok(Resolved {
+                run,
+                step: None,
+                checkpoint: None,
+            }),
+            Some(Selector::Step(step)) => {
+                let rows = self.candidates(run)?;
+                let checkpoint = rows.iter().rfind(|row| row.name.key.step == *step);
+                Ok(Resolved {
+                    run,
+                    step: Some(*step),
+                    checkpoint: checkpoint.map(|row| row.name),
+                })
+            }
+            Some(selector) => {
+                let name = self.select(run, selector)?;
+                Ok(Resolved {
+                    run,
+                    step: Some(name.key.step),
+                    checkpoint: Some(name),
+                })
+            }
+        }
     }
 
     /// Resolves a REF where a checkpoint is meant; without a selector that is the newest.
+    ///
+    /// # Errors
+    /// `NotFound` that lists the steps there are.
     pub fn resolve_checkpoint(
         &self,
         reference: &Reference,
         project: Option<&str>,
         purpose: Purpose,
     ) -> Result<CheckpointName> {
-        let _ = (reference, project, purpose);
-        Err(Error::internal("not built yet"))
+        let run = self.run_of(reference, project, purpose)?;
+        let latest = Selector::Latest;
+        self.select(run, reference.selector.as_ref().unwrap_or(&latest))
+    }
+
+    fn run_of(
+        &self,
+        reference: &Reference,
+        project: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<RunId> {
+        let named = reference.project.as_ref().map(ProjectName::as_str);
+        let run = match reference.nth {
+            Some(nth) => format!("{}~{nth}", reference.run),
+            None => reference.run.clone(),
+        };
+        self.resolve_run(&run, named.or(project), purpose)
+    }
+
+    /// Complete checkpoints on a run's effective timeline, in order of precedence within ascending steps.
+    fn candidates(&self, run: RunId) -> Result<Vec<CheckpointRow>> {
+        let snapshot = self.snapshot()?;
+        let leaf = newest_attempt_of(&*snapshot, run)?;
+        let timeline = Timeline::of(&snapshot, leaf)?;
+        self.effective_checkpoints(&*snapshot, &timeline)
+    }
+
+    fn select(&self, run: RunId, selector: &Selector) -> Result<CheckpointName> {
+        let rows = self.candidates(run)?;
+        let found = match selector {
+            Selector::Latest => rows.last(),
+            Selector::Step(step) => rows.iter().rfind(|row| row.name.key.step == *step),
+            Selector::AtMost(step) => rows.iter().rfind(|row| row.name.key.step <= *step),
+            Selector::Name(label) => {
+                let named = |row: &&CheckpointRow| row.label.as_ref() == Some(label);
+                rows.iter().rfind(named)
+            }
+            Selector::Id(id) => {
+                // An id names one checkpoint, wherever it lies: a ghost tail's, an older save of the same step.
+                let snapshot = self.snapshot()?;
+                let name = snapshot.find_checkpoint(*id)?;
+                return name.ok_or_else(|| {
+                    Error::not_found(format!("checkpoint {id} is not in {}", self.location()))
+                });
+            }
+            Selector::Best(metric, direction) => {
+                let best = self.best_of(run, &rows, metric, *direction)?;
+                rows.iter().find(|row| Some(row.name) == best)
+            }
+            Selector::LastGood(metric) => {
+                let good = self.last_good(run, metric.as_deref())?.checkpoint;
+                rows.iter().find(|row| Some(row.name) == good)
+            }
+        };
+        found
+            .map(|row| row.name)
+            .ok_or_else(|| self.no_such_checkpoint(run, selector, &rows))
+    }
+
+    fn no_such_checkpoint(&self, run: RunId, selector: &Selector, rows: &[CheckpointRow]) -> Error {
+        let id = self
+            .store
+            .read_run(run)
+            .map_or_else(|_| run.to_string(), |record| record.display_id.to_string());
+        let mut steps: Vec<i64> = rows.iter().map(|row| row.name.key.step.0).collect();
+        steps.dedup();
+        if steps.is_empty() {
+            return Error::not_found(format!("run {id} has no checkpoint"))
+                .with_hint("a checkpoint appears when run.save(...).result() returns");
+        }
+        let shown: Vec<String> = steps
+            .iter()
+            .rev()
+            .take(LISTED)
+            .rev()
+            .map(i64::to_string)
+            .collect();
+        let more = if steps.len() > LISTED { "…, " } else { "" };
+        let error = Error::not_found(format!(
+            "run {id} has no checkpoint @{selector}; there are some at {more}{}",
+            shown.join(", ")
+        ));
+        match selector {
+            Selector::Step(step) => {
+                let older = steps.iter().any(|at| *at <= step.0);
+                let offer = if older {
+                    format!("{id}@<={step}")
+                } else {
+                    format!("{id}@{}", steps[0])
+                };
+                error.with_hint(format!("the nearest is {offer}"))
+            }
+            _ => error,
+        }
+    }
+
+    fn best_of(
+        &self,
+        run: RunId,
+        rows: &[CheckpointRow],
+        metric: &str,
+        direction: Option<Direction>,
+    ) -> Result<Option<CheckpointName>> {
+        let smaller = match direction {
+            Some(direction) => direction == Direction::Min,
+            None => is_loss_like(metric),
+        };
+        let steps: Vec<Step> = rows.iter().map(|row| row.name.key.step).collect();
+        let effective = self.values_at(run, metric, &steps)?;
+        let ranked = rows.iter().zip(effective).filter_map(|(row, effective)| {
+            let value = row.metrics.get(metric).copied().or(effective)?;
+            value.is_finite().then_some((row.name, value))
+        });
+        // Ties: the later one.
+        let best = ranked.fold(
+            None,
+            |best: Option<(CheckpointName, f64)>, (name, value)| match best {
+                Some((_, than)) if (smaller && value > than) || (!smaller && value < than) => best,
+                _ => Some((name, value)),
+            },
+        );
+        if best.is_none() {
+            return Err(Error::not_found(format!(
+                "no checkpoint of the run has a finite value of {metric:?}"
+            ))
+            .with_hint("give it with save(metrics=...) or log it at the step that is saved"));
+        }
+        Ok(best.map(|(name, _)| name))
     }
 }

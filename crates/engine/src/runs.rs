@@ -1,14 +1,39 @@
 //! Births: new runs, forks, and the next launch of a run that exists.
+//!
+//! What is written, in which order, so that a crash leaves nothing that the next start does not complete:
+//!
+//! ```text
+//! key (conditional create: the winner's RunId is the run) → number → run record → attempts/1
+//! ```
+//!
+//! A key without a record is a birth that did not finish: whoever comes next completes it, with its own parameters, by conditional
+//! create. An attempt that somebody else created first is joined if it has the same launch key, else the next number is taken and
+//! fences it. Nothing here writes a chunk.
+//!
+//! Decisions name objects that were read from the store for the decision; the index, folded up to that moment, tells steps and
+//! configs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use runtree_core::manifest::{AttemptKind, AttemptRecord, RunRecord};
 use runtree_core::reference::Reference;
-use runtree_core::{Error, ProjectName, Result, RunId, Step};
+use runtree_core::{Error, ErrorKind, ProjectName, Result, RunId, Step};
 use serde_json::Value;
 
 use crate::engine::Engine;
-use crate::live::RunWriter;
+use crate::live::{Bounds, Launch, RunWriter, Warning};
+
+mod birth;
+pub(crate) mod config;
+mod fork;
+mod launch;
+mod names;
+
+use fork::ForkPlan;
+pub(crate) use fork::{newest_attempt_of, require_row};
+pub(crate) use launch::{floor_of, is_random};
+pub(crate) use names::check_name;
 
 /// What to do if a run of the key exists already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,20 +192,219 @@ impl ForkSpec {
 
 impl Engine {
     /// `init`: creates, forks, joins or resumes, as the spec says, and starts this process's writer.
+    ///
+    /// # Errors
+    /// `Conflict` if the key is taken and may not be resumed, or names a fork of another point; `NotFound` if what is forked or must be
+    /// resumed is not there; `Invalid` if a step is out of range.
     pub fn start_run(self: &Arc<Self>, spec: RunSpec) -> Result<Arc<RunWriter>> {
-        let _ = spec;
-        Err(Error::internal("not built yet"))
+        self.require_writable()?;
+        self.refresh()?;
+        let mut warnings = Vec::new();
+        let record = self.find_or_create(&spec, &mut warnings)?;
+        let attempt = self.launch(&record, &spec)?;
+        self.refresh_known(record.run)?;
+        let bounds = self.bounds(&record, &attempt)?;
+        RunWriter::start(
+            Arc::clone(self),
+            Launch {
+                record,
+                attempt,
+                bounds,
+                rank: spec.rank,
+                world_size: spec.world_size,
+                log_ranks: spec.log_ranks,
+                process: spec.process,
+                warnings,
+            },
+        )
     }
 
     /// Forks a run without a process: it waits, `created`, for its first launch. Reads and writes no chunk.
+    ///
+    /// # Errors
+    /// As [`Engine::start_run`].
     pub fn fork(&self, spec: ForkSpec) -> Result<RunId> {
-        let _ = spec;
-        Err(Error::internal("not built yet"))
+        self.fork_with_warnings(spec).map(|(run, _)| run)
+    }
+
+    /// [`Engine::fork`], with what the user should be told: another owner than the named parent, an older checkpoint.
+    ///
+    /// # Errors
+    /// As [`Engine::fork`].
+    pub fn fork_with_warnings(&self, spec: ForkSpec) -> Result<(RunId, Vec<Warning>)> {
+        self.require_writable()?;
+        self.refresh()?;
+        let project = self.project_of_fork(&spec.fork, spec.project.as_deref())?;
+        if let Some(key) = &spec.key
+            && let Some(existing) = self.find_born(&project, key)?
+        {
+            // The same fork asked for again is the same run.
+            self.check_same_fork(&existing, &spec.fork, Some(project.as_str()))?;
+            return Ok((existing.run, Vec::new()));
+        }
+        let plan = self
+            .plan_fork(&spec.fork, spec.project.as_deref())?
+            .ok_or_else(|| {
+                Error::invalid("a fork needs a run to fork").with_hint("runtree fork RUN@STEP")
+            })?;
+        let wish = birth::Wish {
+            project: &project,
+            name: spec.name.as_deref(),
+            key: spec.key.as_deref(),
+            config: spec.config.as_ref(),
+            tags: &spec.tags,
+            notes: spec.notes.as_deref(),
+            inherit_config: spec.inherit_config,
+            inherit_tags: spec.inherit_tags,
+            base: None,
+            fork: Some(&plan),
+        };
+        let record = match self.give_birth(&wish)? {
+            birth::Birth::Born(record) => record,
+            birth::Birth::Existed(record) => {
+                self.check_same_fork(&record, &spec.fork, Some(project.as_str()))?;
+                record
+            }
+        };
+        self.first_attempt(&record, &self.random_launch_key(), &BTreeMap::new())?;
+        self.refresh_known(record.run)?;
+        Ok((record.run, plan.warnings()))
     }
 
     /// Sets the letters of a project's display ids, before its first run.
+    ///
+    /// # Errors
+    /// `Invalid` if they do not fit; `Conflict` if the project has others.
     pub fn set_project_prefix(&self, project: &ProjectName, prefix: &str) -> Result<()> {
-        let _ = (project, prefix);
-        Err(Error::internal("not built yet"))
+        self.require_writable()?;
+        let winner = self.store.set_prefix(project, prefix)?;
+        if winner == prefix {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "project {project} already has the prefix {winner}"
+        )))
+    }
+
+    /// The run that a spec means, made if it is not there.
+    fn find_or_create(&self, spec: &RunSpec, warnings: &mut Vec<Warning>) -> Result<RunRecord> {
+        if let Some(run) = spec.run {
+            return self.store.read_run(run);
+        }
+        if let Some(name) = &spec.name {
+            check_name(name)?;
+        }
+        let existing = match &spec.key {
+            Some(key) => self.find_born(&spec.project, key)?,
+            None => None,
+        };
+        if let Some(record) = existing {
+            return self.take_existing(record, spec);
+        }
+        if spec.resume == ResumePolicy::Must {
+            return Err(match &spec.key {
+                Some(key) => Error::not_found(format!(
+                    "run key {key:?} is not in project {}, and resume=\"must\"",
+                    spec.project
+                ))
+                .with_hint("pass resume=\"allow\" to start it where it does not exist"),
+                None => Error::invalid(
+                    "resume=\"must\" needs a run_id: without one nothing can be resumed",
+                ),
+            });
+        }
+        let plan = self.plan_fork(&spec.fork, Some(spec.project.as_str()))?;
+        let base = match &spec.base {
+            Some(reference) => Some(self.resolve_checkpoint(
+                reference,
+                Some(spec.project.as_str()),
+                crate::Purpose::Write,
+            )?),
+            None => None,
+        };
+        let wish = birth::Wish {
+            project: &spec.project,
+            name: spec.name.as_deref(),
+            key: spec.key.as_deref(),
+            config: spec.config.as_ref(),
+            tags: &spec.tags,
+            notes: spec.notes.as_deref(),
+            inherit_config: spec.inherit_config,
+            inherit_tags: spec.inherit_tags,
+            base,
+            fork: plan.as_ref(),
+        };
+        match self.give_birth(&wish)? {
+            birth::Birth::Born(record) => {
+                warnings.extend(plan.iter().flat_map(ForkPlan::warnings));
+                Ok(record)
+            }
+            birth::Birth::Existed(record) => self.take_existing(record, spec),
+        }
+    }
+
+    /// A run of that key that is born already, if there is one.
+    fn find_born(&self, project: &ProjectName, key: &str) -> Result<Option<RunRecord>> {
+        let Some(run) = self.store.find_key(project, key)? else {
+            return Ok(None);
+        };
+        match self.store.read_run(run) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the caller may go on with a run that exists.
+    fn take_existing(&self, record: RunRecord, spec: &RunSpec) -> Result<RunRecord> {
+        let key = record.key.clone().unwrap_or_default();
+        self.check_same_fork(&record, &spec.fork, Some(spec.project.as_str()))?;
+        if spec.resume == ResumePolicy::Never && !self.is_same_launch(&record, &spec.launch_key)? {
+            return Err(Error::conflict(format!(
+                "run key {key:?} of project {} is taken by run {}",
+                record.project, record.display_id
+            ))
+            .with_hint("pass resume=\"allow\" to continue it, or another run_id"));
+        }
+        Ok(record)
+    }
+
+    fn is_same_launch(&self, record: &RunRecord, key: &LaunchKey) -> Result<bool> {
+        let LaunchKey::Named(key) = key else {
+            return Ok(false);
+        };
+        // A sibling rank may just have claimed the key: no attempt yet is the same launch, too.
+        Ok(self
+            .newest_attempt(record.run)?
+            .is_none_or(|newest| newest.launch_key == *key))
+    }
+
+    /// What a launch may log.
+    fn bounds(&self, record: &RunRecord, attempt: &AttemptRecord) -> Result<Bounds> {
+        let snapshot = self.snapshot()?;
+        let own = snapshot
+            .attempts(record.run)?
+            .into_iter()
+            .find(|row| row.record.attempt == attempt.attempt);
+        let last = own.as_ref().and_then(|row| row.steps).map(|(_, last)| last);
+        let lowered = own.and_then(|row| row.lowered_start);
+        let Some(base) = attempt.base else {
+            return Ok(Bounds {
+                first: Step::MIN,
+                floor: None,
+                start: Step(0),
+                inherited_last: None,
+                last,
+            });
+        };
+        let first = lowered.map_or(base.step, |lowered| lowered.min(base.step));
+        let moves = attempt.kind != AttemptKind::Fork && last.is_none();
+        Ok(Bounds {
+            first,
+            floor: moves.then(|| floor_of(record)),
+            start: lowered.unwrap_or(base.step.next()),
+            inherited_last: Some(base.step),
+            last,
+        })
     }
 }

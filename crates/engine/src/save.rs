@@ -43,6 +43,7 @@ pub(crate) use commit::Owner;
 pub(crate) use committer::RunSaves;
 pub(crate) use copy::threads;
 pub(crate) use ingest::link_stays_inside;
+pub(crate) use pending::share;
 
 use arena::Arena;
 use commit::Active;
@@ -179,7 +180,7 @@ pub(crate) fn save(
 fn refused(owner: &Arc<dyn Owner>, key: SaveKey, error: Error) -> Arc<Progress> {
     let error = Arc::new(error);
     owner.saves().note_failed(key, Arc::clone(&error));
-    owner.save_failed(key, pending::share(&error));
+    owner.save_failed(key, share(&error));
     Progress::ended(key, Ended::Failed(error))
 }
 

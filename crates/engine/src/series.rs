@@ -1,8 +1,20 @@
 //! The one lineage-aware read: history, charts and statistics all see a run through its timeline.
+//!
+//! [`SeriesView`] gathers the blocks of one metric along the segments that are asked for; `metrics` stitches them; [`chart`] and
+//! [`history`] ask that for buckets or points. What decides which segments:
+//!
+//! - a user's metric: the run's timeline, or the segments of the run itself where inherited points are not wanted;
+//! - one launch: everything that launch logged itself, ghost tail included;
+//! - a system metric belongs to its run: every launch of it, one after another, never an ancestor's.
 
-use runtree_core::{AttemptNumber, Error, Result, RunId, Step, wire};
+use runtree_core::{AttemptNumber, RunId, Step};
 
-use crate::engine::Engine;
+mod chart;
+mod history;
+mod read;
+
+pub(crate) use chart::timeline_of;
+pub(crate) use read::{MetricName, SeriesView, SystemMetric, rows_of, system_segments};
 
 /// What of a metric's history is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,23 +62,4 @@ pub struct HistoryColumns {
     pub timestamps: Vec<i64>,
     /// Whose points they are, in order, run-length encoded.
     pub stretches: Vec<HistoryStretch>,
-}
-
-impl Engine {
-    /// Points of a metric along a run's timeline.
-    pub fn history(
-        &self,
-        run: RunId,
-        metric: &str,
-        query: HistoryQuery,
-    ) -> Result<HistoryColumns> {
-        let _ = (run, metric, query);
-        Err(Error::internal("not built yet"))
-    }
-
-    /// Buckets for charts: first, min, max, mean, last, count per pixel column, exact for the interval each declares.
-    pub fn series(&self, request: &wire::SeriesRequest) -> Result<wire::SeriesResponse> {
-        let _ = request;
-        Err(Error::internal("not built yet"))
-    }
 }

@@ -1,0 +1,149 @@
+//! A run, whole.
+
+use runtree_core::lineage::{AttemptId, Timeline};
+use runtree_core::{Result, RunId, Step, wire};
+use runtree_index::{AttemptRow, MetricChoice, Snapshot};
+use serde_json::Value;
+
+use super::compare::resume_report_in;
+use super::list::Labels;
+use crate::engine::Engine;
+use crate::runs::{config, require_row};
+use crate::series::timeline_of;
+
+impl Engine {
+    /// A run, whole.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn run(&self, run: RunId) -> Result<wire::RunDetail> {
+        self.refresh_for(run)?;
+        let snapshot = self.snapshot()?;
+        let snapshot = &*snapshot;
+        let mut labels = Labels::default();
+        let row = require_row(self, snapshot, run)?;
+        let timeline = timeline_of(snapshot, run)?;
+        let mut children = Vec::new();
+        for child in snapshot.children(run)? {
+            let Some(row) = snapshot.run(child, &MetricChoice::None, self.liveness())? else {
+                continue;
+            };
+            if let Some(fork) = row.record.fork.as_ref().filter(|_| !row.deleted) {
+                children.push(wire::ChildInfo {
+                    fork_step: fork.owner.step,
+                    status: row.status,
+                    run: labels.get(self, snapshot, child)?,
+                });
+            }
+        }
+        Ok(wire::RunDetail {
+            summary: self.summary_in(snapshot, &mut labels, run)?,
+            notes: row.notes.clone(),
+            attempts: self.attempt_infos(snapshot, &mut labels, run, &timeline)?,
+            segments: self.segment_infos(snapshot, &mut labels, &timeline)?,
+            children,
+            config_diff: self.config_diff_in(snapshot, run)?,
+            metrics: self.metric_infos(snapshot, run, &timeline)?,
+            resume_report: resume_report_in(snapshot, run)?,
+            files: snapshot
+                .files(run)?
+                .into_iter()
+                .map(|file| wire::FileInfo {
+                    name: file.name,
+                    bytes: file.bytes,
+                    at: file.at,
+                })
+                .collect(),
+            lost: snapshot
+                .lost(run)?
+                .into_iter()
+                .map(|lost| wire::LostPoints {
+                    reason: lost.reason,
+                    points: lost.points,
+                    at: lost.at,
+                })
+                .collect(),
+        })
+    }
+
+    /// What a run's config changes against its owner's; without a parent, every key.
+    pub(super) fn config_diff_in(
+        &self,
+        snapshot: &dyn Snapshot,
+        run: RunId,
+    ) -> Result<Vec<wire::ConfigChange>> {
+        let row = require_row(self, snapshot, run)?;
+        let nothing = Value::Object(serde_json::Map::new());
+        let owner = match &row.record.fork {
+            Some(fork) => snapshot.run(fork.owner.run, &MetricChoice::None, self.liveness())?,
+            None => None,
+        };
+        let before = owner.map_or(nothing, |owner| owner.config);
+        Ok(config::diff(&before, &row.config))
+    }
+
+    fn segment_infos(
+        &self,
+        snapshot: &dyn Snapshot,
+        labels: &mut Labels,
+        timeline: &Timeline,
+    ) -> Result<Vec<wire::SegmentInfo>> {
+        let info = |segment: &runtree_core::lineage::Segment| {
+            Ok(wire::SegmentInfo {
+                run: labels.get(self, snapshot, segment.id.run)?,
+                attempt: segment.id.attempt,
+                first: (segment.first != Step::MIN).then_some(segment.first),
+                last: (segment.last != Step::MAX).then_some(segment.last),
+            })
+        };
+        timeline.segments().iter().map(info).collect()
+    }
+
+    pub(super) fn attempt_infos(
+        &self,
+        snapshot: &dyn Snapshot,
+        labels: &mut Labels,
+        run: RunId,
+        timeline: &Timeline,
+    ) -> Result<Vec<wire::AttemptInfo>> {
+        let info = |row: AttemptRow| {
+            let base = match row.record.base {
+                Some(base) => Some(wire::BaseInfo {
+                    run: labels.get(self, snapshot, base.run)?,
+                    attempt: base.attempt,
+                    step: base.step,
+                }),
+                None => None,
+            };
+            let id = AttemptId {
+                run,
+                attempt: row.record.attempt,
+            };
+            Ok(wire::AttemptInfo {
+                attempt: row.record.attempt,
+                kind: row.record.kind,
+                base,
+                checkpoint_step: row.record.checkpoint.map(|name| name.key.step),
+                created: row.record.created,
+                last_activity: row.last_activity,
+                steps: row
+                    .steps
+                    .map(|(first, last)| wire::StepRange { first, last }),
+                ghost_from: ghost_from(timeline, id, row.steps),
+                launch: row.record.launch,
+            })
+        };
+        snapshot.attempts(run)?.into_iter().map(info).collect()
+    }
+}
+
+/// First step of an attempt's own that is beyond its stretch of the timeline.
+fn ghost_from(timeline: &Timeline, id: AttemptId, steps: Option<(Step, Step)>) -> Option<Step> {
+    let (first, last) = steps?;
+    let stretch = timeline.segments().iter().find(|segment| segment.id == id);
+    match stretch {
+        None => Some(first),
+        Some(segment) if last > segment.last => Some(segment.last.next().max(first)),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,156 @@
+//! Where a run was last healthy.
+//!
+//! A value is *bad* if it is not finite, or if it begins a *spike*: with the median `m` and the median absolute deviation `d` of the
+//! [`WINDOW`] finite values before it ([`LEAST`] at least), a spike is [`SUSTAINED`] values in a row above `m + max(FACTOR · 1.4826 · d,
+//! |m| / 2)`. Medians, so that the spike itself and single outliers move nothing; a floor of half the level, so that a curve
+//! without noise does not spike by rounding; several in a row, so that one bad batch is none. Only metrics where large is bad are
+//! looked at for spikes: those whose name says loss, err, ppl, nll, perplexity or grad_norm. Deterministic, no parameters.
+
+use runtree_core::manifest::CheckpointName;
+use runtree_core::{Result, RunId, Step};
+use runtree_index::CheckpointRow;
+use runtree_metrics::Points;
+
+use super::LastGood;
+use crate::engine::Engine;
+use crate::series::{MetricName, SeriesView, rows_of, timeline_of};
+
+/// Values before a point that it is compared with.
+const WINDOW: usize = 64;
+/// Fewer than this many say nothing.
+const LEAST: usize = 10;
+/// Values in a row that make a spike.
+const SUSTAINED: usize = 5;
+/// Deviations (robust sigmas) above the median.
+const FACTOR: f64 = 10.0;
+/// From median absolute deviation to sigma, for normal noise.
+const SIGMA: f64 = 1.4826;
+
+/// Words in names of metrics where small is good.
+const LOSS_LIKE: [&str; 6] = ["loss", "err", "ppl", "nll", "perplexity", "grad_norm"];
+
+/// Whether a metric's name says that small is good.
+pub(crate) fn is_loss_like(metric: &str) -> bool {
+    let name = metric.to_ascii_lowercase();
+    LOSS_LIKE.iter().any(|word| name.contains(word))
+}
+
+impl Engine {
+    /// The newest checkpoint before the first non-finite or spiking value, of one metric or of any that is loss-like (of any at all, for
+    /// what is not finite, if none is).
+    ///
+    /// # Errors
+    /// `NotFound` if the run is not there.
+    pub fn last_good(&self, run: RunId, metric: Option<&str>) -> Result<LastGood> {
+        self.refresh_for(run)?;
+        let snapshot = self.snapshot()?;
+        let timeline = timeline_of(&*snapshot, run)?;
+        let segments = timeline.segments();
+        let rows = rows_of(&*snapshot, segments, Vec::new())?;
+        let mut names: Vec<MetricName> = rows
+            .values()
+            .flatten()
+            .filter(|row| !row.system)
+            .map(MetricName::of)
+            .collect();
+        names.sort();
+        names.dedup();
+        match metric {
+            Some(metric) => {
+                let wanted = MetricName::parse(metric);
+                names.retain(|name| {
+                    *name == wanted || (wanted.rank.is_none() && name.name == wanted.name)
+                });
+            }
+            None if names.iter().any(|name| is_loss_like(&name.name)) => {
+                names.retain(|name| is_loss_like(&name.name));
+            }
+            None => {}
+        }
+        let mut bad: Option<(String, Step)> = None;
+        for name in names {
+            let view = SeriesView::along(&*snapshot, segments, &name, &rows)?;
+            // Beyond a bad value that is known nothing matters any more.
+            let end = bad.as_ref().map_or(Step::MAX, |(_, step)| step.previous());
+            let points = view.stitched().points(Step::MIN, end, &view)?.points;
+            let spikes = metric.is_some() || is_loss_like(&name.name);
+            if let Some(step) = first_bad(&points, spikes) {
+                bad = Some((name.to_string(), step));
+            }
+        }
+        let candidates = self.effective_checkpoints(&*snapshot, &timeline)?;
+        let before = |row: &&CheckpointRow| {
+            bad.as_ref()
+                .is_none_or(|(_, step)| row.name.key.step < *step)
+        };
+        let checkpoint: Option<CheckpointName> =
+            candidates.iter().rfind(before).map(|row| row.name);
+        Ok(LastGood { checkpoint, bad })
+    }
+}
+
+/// First step whose value is bad.
+fn first_bad(points: &Points, spikes: bool) -> Option<Step> {
+    let values = points.values();
+    let nonfinite = values.iter().position(|value| !value.is_finite());
+    let healthy = &values[..nonfinite.unwrap_or(values.len())];
+    let spike = if spikes { first_spike(healthy) } else { None };
+    spike.or(nonfinite).map(|index| Step(points.steps()[index]))
+}
+
+/// First index of a spike among finite values.
+fn first_spike(values: &[f64]) -> Option<usize> {
+    (LEAST..values.len()).find(|&index| {
+        let Some(run) = values.get(index..index + SUSTAINED) else {
+            return false;
+        };
+        let window = &values[index.saturating_sub(WINDOW)..index];
+        // Cheap first: a value that is not above all of its window's can not be far above its median for long.
+        let level = run.iter().copied().fold(f64::INFINITY, f64::min);
+        let median = median_of(window.to_vec());
+        if level <= median + median.abs() / 2.0 {
+            return false;
+        }
+        let deviation = median_of(window.iter().map(|value| (value - median).abs()).collect());
+        level > median + (FACTOR * SIGMA * deviation).max(median.abs() / 2.0)
+    })
+}
+
+fn median_of(mut values: Vec<f64>) -> f64 {
+    let middle = values.len() / 2;
+    let (_, median, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    *median
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noisy(index: usize) -> f64 {
+        1.0 + ((index * 7919) % 13) as f64 / 100.0
+    }
+
+    #[test]
+    fn one_bad_batch_is_no_spike_and_a_divergence_is_one() {
+        let mut values: Vec<f64> = (0..200).map(noisy).collect();
+        values[100] = 50.0;
+        assert_eq!(first_spike(&values), None);
+        for value in &mut values[150..] {
+            *value = 9.0;
+        }
+        assert_eq!(first_spike(&values), Some(150));
+    }
+
+    #[test]
+    fn a_curve_that_falls_or_stands_still_never_spikes() {
+        let falling: Vec<f64> = (0..500).map(|index| 5.0 / f64::from(index + 1)).collect();
+        assert_eq!(first_spike(&falling), None);
+        assert_eq!(first_spike(&[0.25; 300]), None);
+    }
+
+    #[test]
+    fn names_say_whether_small_is_good() {
+        assert!(is_loss_like("train/Loss") && is_loss_like("val_ppl") && is_loss_like("cer_error"));
+        assert!(!is_loss_like("accuracy") && !is_loss_like("reward"));
+    }
+}

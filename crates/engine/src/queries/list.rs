@@ -1,0 +1,223 @@
+//! Runs in lists.
+
+use std::collections::BTreeMap;
+
+use runtree_core::float::JsonFloat;
+use runtree_core::lineage::Timeline;
+use runtree_core::{Result, RunId, wire};
+use runtree_index::{Deleted, Lineage, MetricChoice, Order, RunRow, Snapshot};
+
+use super::{RunQuery, RunSort};
+use crate::engine::Engine;
+use crate::runs::require_row;
+use crate::series::timeline_of;
+
+/// Longest page.
+const MAX_LIMIT: usize = 10_000;
+
+impl Engine {
+    /// Projects by name.
+    pub fn projects(&self) -> Result<Vec<wire::ProjectInfo>> {
+        self.refresh()?;
+        self.snapshot()?.projects(self.liveness())
+    }
+
+    /// A page of runs.
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor is not of this query.
+    pub fn runs(&self, query: &RunQuery) -> Result<wire::RunPage> {
+        self.refresh()?;
+        let snapshot = self.snapshot()?;
+        let mut asked = runtree_index::RunQuery::new(self.liveness());
+        asked.project = query.project.as_deref().map(str::parse).transpose()?;
+        asked.text.clone_from(&query.search);
+        asked.status.clone_from(&query.statuses);
+        asked.tags.clone_from(&query.tags);
+        asked.lineage = query.root.map(Lineage::Root);
+        asked.deleted = if query.deleted {
+            Deleted::Include
+        } else {
+            Deleted::Hide
+        };
+        asked.sort = match &query.sort {
+            RunSort::Created => runtree_index::RunSort::Created,
+            RunSort::LastActivity => runtree_index::RunSort::LastActivity,
+            RunSort::Name => runtree_index::RunSort::Name,
+            RunSort::DisplayId => runtree_index::RunSort::Number,
+            RunSort::Status => runtree_index::RunSort::Status,
+            RunSort::LastStep => runtree_index::RunSort::LastStep,
+            RunSort::Metric(name) => runtree_index::RunSort::Metric(name.clone()),
+            RunSort::Config(key) => runtree_index::RunSort::Config(key.clone()),
+        };
+        asked.order = if query.descending {
+            Order::Descending
+        } else {
+            Order::Ascending
+        };
+        asked.show_metrics = match &query.metrics {
+            None => MetricChoice::All,
+            Some(names) => MetricChoice::These(names.clone()),
+        };
+        asked.cursor.clone_from(&query.cursor);
+        asked.limit = query.limit.clamp(1, MAX_LIMIT) as u32;
+        let slice = snapshot.runs(&asked)?;
+        let mut labels = Labels::default();
+        let runs = slice
+            .runs
+            .into_iter()
+            .map(|row| self.to_summary(&*snapshot, &mut labels, row))
+            .collect::<Result<_>>()?;
+        Ok(wire::RunPage {
+            runs,
+            total: slice.total,
+            next_cursor: slice.next_cursor,
+        })
+    }
+
+    /// A run as lists show it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn summary(&self, run: RunId) -> Result<wire::RunSummary> {
+        self.refresh_for(run)?;
+        let snapshot = self.snapshot()?;
+        self.summary_in(&*snapshot, &mut Labels::default(), run)
+    }
+
+    pub(super) fn summary_in(
+        &self,
+        snapshot: &dyn Snapshot,
+        labels: &mut Labels,
+        run: RunId,
+    ) -> Result<wire::RunSummary> {
+        let row = snapshot.run(run, &MetricChoice::All, self.liveness())?;
+        let row = match row {
+            Some(row) => row,
+            None => require_row(self, snapshot, run)?,
+        };
+        self.to_summary(snapshot, labels, row)
+    }
+
+    /// The effective history of a run's newest attempt.
+    ///
+    /// # Errors
+    /// `NotFound` if the run, or an ancestor's launch, is not in this store.
+    pub fn timeline(&self, run: RunId) -> Result<Timeline> {
+        self.refresh_for(run)?;
+        let snapshot = self.snapshot()?;
+        timeline_of(&*snapshot, run)
+    }
+
+    /// Everything that is new in general, and of one run in particular; damage is not this question's business.
+    pub(crate) fn refresh_for(&self, run: RunId) -> Result<()> {
+        self.refresh()?;
+        self.refresh_known(run)
+    }
+
+    /// The largest Lamport count of a run that is known here.
+    pub(crate) fn current_lamport(&self, run: RunId) -> Result<u64> {
+        self.refresh_known(run)?;
+        let row = self
+            .snapshot()?
+            .run(run, &MetricChoice::None, self.liveness())?;
+        Ok(row.map_or(0, |row| row.lamport))
+    }
+
+    fn to_summary(
+        &self,
+        snapshot: &dyn Snapshot,
+        labels: &mut Labels,
+        row: RunRow,
+    ) -> Result<wire::RunSummary> {
+        let record = &row.record;
+        let fork = record.fork.as_ref();
+        let parent = fork
+            .map(|fork| labels.get(self, snapshot, fork.declared))
+            .transpose()?;
+        let owner = fork
+            .map(|fork| labels.get(self, snapshot, fork.owner.run))
+            .transpose()?;
+        let base = match record.base {
+            Some(base) => {
+                let label = labels.get(self, snapshot, base.run)?;
+                Some(format!("{}@{}", label.display_id, base.key.step))
+            }
+            None => None,
+        };
+        Ok(wire::RunSummary {
+            id: record.run.to_string(),
+            display_id: record.display_id.to_string(),
+            number: record.display_id.number(),
+            key: record.key.clone(),
+            name: row.name,
+            project: record.project.to_string(),
+            experiment: record.experiment.clone(),
+            root: row.root.to_string(),
+            status: row.status,
+            status_reason: row.status_reason,
+            created: record.created,
+            last_activity: row.last_activity,
+            attempt: row.attempt,
+            parent,
+            owner,
+            fork_step: fork.map(|fork| fork.owner.step),
+            base,
+            children: row.children,
+            last_step: row.last_step,
+            metrics: row
+                .metrics
+                .into_iter()
+                .map(|(name, point)| {
+                    let value = wire::MetricValue {
+                        step: point.step,
+                        value: JsonFloat(point.value),
+                    };
+                    (name, value)
+                })
+                .collect(),
+            config: row.config,
+            tags: row.tags,
+            checkpoints: row.checkpoints,
+            first_nonfinite: row.first_nonfinite.map(|bad| wire::NonFinite {
+                metric: bad.metric,
+                step: bad.step,
+                last_good: bad.last_good,
+            }),
+            deleted: row.deleted,
+        })
+    }
+}
+
+/// Labels of runs, each looked up once per answer.
+#[derive(Default)]
+pub(super) struct Labels(BTreeMap<RunId, wire::RunLabel>);
+
+impl Labels {
+    /// The label of a run; of one that is not in this store, its id alone.
+    pub(super) fn get(
+        &mut self,
+        engine: &Engine,
+        snapshot: &dyn Snapshot,
+        run: RunId,
+    ) -> Result<wire::RunLabel> {
+        if let Some(label) = self.0.get(&run) {
+            return Ok(label.clone());
+        }
+        let row = snapshot.run(run, &MetricChoice::None, engine.liveness())?;
+        let label = match row {
+            Some(row) => wire::RunLabel {
+                id: run.to_string(),
+                display_id: row.record.display_id.to_string(),
+                name: row.name,
+            },
+            None => wire::RunLabel {
+                id: run.to_string(),
+                display_id: run.to_string(),
+                name: run.to_string(),
+            },
+        };
+        self.0.insert(run, label.clone());
+        Ok(label)
+    }
+}

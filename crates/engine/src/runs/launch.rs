@@ -1,0 +1,277 @@
+//! The next launch of a run: joined, resumed, or the first.
+
+use std::collections::BTreeMap;
+
+use runtree_core::lineage::{AttemptId, Timeline};
+use runtree_core::manifest::{AttemptKind, AttemptRecord, BasePoint, CheckpointName, RunRecord};
+use runtree_core::reference::{Reference, Selector};
+use runtree_core::{AttemptNumber, Error, Result, RunId, Step};
+use runtree_store::Created;
+
+use super::fork::{effective_steps, newest_attempt_of};
+use super::{LaunchKey, RunSpec};
+use crate::engine::Engine;
+use crate::resolve::Purpose;
+
+/// How often a launch that meets another one takes the next number.
+const TRIES: usize = 64;
+
+/// What launch keys begin with that nobody else can have.
+const RANDOM: &str = "random:";
+
+/// Whether nothing but chance names a launch.
+pub(crate) fn is_random(launch_key: &str) -> bool {
+    launch_key.starts_with(RANDOM)
+}
+
+/// Where the own history of a run's later launches may begin at the earliest: what lies below is the parent's.
+pub(crate) fn floor_of(record: &RunRecord) -> Step {
+    record
+        .fork
+        .as_ref()
+        .map_or(Step::MIN, |fork| fork.owner.step)
+}
+
+impl Engine {
+    /// The attempt this process belongs to.
+    pub(super) fn launch(&self, record: &RunRecord, spec: &RunSpec) -> Result<AttemptRecord> {
+        let key = match &spec.launch_key {
+            LaunchKey::Named(key) => key.clone(),
+            LaunchKey::Random => self.random_launch_key(),
+        };
+        for _ in 0..TRIES {
+            let Some(newest) = self.newest_attempt(record.run)? else {
+                let first = self.first_attempt(record, &key, &spec.process)?;
+                if first.launch_key == key {
+                    return Ok(first);
+                }
+                continue;
+            };
+            if newest.launch_key == key {
+                return Ok(newest);
+            }
+            let next = self.plan_resume(record, &newest, spec, &key)?;
+            match self.store.create_attempt(&next)? {
+                Created::Created | Created::ExistsEqual => return Ok(next),
+                // Another launch took the number: join it or go on after it.
+                Created::ExistsOther(_) => {}
+            }
+        }
+        Err(Error::conflict(format!(
+            "run {} is launched by others again and again",
+            record.display_id
+        )))
+    }
+
+    pub(crate) fn random_launch_key(&self) -> String {
+        format!("{RANDOM}{:032x}", self.options.entropy.bits())
+    }
+
+    pub(super) fn newest_attempt(&self, run: RunId) -> Result<Option<AttemptRecord>> {
+        let newest = self.store.list_attempts(run)?.pop();
+        newest
+            .map(|attempt| self.store.read_attempt(run, attempt))
+            .transpose()
+    }
+
+    /// `attempts/1`, as the run's record says it must be; whoever made it first.
+    pub(super) fn first_attempt(
+        &self,
+        record: &RunRecord,
+        launch_key: &str,
+        process: &BTreeMap<String, String>,
+    ) -> Result<AttemptRecord> {
+        let fork = record.fork.as_ref();
+        let first = AttemptRecord {
+            run: record.run,
+            attempt: AttemptNumber::FIRST,
+            base: fork.map(|fork| fork.owner),
+            checkpoint: fork.and_then(|fork| fork.checkpoint).or(record.base),
+            kind: if fork.is_some() {
+                AttemptKind::Fork
+            } else {
+                AttemptKind::Start
+            },
+            launch_key: launch_key.to_owned(),
+            created: self.now(),
+            launch: process.clone(),
+        };
+        match self.store.create_attempt(&first)? {
+            Created::Created | Created::ExistsEqual => Ok(first),
+            Created::ExistsOther(_) => self.store.read_attempt(record.run, AttemptNumber::FIRST),
+        }
+    }
+
+    /// Attempt n + 1: where it continues, and from which checkpoint, decided once for all ranks.
+    fn plan_resume(
+        &self,
+        record: &RunRecord,
+        newest: &AttemptRecord,
+        spec: &RunSpec,
+        launch_key: &str,
+    ) -> Result<AttemptRecord> {
+        self.refresh_known(record.run)?;
+        let (base, checkpoint) = self.resume_point(record, newest, &spec.resume_from)?;
+        Ok(AttemptRecord {
+            run: record.run,
+            attempt: newest.attempt.next(),
+            base,
+            checkpoint,
+            kind: AttemptKind::Resume,
+            launch_key: launch_key.to_owned(),
+            created: self.now(),
+            launch: spec.process.clone(),
+        })
+    }
+
+    fn resume_point(
+        &self,
+        record: &RunRecord,
+        newest: &AttemptRecord,
+        resume_from: &str,
+    ) -> Result<(Option<BasePoint>, Option<CheckpointName>)> {
+        let run = record.run;
+        let selector: Selector = resume_from.parse()?;
+        let checkpoint = if selector == Selector::Latest {
+            let snapshot = self.snapshot()?;
+            let leaf = newest_attempt_of(&*snapshot, run)?;
+            let timeline = Timeline::of(&snapshot, leaf)?;
+            self.effective_checkpoints(&*snapshot, &timeline)?
+                .pop()
+                .map(|row| row.name)
+        } else {
+            let reference = Reference {
+                store: None,
+                project: None,
+                run: run.to_string(),
+                nth: None,
+                selector: Some(selector),
+            };
+            Some(self.resolve_checkpoint(&reference, None, Purpose::Read)?)
+        };
+        let fork_step = record.fork.as_ref().map(|fork| fork.owner.step);
+        let at = |attempt: AttemptNumber, step: Step| BasePoint { run, attempt, step };
+        if let Some(name) = checkpoint {
+            self.require_forkable(name)?;
+            if name.run == run {
+                return Ok((Some(at(name.key.attempt, name.key.step)), checkpoint));
+            }
+            if let Some(fork_step) = fork_step {
+                // Nothing of its own was saved: the run starts again where it was forked.
+                return Ok((Some(at(newest.attempt, fork_step)), checkpoint));
+            }
+        }
+        // Without a checkpoint the run continues after what it logged last.
+        let snapshot = self.snapshot()?;
+        let leaf = AttemptId {
+            run,
+            attempt: newest.attempt,
+        };
+        let timeline = Timeline::of(&snapshot, leaf)?;
+        let logged = effective_steps(&*snapshot, &timeline)?.map(|(_, last)| last);
+        let last = logged.max(fork_step);
+        let base = last.map(|last| at(newest.attempt, last));
+        Ok((base, record.base))
+    }
+
+    /// A new attempt of a run that goes back to `step`.
+    pub(crate) fn create_rewind(
+        &self,
+        record: &RunRecord,
+        step: Step,
+        launch_key: &str,
+        process: &BTreeMap<String, String>,
+    ) -> Result<AttemptRecord> {
+        let run = record.run;
+        for _ in 0..TRIES {
+            self.refresh_known(run)?;
+            let (leaf, timeline) = {
+                let snapshot = self.snapshot()?;
+                let leaf = newest_attempt_of(&*snapshot, run)?;
+                (leaf, Timeline::of(&snapshot, leaf)?)
+            };
+            self.check_rewind(record, &timeline, step)?;
+            let snapshot = self.snapshot()?;
+            let checkpoint = self
+                .effective_checkpoints(&*snapshot, &timeline)?
+                .into_iter()
+                .rfind(|row| row.name.key.step <= step)
+                .map(|row| row.name);
+            drop(snapshot);
+            // The latest launch of the run that holds the step: its own points at the step stay.
+            let owner = timeline
+                .segments()
+                .iter()
+                .rfind(|segment| {
+                    segment.id.run == run && segment.first <= step && step <= segment.last
+                })
+                .map_or(leaf.attempt, |segment| segment.id.attempt);
+            let next = AttemptRecord {
+                run,
+                attempt: leaf.attempt.next(),
+                base: Some(BasePoint {
+                    run,
+                    attempt: owner,
+                    step,
+                }),
+                checkpoint,
+                kind: AttemptKind::Rewind,
+                launch_key: launch_key.to_owned(),
+                created: self.now(),
+                launch: process.clone(),
+            };
+            match self.store.create_attempt(&next)? {
+                Created::Created | Created::ExistsEqual => return Ok(next),
+                Created::ExistsOther(_) => {
+                    let other = self.store.read_attempt(run, next.attempt)?;
+                    // A sibling rank rewound to the same step a moment before: one attempt for all.
+                    if other.launch_key == launch_key && other.base == next.base {
+                        return Ok(other);
+                    }
+                }
+            }
+        }
+        Err(Error::conflict(format!(
+            "run {} is launched by others again and again",
+            record.display_id
+        )))
+    }
+
+    fn check_rewind(&self, record: &RunRecord, timeline: &Timeline, step: Step) -> Result<()> {
+        let snapshot = self.snapshot()?;
+        let logged = effective_steps(&*snapshot, timeline)?;
+        let saved = self.effective_checkpoints(&*snapshot, timeline)?;
+        let saved_first = saved.first().map(|row| row.name.key.step);
+        let saved_last = saved.last().map(|row| row.name.key.step);
+        let first = logged
+            .map(|(first, _)| first)
+            .into_iter()
+            .chain(saved_first)
+            .min();
+        let last = logged
+            .map(|(_, last)| last)
+            .into_iter()
+            .chain(saved_last)
+            .max();
+        let first = first.map(|first| first.max(floor_of(record)));
+        let Some((first, last)) = first.zip(last) else {
+            return Err(Error::invalid(format!(
+                "run {} has logged no step yet, there is nothing to go back to",
+                record.display_id
+            )));
+        };
+        if (first..=last).contains(&step) {
+            return Ok(());
+        }
+        let error = Error::invalid(format!(
+            "step {step} is out of range for run {}, which can be rewound to {first} to {last}",
+            record.display_id
+        ));
+        Err(if step < first && record.fork.is_some() {
+            error
+                .with_hint("what lies below is the parent's history: fork the parent there instead")
+        } else {
+            error
+        })
+    }
+}
