@@ -189,10 +189,10 @@ impl Store {
             Ok(false)
         };
         let hinted = hinted_object(chunk);
-        if let Some(name) = hinted {
-            if attempt(&name)? {
-                return Ok(name);
-            }
+        if let Some(name) = hinted
+            && attempt(&name)?
+        {
+            return Ok(name);
         }
         for name in self.list_objects(chunk.hash)? {
             if Some(name) != hinted && attempt(&name)? {

@@ -127,7 +127,11 @@ impl SaveSession {
         let slots: Vec<Slot> = lock(&self.placed).values().cloned().collect();
         let paths: Vec<_> = slots
             .iter()
-            .filter_map(|slot| lock(slot).as_ref().map(|(name, _)| layout::chunk_object(name)))
+            .filter_map(|slot| {
+                lock(slot)
+                    .as_ref()
+                    .map(|(name, _)| layout::chunk_object(name))
+            })
             .collect();
         self.store.sync_dirs(&paths)
     }

@@ -397,9 +397,9 @@ impl Store {
                     describe(run, writer)
                 )));
             };
-            positions
-                .into_iter()
-                .for_each(|position| reader.expect(position));
+            for position in positions {
+                reader.expect(position);
+            }
             while !reader.expected.is_empty() && reader.next_frame()?.is_some() {}
         }
         Ok(())

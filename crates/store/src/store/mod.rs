@@ -238,9 +238,8 @@ impl Store {
                 .inner
                 .objects
                 .put_opts(path, bytes.clone().into(), options);
-            let error = match block_on(put) {
-                Ok(_) => return Ok(Created::Created),
-                Err(error) => error,
+            let Err(error) = block_on(put) else {
+                return Ok(Created::Created);
             };
             if !matches!(error, ObjectError::AlreadyExists { .. }) && is_definite(&error) {
                 return Err(from_object(error, &format!("create {path}")));

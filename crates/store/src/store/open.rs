@@ -53,14 +53,13 @@ impl Store {
         let local = LocalStore::new(path)
             .map_err(|error| from_object(error, &format!("open the store {}", path.display())))?;
         let objects: Arc<dyn ObjectStore> = Arc::new(local.clone());
-        let record = match read_store_record(&objects)? {
-            Some(record) => record,
-            None => {
-                check_empty(&local, path)?;
-                let record = initialise(&objects, Some(&local), now, &random)?;
-                sync_parent(local.root())?;
-                record
-            }
+        let record = if let Some(record) = read_store_record(&objects)? {
+            record
+        } else {
+            check_empty(&local, path)?;
+            let record = initialise(&objects, Some(&local), now, &random)?;
+            sync_parent(local.root())?;
+            record
         };
         Self::assemble(objects, Some(local), record, Mode::ReadWrite, random)
     }
