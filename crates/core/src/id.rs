@@ -60,9 +60,9 @@ impl AttemptNumber {
     /// A run's first launch.
     pub const FIRST: Self = Self(1);
 
-    /// The launch after this one.
+    /// The launch after this one; saturates, so that a record somebody made up can not overflow it.
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

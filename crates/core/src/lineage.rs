@@ -103,6 +103,10 @@ impl Timeline {
                 segments.push(Segment { id, first, last });
             }
             let Some(base) = facts.base else { break };
+            if facts.lowered_start == Some(Step::MIN) {
+                // Everything is this attempt's own: there is no step below it to inherit.
+                break;
+            }
             // Where this attempt's own history starts is where the base's stops to count: one step below a lowered start, else the base step
             // itself, at which the base still counts for metrics that this attempt did not log there.
             last = last.min(facts.last_inherited_step(base));
@@ -121,8 +125,8 @@ impl Timeline {
         &self.segments
     }
 
-    /// Whose history holds `step`: the latest segment in which it lies. At a base step that is the base's attempt, not the attempt built on it:
-    /// the fork step belongs to the parent.
+    /// Whose history holds `step`: the segment in which it lies. At a base step, where neighbours meet, that is the base's attempt and not
+    /// the attempt built on it: the fork step belongs to the parent.
     pub fn owner_at(&self, step: Step) -> Option<AttemptId> {
         self.segments
             .iter()

@@ -62,6 +62,12 @@ pub trait Record: Serialize + DeserializeOwned {
             format: String,
             version: u32,
         }
+        if bytes.len() as u64 > MAX_RECORD_BYTES {
+            return Err(Error::corrupt(format!(
+                "{what} has {} bytes, a record has at most {MAX_RECORD_BYTES}",
+                bytes.len()
+            )));
+        }
         let corrupt = |error: serde_json::Error| {
             Error::corrupt(format!("{what} is not a {} record", Self::FORMAT)).with_source(error)
         };
@@ -70,6 +76,12 @@ pub trait Record: Serialize + DeserializeOwned {
             return Err(Error::corrupt(format!(
                 "{what} is a {} record, expected {}",
                 head.format,
+                Self::FORMAT
+            )));
+        }
+        if head.version == 0 {
+            return Err(Error::corrupt(format!(
+                "{what} has {} version 0, which never was",
                 Self::FORMAT
             )));
         }
@@ -452,6 +464,13 @@ pub(crate) mod hex_u64 {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        // One spelling: what `serialize` writes.
+        let hexadecimal = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 16 || !text.bytes().all(hexadecimal) {
+            return Err(serde::de::Error::custom(
+                "not 16 lowercase hexadecimal digits",
+            ));
+        }
         u64::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
     }
 }

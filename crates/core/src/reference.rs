@@ -63,9 +63,9 @@ impl FromStr for Reference {
             Error::invalid(format!("{text:?} is not a REF: {why}"))
                 .with_hint("a REF is [STORE#][project/]run[@selector], like MMP-42@500")
         };
-        let (store, rest) = match text.rsplit_once('#') {
-            Some(("", _)) => return Err(invalid("nothing before #")),
-            Some((store, rest)) => (Some(store.to_owned()), rest),
+        let (store, rest) = match text[..free_text_start(text)].rfind('#') {
+            Some(0) => return Err(invalid("nothing before #")),
+            Some(at) => (Some(text[..at].to_owned()), &text[at + 1..]),
             None => (None, text),
         };
         let (path, selector) = match rest.split_once('@') {
@@ -80,15 +80,23 @@ impl FromStr for Reference {
             None => (rest, None),
         };
         let (project, run) = match path.split_once('/') {
-            Some((project, run)) => (Some(project.parse()?), run),
+            Some((project, run)) => {
+                let project = project
+                    .parse()
+                    .map_err(|error: Error| error.in_context(format!("{text:?}")))?;
+                (Some(project), run)
+            }
             None => (None, path),
         };
         let (run, nth) = match run.rsplit_once('~') {
-            Some((run, nth)) => match nth.parse::<u32>() {
-                Ok(nth) if nth > 0 => (run, Some(nth)),
-                _ => return Err(invalid("after ~ stands a number from 1")),
-            },
-            None => (run, None),
+            // A name may contain `~`; only digits after it count back.
+            Some((run, nth)) if nth.bytes().all(|byte| byte.is_ascii_digit()) => {
+                match nth.parse::<u32>() {
+                    Ok(nth) if nth > 0 => (run, Some(nth)),
+                    _ => return Err(invalid("after ~ stands a number from 1")),
+                }
+            }
+            _ => (run, None),
         };
         if run.is_empty() {
             return Err(invalid("no run"));
@@ -101,6 +109,13 @@ impl FromStr for Reference {
             selector,
         })
     }
+}
+
+/// Where a metric's name begins, in which `#` means nothing; else the end.
+fn free_text_start(text: &str) -> usize {
+    let metric = ["@best:", "@last-good:"];
+    let starts = metric.iter().filter_map(|start| text.find(start));
+    starts.min().unwrap_or(text.len())
 }
 
 impl FromStr for Selector {

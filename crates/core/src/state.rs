@@ -15,7 +15,9 @@ mod dtype;
 pub use dtype::Dtype;
 
 /// Deepest nesting of a tree that is written or read.
-pub const MAX_DEPTH: usize = 200;
+///
+/// A level is two levels of JSON, of which a parser takes 127 before it fears for its stack; what was written must be readable.
+pub const MAX_DEPTH: usize = 60;
 
 /// One node of a state tree. JSON: an object tagged by `t`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,6 +186,20 @@ pub enum DictKind {
 }
 
 impl DictKind {
+    /// Factories of a `defaultdict` that are known by name; nothing else is ever called.
+    pub const FACTORIES: [&str; 8] = [
+        "int", "float", "str", "bool", "list", "dict", "set", "tuple",
+    ];
+
+    fn check(&self) -> Result<()> {
+        match self {
+            Self::Default(Some(factory)) if !Self::FACTORIES.contains(&factory.as_str()) => Err(
+                Error::corrupt(format!("defaultdict with the unknown factory {factory:?}")),
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn is_plain(&self) -> bool {
         *self == Self::Plain
     }
@@ -206,6 +222,15 @@ pub enum StateKey {
 }
 
 impl StateKey {
+    fn check_at(&self, depth: usize) -> Result<()> {
+        match self {
+            Self::Int(digits) => check_int(digits),
+            Self::Tuple(_) if depth >= MAX_DEPTH => Err(too_deep()),
+            Self::Tuple(keys) => keys.iter().try_for_each(|key| key.check_at(depth + 1)),
+            Self::Str(_) | Self::Bool(_) | Self::None => Ok(()),
+        }
+    }
+
     /// How the key stands in a tensor's dotted name.
     pub fn path_part(&self) -> String {
         match self {
@@ -359,9 +384,7 @@ impl StateNode {
 
     fn check_at(&self, tensors: &[TensorRecord], blobs: usize, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
-            return Err(Error::corrupt(format!(
-                "state tree is nested more than {MAX_DEPTH} deep"
-            )));
+            return Err(too_deep());
         }
         let all = |nodes: &[Self]| {
             nodes
@@ -376,6 +399,11 @@ impl StateNode {
                     v.len()
                 )))
             }
+            Self::Int { v } => check_int(v),
+            Self::Enum { value, .. } if !matches!(**value, Self::Str { .. } | Self::Int { .. }) => {
+                Err(Error::corrupt("enum whose value is no text and no integer"))
+            }
+            Self::NumpyScalar { dtype, v } => check_scalar(dtype, v),
             Self::Dict { k, v, .. } if k.len() != v.len() => Err(Error::corrupt(format!(
                 "dict with {} keys and {} values",
                 k.len(),
@@ -385,8 +413,12 @@ impl StateNode {
             | Self::Tuple { v }
             | Self::Deque { v, .. }
             | Self::Set { v, .. }
-            | Self::NamedTuple { v, .. }
-            | Self::Dict { v, .. } => all(v),
+            | Self::NamedTuple { v, .. } => all(v),
+            Self::Dict { kind, k, v } => {
+                kind.check()?;
+                k.iter().try_for_each(|key| key.check_at(depth + 1))?;
+                all(v)
+            }
             Self::LongStr { blob } | Self::LongBytes { blob, .. } if *blob as usize >= blobs => {
                 Err(Error::corrupt(format!("leaf names blob {blob} of {blobs}")))
             }
@@ -397,6 +429,35 @@ impl StateNode {
             _ => Ok(()),
         }
     }
+}
+
+fn too_deep() -> Error {
+    Error::corrupt(format!("state tree is nested more than {MAX_DEPTH} deep"))
+}
+
+fn check_int(digits: &str) -> Result<()> {
+    let unsigned = digits.strip_prefix('-').unwrap_or(digits);
+    if !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    let start: String = digits.chars().take(40).collect();
+    Err(Error::corrupt(format!("{start:?} is not an integer")))
+}
+
+fn check_scalar(dtype: &Dtype, text: &str) -> Result<()> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+    let bytes = bytes.map_err(|error| {
+        Error::corrupt(format!("{dtype} scalar is not base 64")).with_source(error)
+    })?;
+    if bytes.len() as u64 == dtype.item_bytes() {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "{dtype} scalar has {} bytes, {} expected",
+        bytes.len(),
+        dtype.item_bytes()
+    )))
 }
 
 impl TensorLeaf {

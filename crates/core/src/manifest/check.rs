@@ -1,11 +1,14 @@
 //! What a part manifest must satisfy before anybody follows an index, an extent or a path in it.
 
+use std::collections::BTreeMap;
+
 use super::{BLOCK_BYTES, EntryContent, Extent, MAX_CHUNK_BYTES, PartManifest};
 use crate::error::{Error, Result};
 
 impl PartManifest {
     /// Checks everything a reader relies on: chunk sizes and checksum counts, extents inside their chunks, tensors and files
-    /// exactly covered by their extents, tree leaves naming what exists, paths that stay inside their directory.
+    /// exactly covered by their extents, tree leaves naming what exists, paths and links that stay inside their directory and do
+    /// not shadow each other, and that the part is one of those it declares.
     ///
     /// # Errors
     /// `Corrupt` that names the part and the first thing that is wrong.
@@ -18,6 +21,13 @@ impl PartManifest {
     }
 
     fn check_inner(&self) -> Result<()> {
+        let ranks = self.parts.get(&self.component).copied().unwrap_or(0);
+        if self.rank >= ranks {
+            return Err(Error::corrupt(format!(
+                "the save declares {ranks} parts of {}",
+                self.component
+            )));
+        }
         for (index, chunk) in self.chunks.iter().enumerate() {
             let blocks = chunk.bytes.div_ceil(BLOCK_BYTES);
             if chunk.bytes == 0
@@ -35,12 +45,49 @@ impl PartManifest {
         for entry in &self.entries {
             self.check_content(&entry.content)
                 .map_err(|error| error.in_context(format!("entry {:?}", entry.path)))?;
-            let is_file = !matches!(entry.content, EntryContent::State { .. });
-            if is_file && !is_safe_relative_path(&entry.path) {
+            if !is_safe_relative_path(&entry.path) {
                 return Err(Error::corrupt(format!(
                     "entry path {:?} leaves its directory",
                     entry.path
                 )));
+            }
+            if let EntryContent::Symlink { target } = &entry.content
+                && !link_stays_inside(target, entry.path.split('/').count() - 1)
+            {
+                return Err(Error::corrupt(format!(
+                    "link {:?} points to {target:?}, outside its directory",
+                    entry.path
+                )));
+            }
+        }
+        self.check_paths()
+    }
+
+    /// No path twice, and nothing below what is not a directory: a file below a link would be written wherever that points.
+    fn check_paths(&self) -> Result<()> {
+        let mut directories = BTreeMap::new();
+        for entry in &self.entries {
+            let is_directory = matches!(entry.content, EntryContent::Directory { .. });
+            if directories
+                .insert(entry.path.as_str(), is_directory)
+                .is_some()
+            {
+                return Err(Error::corrupt(format!(
+                    "entry path {:?} stands twice",
+                    entry.path
+                )));
+            }
+        }
+        for entry in &self.entries {
+            let mut path = entry.path.as_str();
+            while let Some((above, _)) = path.rsplit_once('/') {
+                if directories.get(above) == Some(&false) {
+                    return Err(Error::corrupt(format!(
+                        "entry path {:?} is below {above:?}, which is no directory",
+                        entry.path
+                    )));
+                }
+                path = above;
             }
         }
         Ok(())
@@ -111,4 +158,22 @@ impl PartManifest {
 pub(crate) fn is_safe_relative_path(path: &str) -> bool {
     let safe = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0', ':']);
     path.len() <= 4096 && path.split('/').all(safe)
+}
+
+/// Whether a link whose own directory lies `depth` below the root stays inside: relative, `..` only at its start, at most `depth` of them.
+///
+/// A `..` after a name could climb out of a linked directory. At the start it climbs out of real ones, since nothing lies below a
+/// link; what follows only descends, through other links at most, and those stay inside by the same rule.
+fn link_stays_inside(target: &str, depth: usize) -> bool {
+    let parts: Vec<&str> = target
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
+    let ups = parts.iter().take_while(|part| **part == "..").count();
+    !target.is_empty()
+        && target.len() <= 4096
+        && !target.starts_with('/')
+        && !target.contains(['\\', '\0', ':'])
+        && ups <= depth
+        && !parts[ups..].contains(&"..")
 }

@@ -116,7 +116,7 @@ impl NumpyDtype {
             ('U', None) => size.checked_mul(4)?,
             ('S' | 'V', None) => size,
             ('M' | 'm', None) if size == 8 => 8,
-            ('M' | 'm', Some(unit)) if size == 8 && unit.ends_with(']') && unit.len() <= 8 => 8,
+            ('M' | 'm', Some(unit)) if size == 8 && is_time_unit(unit) => 8,
             ('f' | 'c', None) if matches!(size, 16 | 32) => size,
             _ => return None,
         };
@@ -125,6 +125,13 @@ impl NumpyDtype {
             item_bytes,
         })
     }
+}
+
+/// What stands between the brackets of a date's dtype, with the closing one: `us]`, `25s]`.
+fn is_time_unit(unit: &str) -> bool {
+    unit.strip_suffix(']').is_some_and(|unit| {
+        (1..=7).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 impl FromStr for Dtype {

@@ -1,0 +1,13 @@
+//! What crate `core` promises, through its public interface.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in helpers and properties too, a panic is how a test fails"
+)]
+
+mod float;
+mod lineage;
+mod lineage_model;
+mod manifest;
+mod record;
+mod reference;
+mod state;
