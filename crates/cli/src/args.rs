@@ -13,14 +13,17 @@ const STYLES: Styles = Styles::styled()
 
 const REFERENCES: &str = "\
 A REF is [STORE#][project/]run[@selector].
-  run       display id (MMP-42), key, name (name~2: the next older of it), or 6 or more characters of a RunId
-  selector  500 · latest · <=500 · best:METRIC[:min|max] · last-good[:METRIC] · a checkpoint's name or id
+  run       display id (MMP-42), key, name (name~2: the next older one),
+            or the first 6 or more characters of a RunId
+  selector  500, latest, <=500, best:METRIC[:min|max], last-good[:METRIC],
+            or a checkpoint's name or id
 
-Exit codes: 0 done, 2 wrong command line, 3 not found, 4 conflict, 5 invalid, 6 denied, 7 unavailable, 8 corrupt, 9 unsupported.";
+Exit codes: 0 done, 2 wrong command line, 3 not found, 4 conflict, 5 invalid,
+6 denied, 7 unavailable, 8 corrupt, 9 unsupported.";
 
 /// Git for training runs: fork, resume, compare and keep every checkpoint
 #[derive(Debug, Parser)]
-#[command(name = "runtree", version, styles = STYLES, after_help = REFERENCES, max_term_width = 110)]
+#[command(name = "runtree", version, styles = STYLES, after_help = REFERENCES, max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -42,8 +45,9 @@ pub(crate) struct Globals {
     /// Print JSON to stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Colour the output
+    /// Colour the output: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_possible_values = true)]
     pub(crate) color: ColorChoice,
     /// Print no remarks and no progress
     #[arg(long, short, global = true)]

@@ -4,6 +4,8 @@ use std::io;
 
 use runtree_core::{Error, ErrorKind};
 
+use crate::args::Globals;
+use crate::context::Context;
 use crate::environment::Environment;
 use crate::look::Style;
 use crate::output::Output;
@@ -29,9 +31,18 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Prints what clap says (help and version go to stdout, mistakes to stderr) and returns its exit code.
-pub(crate) fn usage(error: &clap::Error, environment: &Environment) -> u8 {
+/// Prints what clap says (help and version go to stdout, mistakes to stderr) and returns its exit code. A value that one of our own
+/// types refused (a REF) is our error, with its hint.
+pub(crate) fn usage(error: &clap::Error, environment: Environment) -> u8 {
+    use std::error::Error as _;
     use std::io::Write as _;
+    if let Some(refused) = error
+        .source()
+        .and_then(|source| source.downcast_ref::<Error>())
+    {
+        let mut context = Context::new(Globals::default(), environment);
+        return complain(refused, &mut context.out);
+    }
     let text = error.render();
     let colored = !environment.no_color
         && if error.use_stderr() {
@@ -68,6 +79,10 @@ pub(crate) fn finish(result: Result<(), Failure>, mut out: Output) -> u8 {
             error
         }
     };
+    complain(&error, &mut out)
+}
+
+fn complain(error: &Error, out: &mut Output) -> u8 {
     out.labelled(Style::Bad, "error", &error.chain());
     if let Some(hint) = error.hint().or_else(|| general_hint(error.kind())) {
         out.labelled(Style::Warn, "hint", hint);

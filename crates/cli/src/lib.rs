@@ -34,7 +34,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let environment = Environment::read();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return error::usage(&error, &environment),
+        Err(error) => return error::usage(&error, environment),
     };
     let mut context = Context::new(cli.globals, environment);
     let result = commands::run(cli.command, &mut context);

@@ -65,7 +65,7 @@ impl Server {
         let host = match self.address.ip() {
             ip if ip.is_loopback() => "localhost".to_owned(),
             std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-            ip => ip.to_string(),
+            std::net::IpAddr::V4(ip) => ip.to_string(),
         };
         let token = self
             .options

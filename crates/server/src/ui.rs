@@ -59,12 +59,11 @@ pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Respo
 }
 
 fn answer(path: &str, file: &EmbeddedFile, request: &HeaderMap) -> Response {
-    let mut etag = String::with_capacity(34);
-    etag.push('"');
-    for byte in &file.metadata.sha256_hash()[..16] {
-        etag.push_str(&format!("{byte:02x}"));
-    }
-    etag.push('"');
+    let hash = file.metadata.sha256_hash();
+    let etag = format!(
+        "\"{:032x}\"",
+        u128::from_be_bytes(hash[..16].try_into().expect("BUG: a SHA-256 has 32 bytes"))
+    );
     let unchanged = request
         .get(header::IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())

@@ -11,8 +11,9 @@ use crate::error::Failure;
 
 /// Say something about a run or a checkpoint
 ///
-/// On a run, KEY=VALUE sets config keys; --name, --notes and --status change those. On a checkpoint (`MMP-42@500`), KEY=VALUE gives
-/// it metric values, which `best:METRIC` and retention then rank it by.
+/// On a run, KEY=VALUE sets config keys; --name, --notes and --status change those.
+/// On a checkpoint (`MMP-42@500`), KEY=VALUE gives it metric values, by which
+/// `best:METRIC` and retention then rank it.
 ///
 ///   runtree annotate MMP-42 seed=3 --notes "warm-up was too short"
 ///   runtree annotate MMP-42@500 eval/mmlu=0.61

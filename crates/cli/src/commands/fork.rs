@@ -10,11 +10,12 @@ use crate::human;
 
 /// Fork a run at a checkpoint, and print the new run's display id
 ///
-/// No byte of the checkpoint is read or copied. The fork inherits history and config; it waits for its first launch, which
-/// `runtree.init(run_id=…, resume="allow")` or `fork=` in a script gives it. `MMP-42` forks at its newest checkpoint.
+/// No byte of the checkpoint is read or copied. The fork inherits history and config,
+/// and waits for its first launch. A bare run is forked at its newest checkpoint.
 ///
 ///   runtree fork MMP-42@500 --set lr=1e-6 --name cooler
-///   RUNTREE_FORK=$(runtree fork MMP-42@last-good) python train.py
+///   runtree fork MMP-42@last-good --run-id cooler --set optim.lr=1e-6
+///   RUNTREE_RUN_ID=cooler RUNTREE_RESUME=must python train.py
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -12,8 +12,8 @@ use crate::human;
 
 /// Save a directory as a checkpoint of a run
 ///
-/// Byte for byte: `export` gives back the same directory. A run that is not there is started, in the project of --project or of
-/// `project/run`.
+/// Byte for byte: `export` gives back the same directory. A run that is not there is
+/// started, in the project of --project or of `project/run`.
 ///
 ///   runtree import ./checkpoint-500 --run llm/sft --step 500
 #[derive(Debug, clap::Args)]

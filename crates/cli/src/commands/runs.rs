@@ -16,8 +16,8 @@ const DEFAULT_METRICS: usize = 3;
 
 /// List runs
 ///
-/// Filters are words that must occur in the id, name, key, tags, notes or config, and terms: `status:running`, `tag:baseline`,
-/// `root:MMP-3` (a whole family), `deleted:true`.
+/// Filters are words that must occur in the id, name, key, tags, notes or config, and
+/// terms: `status:running`, `tag:baseline`, `root:MMP-3` (a whole family), `deleted:true`.
 ///
 ///   runtree runs adamw status:failed --sort metric:val/loss --asc
 ///   runtree runs --columns id,name,step,config.lr,metric:loss

@@ -183,11 +183,11 @@ pub(crate) fn attempt_text(attempt: &AttemptInfo) -> String {
         text.push_str(&format!(" at {}@{}", base.run.display_id, base.step));
     }
     match &attempt.steps {
-        Some(steps) => text.push_str(&format!(", logged {}–{}", steps.first, steps.last)),
+        Some(steps) => text.push_str(&format!(", logged {}..{}", steps.first, steps.last)),
         None => text.push_str(", logged nothing"),
     }
     if let (Some(ghost), Some(steps)) = (attempt.ghost_from, &attempt.steps) {
-        text.push_str(&format!(", {ghost}–{} given up", steps.last));
+        text.push_str(&format!(", {ghost}..{} given up", steps.last));
     }
     text
 }

@@ -45,7 +45,7 @@ impl Mark {
             Self::GhostEnd | Self::Died => ('✗', 'x'),
             Self::Running => ('▶', '>'),
             Self::Ended => ('┤', '|'),
-            Self::Waiting => ('○', '('),
+            Self::Waiting => ('○', '_'),
         };
         look.glyph(unicode, ascii)
     }

@@ -73,7 +73,9 @@ fn every_reference_in_the_document_leads_to_a_type() {
                 }
             }
             serde_json::Value::Array(items) => {
-                items.iter().for_each(|item| references(item, found));
+                for item in items {
+                    references(item, found);
+                }
             }
             _ => {}
         }

@@ -1,0 +1,82 @@
+//! The manual is a contract.
+
+use crate::fixture::Sandbox;
+
+const COMMANDS: [&str; 24] = [
+    "runs",
+    "show",
+    "tree",
+    "log",
+    "checkpoints",
+    "diff",
+    "cat",
+    "fork",
+    "rewind",
+    "pin",
+    "unpin",
+    "tag",
+    "untag",
+    "annotate",
+    "delete",
+    "undelete",
+    "export",
+    "import",
+    "verify",
+    "reindex",
+    "stats",
+    "serve",
+    "project",
+    "version",
+];
+
+#[test]
+fn the_manual_lists_every_command() {
+    let help = Sandbox::new().run(&["--help"]).ok();
+    for command in COMMANDS {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
+    }
+    insta::assert_snapshot!(help);
+}
+
+#[test]
+fn every_command_has_a_manual_of_its_own() {
+    let sandbox = Sandbox::new();
+    let mut manual = String::new();
+    for command in COMMANDS {
+        let help = sandbox.run(&[command, "--help"]).ok();
+        let (own, global) = help.split_once("Global options:").unwrap();
+        assert!(global.contains("--json"), "{command}");
+        manual.push_str(&format!(
+            "$ runtree {command} --help\n{}\n\n",
+            own.trim_end()
+        ));
+    }
+    insta::assert_snapshot!(manual);
+}
+
+#[test]
+fn help_and_version_need_no_store_and_write_none() {
+    let sandbox = Sandbox::new();
+    assert_eq!(
+        sandbox.run(&["version"]).ok(),
+        format!("runtree {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    sandbox.run(&["--version"]).ok();
+    assert!(!sandbox.store().exists());
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_a_wrong_ref_says_how_refs_are_written() {
+    let sandbox = Sandbox::new();
+    assert!(sandbox.run(&["frobnicate"]).fails(2).contains("frobnicate"));
+    assert!(sandbox.run(&["tag", "DIG-1"]).fails(2).contains("<TAG>"));
+    let mut text = String::new();
+    for reference in ["DIG-1@", "@500", "a/b/c@x~", "#x", "x~0"] {
+        let ran = sandbox.run(&["show", reference]);
+        text.push_str(&format!(
+            "$ runtree show {reference:?}   # {}\n{}",
+            ran.code, ran.stderr
+        ));
+    }
+    insta::assert_snapshot!(text);
+}

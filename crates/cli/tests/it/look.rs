@@ -1,0 +1,197 @@
+//! Commands that look.
+
+use crate::fixture::two_runs;
+
+/// Ids and ages differ from run to run of the test; what stays is the shape.
+fn settled(text: &str) -> String {
+    let mut settled = String::new();
+    for word in text.split_inclusive([' ', '\n']) {
+        let (body, end) = word.split_at(word.trim_end().len());
+        let bare = body.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let is_time = body.len() == 9 && body.ends_with('Z') && body.as_bytes()[2] == b':';
+        let is_date = body.len() == 10 && body.as_bytes()[4] == b'-' && body.starts_with("20");
+        let is_age = bare.ends_with('s')
+            && bare.len() > 1
+            && bare[..bare.len() - 1].bytes().all(|b| b.is_ascii_digit());
+        let replacement = if bare.starts_with("ck_") && bare.len() == 16 {
+            body.replace(bare, "<checkpoint>")
+        } else if bare.parse::<runtree_core::RunId>().is_ok() {
+            body.replace(bare, "<run>")
+        } else if is_date {
+            "<date>".to_owned()
+        } else if is_time {
+            "<time>".to_owned()
+        } else if is_age {
+            body.replace(bare, "<age>")
+        } else {
+            body.to_owned()
+        };
+        settled.push_str(&replacement);
+        settled.push_str(end);
+    }
+    settled
+}
+
+#[test]
+fn runs_are_a_table_with_what_tells_them_apart() {
+    let sandbox = two_runs();
+    insta::assert_snapshot!(settled(&sandbox.run(&["runs"]).ok()));
+    let failed = sandbox
+        .run(&[
+            "runs",
+            "status:failed",
+            "--columns",
+            "id,config.lr,metric:loss",
+        ])
+        .ok();
+    insta::assert_snapshot!(failed);
+    let page = sandbox.run(&["runs", "-n", "1", "--asc", "--json"]).json();
+    assert_eq!(page["total"], 2);
+    assert_eq!(page["runs"][0]["display_id"], "DIG-1");
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let page = sandbox
+        .run(&["runs", "-n", "1", "--asc", "--json", "--after", cursor])
+        .json();
+    assert_eq!(page["runs"][0]["display_id"], "DIG-2");
+    sandbox.run(&["runs", "--sort", "size"]).fails(5);
+    sandbox.run(&["runs", "status:sleeping"]).fails(5);
+}
+
+#[test]
+fn show_says_when_a_run_turned_nan_and_where_to_start_again() {
+    let sandbox = two_runs();
+    let text = sandbox.run(&["show", "DIG-2"]).ok();
+    assert!(
+        text.contains("loss is NaN from step 72; last good checkpoint 70: runtree fork DIG-2@70"),
+        "{text}"
+    );
+    assert!(text.contains("ValueError: loss is NaN"), "{text}");
+    insta::assert_snapshot!(settled(&text));
+    // The advice works as it stands.
+    assert_eq!(sandbox.run(&["fork", "DIG-2@70"]).ok(), "DIG-3\n");
+}
+
+#[test]
+fn show_of_a_checkpoint_tells_what_is_in_it() {
+    let sandbox = two_runs();
+    let text = sandbox.run(&["show", "DIG-1@50"]).ok();
+    insta::assert_snapshot!(settled(&text));
+    let id = sandbox.run(&["show", "DIG-1@50", "--json"]).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(sandbox.run(&["show", &id]).ok(), text);
+}
+
+#[test]
+fn tree_draws_the_family_and_says_what_is_wrong_in_it() {
+    let sandbox = two_runs();
+    let text = sandbox.run(&["tree", "DIG-2"]).ok();
+    insta::assert_snapshot!(text);
+    assert_eq!(sandbox.run(&["tree"]).ok(), text);
+    let tree = sandbox.run(&["tree", "hot", "--json"]).json();
+    assert_eq!(tree["runs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn log_tells_births_checkpoints_forks_and_the_end() {
+    let sandbox = two_runs();
+    insta::assert_snapshot!(settled(&sandbox.run(&["log", "DIG-2", "--reverse"]).ok()));
+    let kinds = |args: &[&str]| -> Vec<String> {
+        let entries = sandbox.run(args).json();
+        let entries = entries.as_array().unwrap();
+        entries
+            .iter()
+            .map(|entry| entry["kind"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let newest_first = kinds(&["log", "DIG-1", "--json"]);
+    assert!(
+        newest_first.contains(&"fork".to_owned()),
+        "{newest_first:?}"
+    );
+    assert_eq!(newest_first.last().map(String::as_str), Some("born"));
+    assert_eq!(
+        kinds(&["log", "DIG-1", "--json", "-n", "2"]),
+        newest_first[..2]
+    );
+}
+
+#[test]
+fn checkpoints_of_a_fork_include_the_inherited_ones() {
+    let sandbox = two_runs();
+    insta::assert_snapshot!(settled(&sandbox.run(&["checkpoints", "DIG-2"]).ok()));
+    let own = sandbox
+        .run(&["checkpoints", "DIG-2", "--own", "--json"])
+        .json();
+    assert_eq!(own.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn diff_compares_runs_and_with_a_selector_tensors() {
+    let sandbox = two_runs();
+    let text = sandbox.run(&["diff", "DIG-1", "DIG-2"]).ok();
+    assert!(text.contains("lr 0.001 → 0.1"), "{text}");
+    let text = sandbox.run(&["diff", "DIG-1@50", "DIG-1@100"]).ok();
+    assert!(text.contains("weight"), "{text}");
+    let report = sandbox
+        .run(&["diff", "DIG-1@50", "DIG-1@100", "--json"])
+        .json();
+    assert_eq!(report["tensors"][0]["change"], "changed");
+    assert_eq!(report["tensors"][0]["changed_elements"], 256);
+}
+
+#[test]
+fn cat_prints_values_and_lists_what_there_is() {
+    let sandbox = two_runs();
+    let text = sandbox
+        .run(&["cat", "DIG-1@50", "weight", "--limit", "3"])
+        .ok();
+    assert_eq!(text, "weight f32 [16, 16] 1.0 KiB\n50.0\n51.0\n52.0\n");
+    let list = sandbox.run(&["cat", "DIG-1@50"]).ok();
+    assert!(
+        list.contains("weight") && list.contains("[16, 16]"),
+        "{list}"
+    );
+    let stderr = sandbox.run(&["cat", "DIG-1@50", "bias"]).fails(3);
+    assert!(stderr.contains("\"bias\""), "{stderr}");
+}
+
+#[test]
+fn reindexing_changes_no_answer() {
+    let sandbox = two_runs();
+    let look = || ["runs", "tree", "stats"].map(|command| sandbox.run(&[command, "--json"]).ok());
+    let before = look();
+    let report = sandbox.run(&["reindex", "--json"]).json();
+    assert_eq!(report["runs"], 2);
+    assert_eq!(look(), before);
+    std::fs::remove_dir_all(sandbox.path().join("cache")).unwrap();
+    assert_eq!(look(), before);
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_verify_and_named() {
+    let sandbox = two_runs();
+    assert!(sandbox.run(&["verify"]).ok().contains("4 checkpoints good"));
+    let chunks = sandbox.store().join("chunks");
+    let chunk = walk(&chunks).into_iter().next().unwrap();
+    let mut bytes = std::fs::read(&chunk).unwrap();
+    bytes[17] ^= 4;
+    std::fs::write(&chunk, bytes).unwrap();
+    let ran = sandbox.run(&["verify"]);
+    assert!(!ran.stdout.is_empty());
+    assert!(ran.fails(8).contains("hint: "));
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
