@@ -12,7 +12,14 @@ use runtree_engine::{IfBusy, RunSpec, SaveRequest};
 use crate::save_support::*;
 
 fn any_tensor() -> impl Strategy<Value = Tensor> {
-    let dtype = prop_oneof![Just("u8"), Just("bf16"), Just("f32"), Just("c128"), Just("numpy:<U3"), Just("f8_e5m2")];
+    let dtype = prop_oneof![
+        Just("u8"),
+        Just("bf16"),
+        Just("f32"),
+        Just("c128"),
+        Just("numpy:<U3"),
+        Just("f8_e5m2")
+    ];
     let shape = prop_oneof![
         Just(vec![]),
         Just(vec![0]),
@@ -71,7 +78,9 @@ fn tensors_larger_than_a_chunk_come_back_equal() {
 #[test]
 fn ten_thousand_small_tensors_are_a_few_objects() {
     let bench = Bench::new();
-    let tensors: Vec<Tensor> = (0..10_000).map(|i| bytes(&format!("t{i}"), noise(i, 2000))).collect();
+    let tensors: Vec<Tensor> = (0..10_000)
+        .map(|i| bytes(&format!("t{i}"), noise(i, 2000)))
+        .collect();
     let name = save(&bench.run(), 1, &tensors);
     assert_eq!(bench.files("chunks").len(), 3);
     assert_eq!(load(&bench.engine, name).unwrap(), expected(&tensors, &[]));
@@ -101,7 +110,13 @@ fn what_is_there_already_is_not_written_again_in_any_run() {
     save(&bench.run(), 1, &tensors);
     // A process that remembers nothing finds them by listing.
     let other = open(bench.dir.path());
-    save(&other.start_run(RunSpec::new("digits".parse().unwrap())).unwrap(), 9, &tensors);
+    save(
+        &other
+            .start_run(RunSpec::new("digits".parse().unwrap()))
+            .unwrap(),
+        9,
+        &tensors,
+    );
     assert_eq!(bench.chunk_bytes(), written, "no chunk byte was written");
     // One tensor changes: only it is written.
     let changed = [tensors[0].clone(), bytes("b", noise(3, 100))];
@@ -155,7 +170,11 @@ fn wrong_calls_are_refused_before_anything_is_written() {
         assert_eq!(run.save(request).unwrap_err().kind(), ErrorKind::Invalid);
     }
     assert!(bench.files("chunks").is_empty());
-    assert_eq!(save(&run, 1, &good).key.k, 0, "refused calls count for nothing");
+    assert_eq!(
+        save(&run, 1, &good).key.k,
+        0,
+        "refused calls count for nothing"
+    );
 }
 
 #[test]
@@ -171,7 +190,10 @@ fn a_second_rank_that_saves_the_same_is_told_what_to_do() {
     ranks[0].save(request(0, data)).unwrap().wait(None).unwrap();
     let error = failure(&ranks[1].save(request(1, data)).unwrap());
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert_eq!(error.hint(), Some("save on rank 0 only, or pass sharded=True"));
+    assert_eq!(
+        error.hint(),
+        Some("save on rank 0 only, or pass sharded=True")
+    );
     let lost = ranks[1].finish(None, None, None).unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::LostData);
     ranks[0].finish(None, None, None).unwrap();
@@ -204,7 +226,9 @@ fn sharded<'a>(rank: u32, world_size: u32, step: i64, data: &'a [Tensor]) -> Sav
 fn all_ranks_are_told_that_the_checkpoint_exists_and_all_write_the_same_commit() {
     let bench = Bench::new();
     let ranks = bench.ranks(4);
-    let data: Vec<[Tensor; 1]> = (0..4).map(|rank| [bytes(&format!("shard{rank}"), noise(rank, 3 << 20))]).collect();
+    let data: Vec<[Tensor; 1]> = (0..4)
+        .map(|rank| [bytes(&format!("shard{rank}"), noise(rank, 3 << 20))])
+        .collect();
     for step in 0..5 {
         std::thread::scope(|scope| {
             for (rank, run) in ranks.iter().enumerate() {
@@ -216,7 +240,14 @@ fn all_ranks_are_told_that_the_checkpoint_exists_and_all_write_the_same_commit()
             }
         });
     }
-    assert_eq!(bench.files("runs").iter().filter(|path| path.to_string_lossy().contains("/commits/")).count(), 5);
+    assert_eq!(
+        bench
+            .files("runs")
+            .iter()
+            .filter(|path| path.to_string_lossy().contains("/commits/"))
+            .count(),
+        5
+    );
     let name = runtree_core::manifest::CheckpointName {
         run: ranks[0].run(),
         key: "1-4-0".parse().unwrap(),
@@ -232,13 +263,29 @@ fn with_a_rank_missing_there_is_no_checkpoint_and_the_error_says_who_is_here() {
     let data = [bytes("w", vec![1; 4])];
     let other = ranks[1].save(sharded(1, 4, 7, &data)).unwrap();
     let pending = ranks[0].save(sharded(0, 4, 7, &data)).unwrap();
-    assert_eq!(pending.wait(Some(Duration::from_secs(2))).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        pending
+            .wait(Some(Duration::from_secs(2)))
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Unavailable
+    );
     let error = pending.wait(Some(Duration::from_millis(1))).unwrap_err();
-    assert!(error.message().contains("2 of 4 parts here (ranks 0, 1); are all ranks on the same store?"), "{error}");
-    assert_eq!(bench.engine.load_plan(pending.name()).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(
+        error
+            .message()
+            .contains("2 of 4 parts here (ranks 0, 1); are all ranks on the same store?"),
+        "{error}"
+    );
+    assert_eq!(
+        bench.engine.load_plan(pending.name()).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert!(!pending.done());
     // The run can not be finished as if all were well, and does not wait for ever.
-    let lost = ranks[0].finish(None, None, Some(Duration::from_millis(100))).unwrap_err();
+    let lost = ranks[0]
+        .finish(None, None, Some(Duration::from_millis(100)))
+        .unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::LostData);
     // The others come after all: it is a checkpoint.
     for rank in [2, 3] {
@@ -246,7 +293,10 @@ fn with_a_rank_missing_there_is_no_checkpoint_and_the_error_says_who_is_here() {
     }
     pending.wait(Some(Duration::from_secs(20))).unwrap();
     other.wait(Some(Duration::from_secs(20))).unwrap();
-    assert_eq!(bench.engine.load_plan(pending.name()).unwrap().parts.len(), 4);
+    assert_eq!(
+        bench.engine.load_plan(pending.name()).unwrap().parts.len(),
+        4
+    );
 }
 
 #[test]
@@ -256,12 +306,19 @@ fn ranks_that_declare_different_parts_are_told_both() {
     let data = [bytes("w", vec![1; 4])];
     let _first = ranks[0].save(sharded(0, 2, 1, &data)).unwrap();
     // The first part is there before the second one looks.
-    while bench.files("runs").iter().all(|path| !path.ends_with("trainer-0.ok")) {
+    while bench
+        .files("runs")
+        .iter()
+        .all(|path| !path.ends_with("trainer-0.ok"))
+    {
         std::thread::yield_now();
     }
     let error = failure(&ranks[1].save(sharded(1, 3, 1, &data)).unwrap());
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(error.message().contains("trainer: 2") && error.message().contains("trainer: 3"), "{error}");
+    assert!(
+        error.message().contains("trainer: 2") && error.message().contains("trainer: 3"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -269,8 +326,11 @@ fn components_make_one_checkpoint_together() {
     let bench = Bench::new();
     let ranks = bench.ranks(2);
     let data = [bytes("w", vec![1; 4])];
-    let parts: std::collections::BTreeMap<_, _> =
-        [("trainer".parse().unwrap(), 1), ("orchestrator".parse().unwrap(), 1)].into();
+    let parts: std::collections::BTreeMap<_, _> = [
+        ("trainer".parse().unwrap(), 1),
+        ("orchestrator".parse().unwrap(), 1),
+    ]
+    .into();
     let request = |component: &str| SaveRequest {
         component: component.parse().unwrap(),
         parts: Some(parts.clone()),
@@ -281,7 +341,11 @@ fn components_make_one_checkpoint_together() {
     trainer.wait(Some(Duration::from_secs(20))).unwrap();
     orchestrator.wait(Some(Duration::from_secs(20))).unwrap();
     let manifest = bench.engine.load_plan(trainer.name()).unwrap();
-    let names: Vec<String> = manifest.parts.iter().map(|part| part.component.to_string()).collect();
+    let names: Vec<String> = manifest
+        .parts
+        .iter()
+        .map(|part| part.component.to_string())
+        .collect();
     assert_eq!(names, ["orchestrator", "trainer"]);
 }
 
@@ -293,12 +357,29 @@ fn a_launch_that_was_superseded_never_commits() {
     let mut newer = run.attempt_record();
     newer.attempt = newer.attempt.next();
     newer.launch_key = "the next launch".to_owned();
-    assert_eq!(bench.engine.store().create_attempt(&newer).unwrap(), runtree_store::Created::Created);
-    let pending = run.save(at(2, vec![state(&[bytes("w", vec![2])], &[])])).unwrap();
+    assert_eq!(
+        bench.engine.store().create_attempt(&newer).unwrap(),
+        runtree_store::Created::Created
+    );
+    let pending = run
+        .save(at(2, vec![state(&[bytes("w", vec![2])], &[])]))
+        .unwrap();
     let error = failure(&pending);
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(error.message().contains("run continued elsewhere as attempt 2"), "{error}");
-    assert_eq!(bench.engine.store().read_commit(run.run(), pending.key()).unwrap(), None);
+    assert!(
+        error
+            .message()
+            .contains("run continued elsewhere as attempt 2"),
+        "{error}"
+    );
+    assert_eq!(
+        bench
+            .engine
+            .store()
+            .read_commit(run.run(), pending.key())
+            .unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -313,7 +394,10 @@ fn a_cancelled_save_is_no_checkpoint_and_no_loss() {
         Err(error) => {
             assert!(error.message().contains("cancelled"), "{error}");
             assert!(pending.was_declined());
-            assert_eq!(bench.engine.load_plan(pending.name()).unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(
+                bench.engine.load_plan(pending.name()).unwrap_err().kind(),
+                ErrorKind::NotFound
+            );
         }
     }
     run.finish(None, None, None).unwrap();
@@ -329,7 +413,11 @@ fn saving_faster_than_the_disk_waits_or_skips_but_never_mixes_states() {
     for step in 0..24 {
         data[0].data.fill(step as u8);
         let request = SaveRequest {
-            if_busy: if step % 3 == 2 { IfBusy::Skip } else { IfBusy::Wait },
+            if_busy: if step % 3 == 2 {
+                IfBusy::Skip
+            } else {
+                IfBusy::Wait
+            },
             ..at(step, vec![state(&data, &[])])
         };
         kept.push(run.save(request).unwrap());
@@ -375,20 +463,37 @@ fn a_full_disk_surfaces_in_the_result_and_at_the_end_and_the_old_checkpoint_stay
         return;
     }
     let engine = open(dir.path());
-    let run = engine.start_run(RunSpec::new("digits".parse().unwrap())).unwrap();
+    let run = engine
+        .start_run(RunSpec::new("digits".parse().unwrap()))
+        .unwrap();
     let small = [bytes("w", noise(1, 2 << 20))];
     let first = save(&run, 1, &small);
-    let pending = run.save(at(2, vec![state(&[bytes("w", noise(2, 60 << 20))], &[])])).unwrap();
+    let pending = run
+        .save(at(2, vec![state(&[bytes("w", noise(2, 60 << 20))], &[])]))
+        .unwrap();
     let error = failure(&pending);
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
     assert_eq!(load(&engine, first).unwrap(), expected(&small, &[]));
-    assert_eq!(engine.store().read_commit(run.run(), pending.key()).unwrap(), None);
+    assert_eq!(
+        engine
+            .store()
+            .read_commit(run.run(), pending.key())
+            .unwrap(),
+        None
+    );
     // There is room again: the next save works, the failed one is still told at the end.
     let third = save(&run, 3, &[bytes("w", noise(3, 1 << 20))]);
     assert!(load(&engine, third).is_ok());
-    assert_eq!(run.finish(None, None, None).unwrap_err().kind(), ErrorKind::LostData);
+    assert_eq!(
+        run.finish(None, None, None).unwrap_err().kind(),
+        ErrorKind::LostData
+    );
     drop((run, pending, engine));
-    let unmounted = Command::new("umount").arg("-l").arg(dir.path()).status().unwrap();
+    let unmounted = Command::new("umount")
+        .arg("-l")
+        .arg(dir.path())
+        .status()
+        .unwrap();
     assert!(unmounted.success());
 }
 
@@ -400,16 +505,23 @@ const CHILD_DIR: &str = "RUNTREE_TEST_SAVE_CHILD";
 #[expect(clippy::disallowed_methods, reason = "the parent test says where")]
 fn child_that_saves_until_it_is_killed() {
     use std::io::Write as _;
-    let Ok(dir) = std::env::var(CHILD_DIR) else { return };
+    let Ok(dir) = std::env::var(CHILD_DIR) else {
+        return;
+    };
     let engine = open(dir.as_ref());
-    let run = engine.start_run(RunSpec::new("digits".parse().unwrap())).unwrap();
+    let run = engine
+        .start_run(RunSpec::new("digits".parse().unwrap()))
+        .unwrap();
     let mut acknowledged = std::fs::OpenOptions::new()
         .append(true)
         .create(true)
         .open(format!("{dir}/acknowledged"))
         .unwrap();
     for step in 0.. {
-        let data = [bytes("w", vec![step as u8; 3 << 20]), bytes("n", noise(step, 700))];
+        let data = [
+            bytes("w", vec![step as u8; 3 << 20]),
+            bytes("n", noise(step, 700)),
+        ];
         let pending = run.save(at(step as i64, vec![state(&data, &[])])).unwrap();
         pending.wait(None).unwrap();
         writeln!(acknowledged, "{} {}", run.run(), pending.key()).unwrap();
@@ -423,7 +535,12 @@ fn kill_nine_at_any_moment_leaves_only_whole_checkpoints() {
     let mut whole = 0;
     for round in 0..12_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "save::child_that_saves_until_it_is_killed", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "save::child_that_saves_until_it_is_killed",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(CHILD_DIR, bench.dir.path())
             .stdout(Stdio::null())
             .spawn()
@@ -434,7 +551,8 @@ fn kill_nine_at_any_moment_leaves_only_whole_checkpoints() {
         child.kill().unwrap();
         child.wait().unwrap();
         let engine = open(bench.dir.path());
-        let acknowledged = std::fs::read_to_string(bench.dir.path().join("acknowledged")).unwrap_or_default();
+        let acknowledged =
+            std::fs::read_to_string(bench.dir.path().join("acknowledged")).unwrap_or_default();
         let mut seen = 0;
         for run in engine.store().list_runs().unwrap() {
             for key in engine.store().list_commits(run).unwrap() {
@@ -448,7 +566,11 @@ fn kill_nine_at_any_moment_leaves_only_whole_checkpoints() {
                 }
             }
         }
-        assert_eq!(seen, acknowledged.lines().count(), "every acknowledged checkpoint is listed");
+        assert_eq!(
+            seen,
+            acknowledged.lines().count(),
+            "every acknowledged checkpoint is listed"
+        );
         whole = seen;
     }
     assert!(whole > 0, "no child came to save anything: give it longer");
@@ -460,10 +582,18 @@ fn what_was_given_up_stays_given_up() {
     let ranks = bench.ranks(2);
     let data = [bytes("w", vec![1; 4])];
     let first = ranks[0].save(sharded(0, 2, 1, &data)).unwrap();
-    while bench.files("runs").iter().all(|path| !path.ends_with("trainer-0.ok")) {
+    while bench
+        .files("runs")
+        .iter()
+        .all(|path| !path.ends_with("trainer-0.ok"))
+    {
         std::thread::yield_now();
     }
-    let record = bench.engine.store().abandon(ranks[0].run(), first.key()).unwrap();
+    let record = bench
+        .engine
+        .store()
+        .abandon(ranks[0].run(), first.key())
+        .unwrap();
     assert_eq!(record.outcome, Outcome::Abandoned);
     let second = ranks[1].save(sharded(1, 2, 1, &data)).unwrap();
     for pending in [&first, &second] {
@@ -486,7 +616,10 @@ fn a_pinned_save_is_pinned() {
         .unwrap();
     pending.wait(None).unwrap();
     let pins = bench.engine.store().list_pins().unwrap();
-    assert_eq!(bench.engine.store().read_pin(&pins[0]).unwrap().checkpoint, pending.name());
+    assert_eq!(
+        bench.engine.store().read_pin(&pins[0]).unwrap().checkpoint,
+        pending.name()
+    );
 }
 
 #[test]
@@ -494,10 +627,17 @@ fn errors_are_shared_by_everyone_who_asks() {
     let bench = Bench::new();
     let ranks = bench.ranks(2);
     let data = [bytes("w", vec![1; 4])];
-    ranks[0].save(at(1, vec![state(&data, &[])])).unwrap().wait(None).unwrap();
+    ranks[0]
+        .save(at(1, vec![state(&data, &[])]))
+        .unwrap()
+        .wait(None)
+        .unwrap();
     let pending = ranks[1].save(at(1, vec![state(&data, &[])])).unwrap();
     let clone = pending.clone();
     let message = failure(&pending).chain();
     assert_eq!(failure(&clone).chain(), message);
-    assert_eq!(pending.exception().map(|error| error.kind()), Some(ErrorKind::Conflict));
+    assert_eq!(
+        pending.exception().map(|error| error.kind()),
+        Some(ErrorKind::Conflict)
+    );
 }

@@ -9,8 +9,8 @@ use runtree_core::manifest::{CheckpointName, EntryContent};
 use runtree_core::state::{Dtype, Framework, StateKey, StateNode, TensorLeaf};
 use runtree_core::{Result, Step};
 use runtree_engine::{
-    Engine, EngineOptions, EntrySource, LaunchKey, LoadedManifest, PendingSave, ReadJob, RunSpec, RunWriter, SaveRequest,
-    TensorSource,
+    Engine, EngineOptions, EntrySource, LaunchKey, LoadedManifest, PendingSave, ReadJob, RunSpec,
+    RunWriter, SaveRequest, TensorSource,
 };
 
 /// A store in a directory that goes away with it.
@@ -28,7 +28,9 @@ impl Bench {
 
     /// A run of one process.
     pub(crate) fn run(&self) -> Arc<RunWriter> {
-        self.engine.start_run(RunSpec::new("digits".parse().unwrap())).unwrap()
+        self.engine
+            .start_run(RunSpec::new("digits".parse().unwrap()))
+            .unwrap()
     }
 
     /// The ranks of one launch.
@@ -57,7 +59,10 @@ impl Bench {
 
     /// Bytes of all chunk objects.
     pub(crate) fn chunk_bytes(&self) -> u64 {
-        self.files("chunks").iter().map(|path| path.metadata().unwrap().len()).sum()
+        self.files("chunks")
+            .iter()
+            .map(|path| path.metadata().unwrap().len())
+            .sum()
     }
 }
 
@@ -122,7 +127,10 @@ pub(crate) fn floats(name: &str, values: &[f32]) -> Tensor {
         name: name.to_owned(),
         dtype: Dtype::F32,
         shape: vec![values.len() as u64],
-        data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        data: values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect(),
     }
 }
 
@@ -138,7 +146,10 @@ pub(crate) fn state<'a>(tensors: &'a [Tensor], blobs: &'a [Vec<u8>]) -> EntrySou
             device: None,
         })
     };
-    let mut keys: Vec<StateKey> = tensors.iter().map(|tensor| StateKey::Str(tensor.name.clone())).collect();
+    let mut keys: Vec<StateKey> = tensors
+        .iter()
+        .map(|tensor| StateKey::Str(tensor.name.clone()))
+        .collect();
     let mut values: Vec<StateNode> = (0..tensors.len()).map(leaf).collect();
     keys.push(StateKey::Str("blobs".to_owned()));
     values.push(StateNode::List {
@@ -167,7 +178,10 @@ pub(crate) fn state<'a>(tensors: &'a [Tensor], blobs: &'a [Vec<u8>]) -> EntrySou
                 data: &tensor.data,
             })
             .collect(),
-        blobs: blobs.iter().map(|blob| Cow::Borrowed(blob.as_slice())).collect(),
+        blobs: blobs
+            .iter()
+            .map(|blob| Cow::Borrowed(blob.as_slice()))
+            .collect(),
     }
 }
 
@@ -192,7 +206,10 @@ pub(crate) fn load(engine: &Engine, name: CheckpointName) -> Result<BTreeMap<Str
     read_all(engine, &manifest)
 }
 
-pub(crate) fn read_all(engine: &Engine, manifest: &LoadedManifest) -> Result<BTreeMap<String, Vec<u8>>> {
+pub(crate) fn read_all(
+    engine: &Engine,
+    manifest: &LoadedManifest,
+) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut wanted = Vec::new();
     for (part, record) in manifest.parts.iter().enumerate() {
         for entry in &record.entries {
@@ -227,13 +244,22 @@ pub(crate) fn read_all(engine: &Engine, manifest: &LoadedManifest) -> Result<BTr
         })
         .collect();
     engine.read_tensors(manifest, jobs, 0)?;
-    Ok(wanted.into_iter().map(|(_, name, _)| name).zip(buffers).collect())
+    Ok(wanted
+        .into_iter()
+        .map(|(_, name, _)| name)
+        .zip(buffers)
+        .collect())
 }
 
 /// What [`load`] should give for tensors and byte strings.
 pub(crate) fn expected(tensors: &[Tensor], blobs: &[Vec<u8>]) -> BTreeMap<String, Vec<u8>> {
-    let tensors = tensors.iter().map(|tensor| (tensor.name.clone(), tensor.data.clone()));
-    let blobs = blobs.iter().enumerate().map(|(index, blob)| (format!("blob {index}"), blob.clone()));
+    let tensors = tensors
+        .iter()
+        .map(|tensor| (tensor.name.clone(), tensor.data.clone()));
+    let blobs = blobs
+        .iter()
+        .enumerate()
+        .map(|(index, blob)| (format!("blob {index}"), blob.clone()));
     tensors.chain(blobs).collect()
 }
 
