@@ -74,12 +74,12 @@ export function runColour(run: ColourOf, slots: Slots, dark: boolean): string {
   let { l, h } = base;
   if (run.id !== run.root) {
     const t = spread(displayNumber(run.display_id));
-    // −0.14 … +0.14 without the middle, so that a child is never its parent's colour.
-    const shift = (t < 0.5 ? -1 : 1) * (0.055 + 0.085 * Math.abs(2 * t - 1));
+    // −0.19 … +0.19 without the middle, so that a child is never its parent's colour.
+    const shift = (t < 0.5 ? -1 : 1) * (0.06 + 0.13 * Math.abs(2 * t - 1));
     l += shift;
-    h += (spread(displayNumber(run.display_id) * 3 + 1) - 0.5) * 50;
+    h += (spread(displayNumber(run.display_id) * 3 + 1) - 0.5) * 70;
   }
-  l = dark ? clamp(l + 0.14, 0.58, 0.88) : clamp(l, 0.4, 0.74);
+  l = dark ? clamp(l + 0.13, 0.56, 0.9) : clamp(l, 0.36, 0.76);
   return `oklch(${l.toFixed(3)} ${base.c} ${((h + 360) % 360).toFixed(1)})`;
 }
 

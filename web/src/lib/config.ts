@@ -42,7 +42,8 @@ export function parseAssignments(text: string): { config: Record<string, unknown
     if (equals <= 0 || path.some((p) => p === '')) return { config, bad: line };
     let node = config;
     for (const part of path.slice(0, -1)) {
-      const next = node[part];
+      // Own keys alone: `__proto__.x=1` is a config key like any other and reaches no prototype.
+      const next = Object.hasOwn(node, part) ? node[part] : undefined;
       if (next !== null && typeof next === 'object' && !Array.isArray(next)) node = next as Record<string, unknown>;
       else {
         const fresh: Record<string, unknown> = {};

@@ -12,7 +12,7 @@ function every(from: number, to: number, step: number): number[] {
   const out: number[] = [];
   const first = Math.ceil(from / step - 1e-9);
   const last = Math.floor(to / step + 1e-9);
-  for (let k = first; k <= last && out.length < 1000; k++) out.push(k * step);
+  for (let k = first; k <= last && out.length < 1000; k++) out.push(k * step + 0);
   return out;
 }
 
@@ -75,7 +75,8 @@ export function labelTicks(ticks: readonly number[]): string[] {
     const digits = Math.min(6, Math.max(0, Math.floor(Math.log10(largest)) - Math.floor(Math.log10(step))));
     return ticks.map((t) => (t === 0 ? '0' : shortExponent(t, digits)));
   }
-  const decimals = Math.min(9, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  let decimals = Math.min(9, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  while (decimals < 9 && Math.abs(step * 10 ** decimals - Math.round(step * 10 ** decimals)) > 1e-6) decimals++;
   return ticks.map((t) => t.toFixed(decimals).replace('-', '−'));
 }
 
