@@ -289,7 +289,7 @@ impl Snapshot for SqliteSnapshot<'_> {
 
     fn find_checkpoint(&self, id: CheckpointId) -> Result<Option<CheckpointName>> {
         let found = self.rows(
-            "SELECT run.run, attempt, step, k FROM checkpoint JOIN run ON run.id = checkpoint.run_id
+            "SELECT run.run, checkpoint.attempt, checkpoint.step, checkpoint.k FROM checkpoint JOIN run ON run.id = checkpoint.run_id
              WHERE checkpoint = ?1 ORDER BY run.run",
             [sortable(id.to_bits())],
             |row| {
