@@ -1,0 +1,51 @@
+//! Live updates.
+
+use std::io::BufRead as _;
+use std::time::{Duration, Instant};
+
+use crate::fixture::{Served, log, spec};
+use crate::http;
+
+#[test]
+fn a_browser_hears_which_run_changed_when_another_process_logs() {
+    let served = Served::start();
+    let mut stream = http::open(served.address, "GET", "/api/v1/events", &[], b"");
+    let (status, headers) = http::head(&mut stream);
+    assert_eq!(status, 200);
+    assert!(headers.contains(&("content-type".to_owned(), "text/event-stream".to_owned())));
+
+    let writer = served.trainer().start_run(spec("live")).unwrap();
+    log(&writer, 0, 1.0);
+    writer.flush().unwrap();
+    let run = writer.run().to_string();
+    let waiting = Instant::now();
+    let mut named = false;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        named |= line.trim_end() == "event: change";
+        if let Some(data) = line.strip_prefix("data: ") {
+            let event: runtree_server::ChangeEvent = serde_json::from_str(data).unwrap();
+            if event.runs.contains(&run) {
+                break;
+            }
+        }
+        assert!(waiting.elapsed() < Duration::from_secs(10));
+    }
+    assert!(named);
+    writer.finish(None, None, None).unwrap();
+}
+
+#[test]
+fn a_server_with_open_streams_stops_at_once() {
+    let mut served = Served::start();
+    let mut stream = http::open(served.address, "GET", "/api/v1/events", &[], b"");
+    assert_eq!(http::head(&mut stream).0, 200);
+    let told = Instant::now();
+    served.stop();
+    assert!(
+        told.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        told.elapsed()
+    );
+}
