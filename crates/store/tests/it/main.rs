@@ -1,0 +1,27 @@
+//! What a store promises, on real files and in memory.
+
+mod chunks;
+mod commits;
+mod conformance;
+mod journals;
+mod layout;
+mod local;
+mod names;
+mod planes;
+mod stores;
+mod support;
+
+/// A test file that is not named above would never run.
+#[test]
+fn no_test_file_is_forgotten() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let main = std::fs::read_to_string(here.join("main.rs")).unwrap();
+    for entry in std::fs::read_dir(here).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let module = name.trim_end_matches(".rs");
+        assert!(
+            module == "main" || main.contains(&format!("mod {module};")),
+            "{name} is not part of the test binary"
+        );
+    }
+}

@@ -1,0 +1,369 @@
+//! Numbers, keys, prefixes; listings of what is in a store; stamps.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use runtree_core::manifest::{
+    AttemptKind, AttemptRecord, CheckpointName, PinRecord, RoundRecord, RunRecord, TombstoneRecord,
+};
+use runtree_core::{AttemptNumber, ErrorKind, ProjectName, WriterId};
+use runtree_store::{Created, FrameKind, JournalWriter, ObjectPath, Store, Tombstone, layout};
+
+use crate::support::{NOW, in_memory, key, on_disk, run};
+
+fn project(name: &str) -> ProjectName {
+    name.parse().unwrap()
+}
+
+fn run_record(store: &Store, number: u64, in_project: &str) -> RunRecord {
+    let project = project(in_project);
+    RunRecord {
+        run: run(number),
+        display_id: store.take_number(&project, run(number)).unwrap(),
+        project,
+        key: None,
+        name: format!("run {number}"),
+        experiment: "x".to_owned(),
+        created: NOW,
+        fork: None,
+        base: None,
+        config: serde_json::json!({}),
+        inherited_config: Vec::new(),
+        tags: Vec::new(),
+        notes: None,
+    }
+}
+
+fn attempt(number: u32) -> AttemptRecord {
+    AttemptRecord {
+        run: run(1),
+        attempt: AttemptNumber(number),
+        base: None,
+        checkpoint: None,
+        kind: AttemptKind::Start,
+        launch_key: "k".to_owned(),
+        created: NOW,
+        launch: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn numbers_are_taken_once_by_any_number_of_runs() {
+    let store = on_disk();
+    let project = project("My Model Project");
+    let mut taken: Vec<u64> = std::thread::scope(|scope| {
+        let takers: Vec<_> = (0..40)
+            .map(|n| {
+                let (store, project) = (&store, &project);
+                scope.spawn(move || {
+                    let id = store.take_number(project, run(n)).unwrap();
+                    assert_eq!(id.prefix(), "MMP");
+                    assert_eq!(
+                        store.find_number(project, id.number()).unwrap(),
+                        Some(run(n))
+                    );
+                    id.number()
+                })
+            })
+            .collect();
+        takers
+            .into_iter()
+            .map(|taker| taker.join().unwrap())
+            .collect()
+    });
+    taken.sort_unstable();
+    assert_eq!(taken, (1..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_prefix_is_set_once() {
+    let store = in_memory();
+    let project = project("demo");
+    assert_eq!(store.set_prefix(&project, "ABC").unwrap(), "ABC");
+    assert_eq!(store.set_prefix(&project, "XYZ").unwrap(), "ABC");
+    assert_eq!(
+        store.take_number(&project, run(1)).unwrap().to_string(),
+        "ABC-1"
+    );
+    assert_eq!(
+        store.set_prefix(&project, "lower").unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
+}
+
+#[test]
+fn a_key_has_one_run() {
+    let store = on_disk();
+    let demo = project("demo");
+    for hostile in ["exp/1", "../..", "", &"x".repeat(5000)] {
+        assert_eq!(store.find_key(&demo, hostile).unwrap(), None);
+        assert_eq!(store.claim_key(&demo, hostile, run(1)).unwrap(), run(1));
+        assert_eq!(store.claim_key(&demo, hostile, run(2)).unwrap(), run(1));
+        assert_eq!(store.claim_key(&demo, hostile, run(1)).unwrap(), run(1));
+        assert_eq!(store.find_key(&demo, hostile).unwrap(), Some(run(1)));
+    }
+    assert_eq!(store.find_key(&project("other"), "exp/1").unwrap(), None);
+    assert!(
+        store
+            .directory
+            .path()
+            .join("projects/demo/keys")
+            .read_dir()
+            .unwrap()
+            .count()
+            == 4
+    );
+}
+
+#[test]
+fn a_damaged_number_is_corrupt() {
+    let store = in_memory();
+    crate::support::put(store.objects(), "projects/demo/numbers/1", b"nobody");
+    assert_eq!(
+        store.find_number(&project("demo"), 1).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
+}
+
+#[test]
+fn listings_ignore_junk_and_sort() {
+    for store in [&on_disk().store, &in_memory()] {
+        for number in [3, 1, 2] {
+            let record = run_record(store, number, "demo");
+            assert_eq!(store.create_run(&record).unwrap(), Created::Created);
+            assert_eq!(store.create_run(&record).unwrap(), Created::ExistsEqual);
+            assert_eq!(store.read_run(run(number)).unwrap(), record);
+        }
+        for number in [10, 2, 1] {
+            assert_eq!(
+                store.create_attempt(&attempt(number)).unwrap(),
+                Created::Created
+            );
+        }
+        let junk = [
+            "runs/.DS_Store/x",
+            "runs/notes.txt",
+            "runs/UPPER/run",
+            &format!("runs/{}/attempts/01", run(1)),
+            &format!("runs/{}/attempts/3.bak", run(1)),
+            &format!("runs/{}/commits/latest", run(1)),
+            "pins/a b",
+            "gc/x",
+        ];
+        for junk in junk {
+            crate::support::put(store.objects(), junk, b"junk");
+        }
+        assert_eq!(store.list_runs().unwrap(), [run(1), run(2), run(3)]);
+        let attempts = [1, 2, 10].map(AttemptNumber);
+        assert_eq!(store.list_attempts(run(1)).unwrap(), attempts);
+        assert_eq!(
+            store.read_attempt(run(1), AttemptNumber(10)).unwrap(),
+            attempt(10)
+        );
+        assert!(store.list_commits(run(1)).unwrap().is_empty());
+        assert!(store.list_pins().unwrap().is_empty());
+        assert!(store.list_rounds().unwrap().numbers.is_empty());
+        assert_eq!(store.list_projects().unwrap(), [project("demo")]);
+        assert_eq!(
+            store.read_run(run(9)).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+    }
+}
+
+#[test]
+fn a_record_under_another_runs_name_is_corrupt() {
+    let store = in_memory();
+    let record = run_record(&store, 1, "demo");
+    let path = layout::run(run(2));
+    assert_eq!(
+        store.create_record(&path, &record).unwrap(),
+        Created::Created
+    );
+    assert_eq!(
+        store.read_run(run(2)).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
+}
+
+#[test]
+fn projects_with_names_too_long_for_a_path_are_listed() {
+    let store = on_disk();
+    let long = "ü".repeat(60);
+    let record = run_record(&store, 1, &long);
+    store
+        .create_run(&record)
+        .unwrap()
+        .or_conflict(String::new)
+        .unwrap();
+    store.take_number(&project("short"), run(2)).unwrap();
+    assert_eq!(
+        store.list_projects().unwrap(),
+        [project("short"), project(&long)]
+    );
+}
+
+#[test]
+fn tombstones_alternate_and_the_highest_decides() {
+    let store = on_disk();
+    let record = TombstoneRecord {
+        checkpoint: CheckpointName {
+            run: run(1),
+            key: key(5),
+        },
+        reason: "by hand".to_owned(),
+        created: NOW,
+    };
+    assert!(!store.write_tombstone(Tombstone::Restored, &record).unwrap());
+    for round in 0..3 {
+        assert!(store.write_tombstone(Tombstone::Deleted, &record).unwrap());
+        assert!(!store.write_tombstone(Tombstone::Deleted, &record).unwrap());
+        assert_eq!(
+            store.list_tombstones(run(1)).unwrap(),
+            [(key(5), 2 * round)]
+        );
+        assert!(store.write_tombstone(Tombstone::Restored, &record).unwrap());
+        assert_eq!(
+            store.list_tombstones(run(1)).unwrap(),
+            [(key(5), 2 * round + 1)]
+        );
+    }
+}
+
+#[test]
+fn pins_come_and_go() {
+    let store = on_disk();
+    let pin = PinRecord {
+        checkpoint: CheckpointName {
+            run: run(1),
+            key: key(5),
+        },
+        reason: "paper".to_owned(),
+        created: NOW,
+        ttl_seconds: Some(60),
+    };
+    store.write_pin("paper/figure 3", &pin).unwrap();
+    store.write_pin("paper/figure 3", &pin).unwrap();
+    let pins = store.list_pins().unwrap();
+    assert_eq!(pins.len(), 1);
+    assert_eq!(pins[0].name().as_deref(), Some("paper/figure 3"));
+    assert_eq!(store.read_pin(&pins[0]).unwrap(), pin);
+    store.delete_pin("paper/figure 3").unwrap();
+    store.delete_pin("paper/figure 3").unwrap();
+    assert!(store.list_pins().unwrap().is_empty());
+}
+
+#[test]
+fn a_stamp_changes_with_everything_a_fold_reads() {
+    let store = on_disk();
+    let mut stamps = vec![store.run_stamp(run(1)).unwrap()];
+    let mut changed = |what: &str| {
+        let stamp = store.run_stamp(run(1)).unwrap();
+        assert_eq!(
+            stamp,
+            store.run_stamp(run(1)).unwrap(),
+            "{what}: not stable"
+        );
+        assert!(!stamps.contains(&stamp), "{what} went unnoticed");
+        assert!(stamps.iter().all(|old| old.to_text() != stamp.to_text()));
+        stamps.push(stamp);
+    };
+    let record = run_record(&store, 1, "demo");
+    store
+        .create_run(&record)
+        .unwrap()
+        .or_conflict(String::new)
+        .unwrap();
+    changed("birth");
+    store
+        .create_attempt(&attempt(1))
+        .unwrap()
+        .or_conflict(String::new)
+        .unwrap();
+    changed("an attempt");
+    let mut journal = JournalWriter::create(&store, run(1), WriterId::from_bits(1)).unwrap();
+    changed("a journal");
+    journal.append(FrameKind::Points, b"points").unwrap();
+    journal.sync().unwrap();
+    changed("a frame");
+    crate::support::put(
+        store.objects(),
+        layout::part(run(1), key(5), &"trainer".parse().unwrap(), 0).as_ref(),
+        b"{}",
+    );
+    changed("a part");
+    crate::support::put(
+        store.objects(),
+        layout::part_confirmation(run(1), key(5), &"trainer".parse().unwrap(), 0).as_ref(),
+        b"{}",
+    );
+    changed("a confirmation");
+    store.abandon(run(1), key(5)).unwrap();
+    changed("a commit");
+    let tombstone = TombstoneRecord {
+        checkpoint: CheckpointName {
+            run: run(1),
+            key: key(5),
+        },
+        reason: String::new(),
+        created: NOW,
+    };
+    store
+        .write_tombstone(Tombstone::Deleted, &tombstone)
+        .unwrap();
+    changed("a tombstone");
+}
+
+#[test]
+fn rounds_say_what_open_ones_condemn() {
+    let store = in_memory();
+    let name = |n: u64| runtree_store::ObjectName {
+        hash: runtree_core::ChunkHash::of(&n.to_le_bytes()),
+        put: runtree_core::PutId::from_bits(n),
+        encoding: runtree_store::ObjectEncoding::Raw,
+    };
+    for n in [1, 2] {
+        let record = RoundRecord {
+            objects: vec![name(n).to_string()],
+            created: NOW,
+        };
+        store
+            .create_record(&layout::round(n), &record)
+            .unwrap()
+            .or_conflict(String::new)
+            .unwrap();
+    }
+    let both = store.list_rounds().unwrap();
+    assert!(both.condemns(&name(1)) && both.condemns(&name(2)) && !both.condemns(&name(3)));
+    store
+        .create_bytes(&layout::round_closed(1), "".into())
+        .unwrap()
+        .or_conflict(String::new)
+        .unwrap();
+    let rounds = store.list_rounds().unwrap();
+    assert!(!rounds.condemns(&name(1)) && rounds.condemns(&name(2)));
+    assert!(both.has_all_of(&rounds), "a closed round is still there");
+    crate::support::put(store.objects(), "gc/3", b"garbage");
+    assert_eq!(store.list_rounds().unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_listed_name_breaks_a_listing(name in "[ -~]{1,30}", below in 0..6_usize) {
+        let store = in_memory();
+        let run = run(1);
+        let directory = [
+            "runs".to_owned(), format!("runs/{run}/attempts"), format!("runs/{run}/commits"),
+            format!("runs/{run}/tombstones"), format!("runs/{run}/journal"), "gc".to_owned(),
+        ][below].clone();
+        let path = ObjectPath::from(format!("{directory}/{}", name.replace('/', "_")));
+        crate::support::put(store.objects(), path.as_ref(), b"{}");
+        store.list_runs().unwrap();
+        store.list_attempts(run).unwrap();
+        store.list_commits(run).unwrap();
+        store.list_tombstones(run).unwrap();
+        store.list_journals(run).unwrap();
+        let _ = store.list_rounds();
+    }
+}
