@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use pyo3::intern;
@@ -28,6 +29,8 @@ const STATE_ENTRY: &str = "state";
 #[pyclass(frozen, module = "runtree._native")]
 pub(crate) struct RunWriter {
     inner: Owned<Arc<runtree_engine::RunWriter>>,
+    /// The last step that values still on a device were promised; `i64::MIN` if there never were any.
+    reserved: AtomicI64,
 }
 
 /// Arguments of a save but for what is saved.
@@ -50,7 +53,35 @@ impl RunWriter {
     pub(crate) fn new(inner: Arc<runtree_engine::RunWriter>) -> Self {
         Self {
             inner: Owned::new(inner),
+            reserved: AtomicI64::new(i64::MIN),
         }
+    }
+
+    /// The step of a log call. Values that are still on a device arrive later, under the step that their call had: it is taken now,
+    /// and steps counted from here on lie above it.
+    fn reserve(
+        &self,
+        inner: &runtree_engine::RunWriter,
+        step: Option<Step>,
+        deferred: bool,
+        commit: bool,
+    ) -> Option<Step> {
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        if reserved == i64::MIN && !deferred {
+            return step;
+        }
+        let step = step.unwrap_or_else(|| {
+            let next = inner.next_step();
+            if reserved == i64::MIN {
+                next
+            } else {
+                next.max(Step(reserved).next())
+            }
+        });
+        if commit {
+            self.reserved.fetch_max(step.0, Ordering::Relaxed);
+        }
+        Some(step)
     }
 
     fn inner(&self, py: Python<'_>) -> PyResult<&Arc<runtree_engine::RunWriter>> {
@@ -163,7 +194,7 @@ impl RunWriter {
             .map_or_else(Vec::new, |inner| warnings(inner))
     }
 
-    /// Logs one step. Returns `None`, or what the caller has to see to: `(values on a device, warnings)`.
+    /// Logs one step. Returns `None`, or what the caller has to see to: `(step, values on a device, warnings)`.
     #[pyo3(signature = (data, step=None, timestamp=None, commit=true))]
     #[expect(
         clippy::type_complexity,
@@ -176,7 +207,7 @@ impl RunWriter {
         step: Option<&Bound<'py, PyAny>>,
         timestamp: Option<&Bound<'py, PyAny>>,
         commit: bool,
-    ) -> PyResult<Option<(Bound<'py, PyList>, Vec<(String, String)>)>> {
+    ) -> PyResult<Option<(i64, Bound<'py, PyList>, Vec<(String, String)>)>> {
         let Some(inner) = self.inner.get() else {
             return Ok(None);
         };
@@ -187,13 +218,13 @@ impl RunWriter {
             deferred: None,
         };
         values.flatten(data, None, 0)?;
+        let deferred = values.deferred.take();
+        let step = self.reserve(inner, step, deferred.is_some(), commit);
         let pairs = values
             .named
             .iter()
             .map(|(name, value)| Ok((name.to_str()?, *value)))
             .collect::<PyResult<Vec<_>>>()?;
-        // Values that are still on a device follow under the same step: it must be taken now.
-        let deferred = values.deferred.take();
         if !pairs.is_empty() || deferred.is_none() {
             inner.log(step, timestamp, &pairs, commit).into_py(py)?;
         }
@@ -201,10 +232,8 @@ impl RunWriter {
         if deferred.is_none() && warnings.is_empty() {
             return Ok(None);
         }
-        Ok(Some((
-            deferred.unwrap_or_else(|| PyList::empty(py)),
-            warnings,
-        )))
+        let deferred = deferred.unwrap_or_else(|| PyList::empty(py));
+        Ok(Some((step.map_or(0, |step| step.0), deferred, warnings)))
     }
 
     fn log_system(&self, py: Python<'_>, values: BTreeMap<String, f64>) -> PyResult<()> {

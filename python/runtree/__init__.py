@@ -1,0 +1,114 @@
+"""runtree: git for training runs.
+
+It forks a run at any step, with its weights, optimizer, config and metric history, in milliseconds and without copying a byte;
+it resumes exactly where a run stopped; and it shows the whole tree of runs in a browser (``runtree serve``).
+
+    import runtree
+
+    with runtree.init("digits", config={"lr": 0.1}) as run:
+        run.log({"loss": 0.5})
+        run.save({"model": model, "step": 0})
+"""
+
+from __future__ import annotations
+
+import os as _os
+from typing import TYPE_CHECKING
+
+from runtree._native import __version__
+from runtree._native import after_fork_in_child as _after_fork_in_child
+from runtree.errors import (
+    Conflict,
+    Corrupt,
+    Denied,
+    Error,
+    Internal,
+    Invalid,
+    InvalidType,
+    LostData,
+    NotFound,
+    RuntreeWarning,
+    Unavailable,
+    Unsupported,
+)
+
+if TYPE_CHECKING:
+    from runtree import torch
+    from runtree._check import StateCheck, check
+    from runtree._init import init
+    from runtree._rng import Rng, rng
+    from runtree.checkpoint import Checkpoint, PendingSave
+    from runtree.run import FinishReport, Health, Run, RunDiff, Segment, StoredRun
+    from runtree.series import Series
+    from runtree.store import Store
+
+__all__ = [
+    "Checkpoint",
+    "Conflict",
+    "Corrupt",
+    "Denied",
+    "Error",
+    "FinishReport",
+    "Health",
+    "Internal",
+    "Invalid",
+    "InvalidType",
+    "LostData",
+    "NotFound",
+    "PendingSave",
+    "Rng",
+    "Run",
+    "RunDiff",
+    "RuntreeWarning",
+    "Segment",
+    "Series",
+    "StateCheck",
+    "Store",
+    "StoredRun",
+    "Unavailable",
+    "Unsupported",
+    "__version__",
+    "check",
+    "init",
+    "rng",
+    "torch",
+]
+
+# Imported when first used: a script that only logs should not wait for what it does not use.
+_LAZY = {
+    "Checkpoint": "runtree.checkpoint",
+    "FinishReport": "runtree.run",
+    "Health": "runtree.run",
+    "PendingSave": "runtree.checkpoint",
+    "Rng": "runtree._rng",
+    "Run": "runtree.run",
+    "RunDiff": "runtree.run",
+    "Segment": "runtree.run",
+    "Series": "runtree.series",
+    "StateCheck": "runtree._check",
+    "Store": "runtree.store",
+    "StoredRun": "runtree.run",
+    "check": "runtree._check",
+    "init": "runtree._init",
+    "rng": "runtree._rng",
+}
+
+# A forked child (a DataLoader worker) has the memory of what was made before, but none of its threads.
+_os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def __getattr__(name: str) -> object:
+    import importlib
+
+    if name == "torch":
+        return importlib.import_module("runtree.torch")
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'runtree' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

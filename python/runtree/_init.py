@@ -1,0 +1,241 @@
+"""``runtree.init``: one run for this launch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtree import _launch, _live
+from runtree.errors import Invalid, InvalidType, Unsupported
+from runtree.run import Run, Setup
+from runtree.store import DisabledStore, Store
+
+_RESUME = {True: "allow", False: "never", "allow": "allow", "never": "never", "must": "must"}
+
+
+def init(
+    project: str | None = None,
+    name: str | None = None,
+    *,
+    config: Any = None,
+    tags: str | Sequence[str] | None = None,
+    notes: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    remote: str | None = None,
+    run_id: str | None = None,
+    resume: str | bool | None = None,
+    resume_from: str | int = "latest",
+    fork_run_id: str | int | None = None,
+    fork_step: int | None = None,
+    fork: str | None = None,
+    base: str | None = None,
+    inherit_config: bool = True,
+    inherit_tags: bool = False,
+    retention: Any = None,
+    log_ranks: str = "main",
+    system_metrics: bool = True,
+    console: bool = True,
+) -> Run:
+    """Starts a run: a new one, a fork, or the next launch of one that exists. On several ranks it is one run.
+
+    Args:
+        project: Where it belongs; ``RUNTREE_PROJECT``, else the name of the working directory.
+        name: Its name; generated unless given, ``<parent>-f<k>`` for a fork.
+        config: Its config: a mapping, an ``argparse.Namespace``, a dataclass.
+        tags: Its tags.
+        notes: Words about it.
+        store: The store's directory; ``RUNTREE_STORE``, else the nearest ``.runtree`` upwards, else ``./.runtree``.
+        run_id: Your own name for it, unique in the project: the same name again is the same run.
+        resume: What to do if ``run_id`` exists: ``"never"`` (refuse), ``"allow"`` (also ``True``), ``"must"``.
+        resume_from: The checkpoint to resume from: ``"latest"``, a step, ``"<=500"``, ``"best:loss"``, ``"last-good"``.
+        fork_run_id: Fork this run (display id, name, key, number) at exactly ``fork_step``, the last step it inherits.
+        fork_step: See ``fork_run_id``; neither goes without the other.
+        fork: Fork at a checkpoint, by REF: ``"MMP-42"`` (its newest), ``"MMP-42@500"``, ``"MMP-42@last-good"``.
+        base: Start from a checkpoint of another run without inheriting its history.
+        inherit_config: Whether a fork starts with the config of the run that owns the fork step.
+        inherit_tags: Whether a fork takes its tags too.
+        log_ranks: ``"main"``: rank 0 logs; ``"all"``: every rank, in a series of its own.
+        system_metrics: Whether CPU, memory and GPUs are sampled.
+        console: Whether what is printed is kept.
+
+    Raises:
+        ValueError: The arguments contradict each other, or ``fork_step`` is not in the parent's history (the message has the range).
+        Conflict: ``run_id`` exists and ``resume`` is ``"never"``, or it was forked from elsewhere.
+        NotFound: There is no such parent, or nothing to resume.
+    """
+    environ = os.environ
+    if remote is not None:
+        raise Unsupported("remote= is not in this version", hint="keep the store on a disk that is backed up")
+    if retention is not None:
+        raise Unsupported("retention= is not in this version", hint="delete checkpoints with checkpoint.delete()")
+    resume = _resume(resume if resume is not None else environ.get("RUNTREE_RESUME") or "never")
+    if log_ranks not in ("main", "all"):
+        raise Invalid(f"log_ranks {log_ranks!r} is not one of 'main', 'all'")
+    fork = _check_fork(fork, fork_run_id, fork_step, base)
+    settings = as_config(config)
+    if environ.get("RUNTREE_MODE") == "disabled":
+        run = Run(DisabledStore(), None, Setup())
+        run.update_config(settings or {})
+        return run
+    project = project or environ.get("RUNTREE_PROJECT") or _default_project()
+    run_id = run_id or environ.get("RUNTREE_RUN_ID") or None
+    stored = Store(store, create=True)
+    if run_id is not None:
+        again = _live.by_key(project, run_id, stored.path)
+        if again is not None:
+            # A cell that is run twice means the run it began.
+            if settings:
+                again.update_config(settings)
+            return again
+    launch = _launch.detect(environ)
+
+    def start(told: _launch.Agreement | None, launch_key: str | None, run_key: str | None) -> tuple[Run, str]:
+        writer = stored.native.start_run(
+            {
+                "project": project,
+                "name": name,
+                "key": run_key,
+                "resume": resume,
+                "resume_from": str(resume_from),
+                "fork_run": None if fork_run_id is None else str(fork_run_id),
+                "fork_step": fork_step,
+                "fork": fork,
+                "base": base,
+                "config": settings,
+                "tags": _tags(tags),
+                "notes": notes,
+                "inherit_config": inherit_config,
+                "inherit_tags": inherit_tags,
+                "launch_key": launch_key,
+                "run": None if told is None else told.run,
+                "rank": launch.rank,
+                "world_size": launch.world_size,
+                "log_all_ranks": log_ranks == "all",
+                "process": _launch.process_facts(),
+            }
+        )
+        kind = writer.attempt_record()["kind"]
+        setup = Setup(launch.rank, launch.world_size, log_ranks == "all", "trainer", kind)
+        return Run(stored, writer, setup), writer.run
+
+    run: Run = _launch.agree(launch, run_id, start)
+    _begin(run, fork or fork_run_id)
+    run._start_helpers(console, system_metrics)  # pyright: ignore[reportPrivateUsage]
+    return run
+
+
+def join(location: str, project: str, run_id: str, launch_key: str, setup: Setup) -> Run:
+    """Joins the launch of a run that was pickled, as one more writer of it."""
+    stored = Store(location)
+    writer = stored.native.start_run(
+        {
+            "project": project, "name": None, "key": None, "resume": "never", "resume_from": "latest", "fork_run": None,
+            "fork_step": None, "fork": None, "base": None, "config": None, "tags": [], "notes": None, "inherit_config": True,
+            "inherit_tags": False, "launch_key": launch_key, "run": run_id, "rank": setup.rank,
+            "world_size": setup.world_size, "log_all_ranks": setup.log_all_ranks, "process": _launch.process_facts(),
+        }  # fmt: skip
+    )
+    run = Run(stored, writer, setup)
+    _adopt(run)
+    return run
+
+
+def _adopt(run: Run) -> None:
+    facts = run._summary()  # pyright: ignore[reportPrivateUsage]
+    run._config = dict(facts["config"])  # pyright: ignore[reportPrivateUsage]
+    run._tags = list(facts["tags"])  # pyright: ignore[reportPrivateUsage]
+    _live.add(run)
+
+
+def _begin(run: Run, fork: Any) -> None:
+    """Shows warnings and the one line that says what was started."""
+    _adopt(run)
+    writer = run._writer  # pyright: ignore[reportPrivateUsage]
+    assert writer is not None
+    if run.rank == 0:
+        print(_line(run), file=sys.stderr, flush=True)
+    run._show(writer.take_warnings())  # pyright: ignore[reportPrivateUsage]
+
+
+def _line(run: Run) -> str:
+    parts = [f"runtree: {run.display_id} {run.name}"]
+    if run.fork_run_id is not None:
+        text = f"forked from {run.parent} at step {run.fork_step}"
+        if run.parent != run.fork_run_id:
+            text += f" (which {run.fork_run_id} owns)"
+        parts.append(text)
+    if run.base is not None:
+        parts.append(f"based on {run.base}")
+    if run.attempt > 1:
+        start = run.resumed_from
+        where = "" if start is None else f" from checkpoint {start.step}"
+        parts.append(f"attempt {run.attempt}, continues at step {run.next_step}{where}")
+    parts.append(f"store {run.path}")
+    default = Path.cwd() / ".runtree" == run.path
+    parts.append("look: runtree serve" if default else f"look: RUNTREE_STORE={run.path} runtree serve")
+    return " · ".join(parts)
+
+
+def _resume(resume: str | bool) -> str:
+    known = _RESUME.get(resume)
+    if known is None:
+        raise Invalid(f"resume {resume!r} is not one of 'never', 'allow', 'must'")
+    return known
+
+
+def _check_fork(fork: str | None, run: str | int | None, step: Any, base: str | None) -> str | None:
+    if (run is None) != (step is None):
+        raise Invalid(
+            "fork_run_id and fork_step are given together or not at all",
+            hint="fork at a run's newest checkpoint with fork=" + repr(str(run) if run is not None else "MMP-42"),
+        )
+    if run is not None and (isinstance(run, bool) or not isinstance(run, (str, int))):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidType(f"fork_run_id {run!r} is neither a run's name nor its number")
+    if step is not None and (isinstance(step, bool) or not hasattr(step, "__index__")):
+        raise InvalidType(f"fork_step {step!r} is not a whole number")
+    if fork is not None and run is not None:
+        raise Invalid("fork and fork_run_id are two ways to say one thing: give one of them")
+    if fork is None and run is None and base is None:
+        # A launcher's word, where the script says nothing of its own.
+        fork = os.environ.get("RUNTREE_FORK") or None
+    if base is not None and (fork is not None or run is not None):
+        raise Invalid("base and fork contradict each other: a fork inherits its parent's history, a base does not")
+    return fork
+
+
+def as_config(config: Any) -> dict[str, Any] | None:
+    """A config as a plain dict."""
+    if config is None:
+        return None
+    if isinstance(config, Mapping):
+        plain: Any = config
+        if type(config).__module__.startswith("omegaconf"):
+            from omegaconf import OmegaConf  # pyright: ignore[reportUnknownVariableType]
+
+            plain = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return _plain(plain)
+    if hasattr(config, "__dataclass_fields__") and not isinstance(config, type):
+        import dataclasses
+
+        return dataclasses.asdict(config)
+    if hasattr(config, "__dict__") and not isinstance(config, type):
+        return _plain(vars(config))
+    raise InvalidType(f"config is a {type(config).__name__}, not a mapping")
+
+
+def _plain(mapping: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _plain(value) if isinstance(value, Mapping) else value for key, value in mapping.items()}  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _tags(tags: str | Sequence[str] | None) -> list[str]:
+    if tags is None:
+        return []
+    return [tags] if isinstance(tags, str) else [str(tag) for tag in tags]
+
+
+def _default_project() -> str:
+    name = "".join("-" if character in "/#@" or not character.isprintable() else character for character in Path.cwd().name)
+    return name or "default"

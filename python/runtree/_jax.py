@@ -1,0 +1,62 @@
+"""What the native module asks about jax arrays. They are immutable: saved without a copy, made anew when loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from runtree import _numpy, _warn
+
+
+def describe(array: Any) -> Any:
+    """What there is to save of an array, or why it can not be saved."""
+    if isinstance(array, jax.core.Tracer):
+        return "is a tracer; save outside of jit"
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return "is a typed PRNG key; save jax.random.key_data(it)"
+    if not array.is_fully_addressable:
+        return "is spread over several processes, which is not supported yet; save its addressable shards"
+    if array.is_deleted():
+        return "was donated or deleted"
+    host: Any = np.asarray(array)
+    if not host.flags.c_contiguous:
+        host = np.ascontiguousarray(host).reshape(host.shape)
+    return _numpy.describe(host)
+
+
+def dense(array: Any) -> tuple[Any, int]:
+    """A row-major copy and its address."""
+    return _numpy.dense(array)
+
+
+def empty(dtype: str, shape: tuple[int, ...]) -> tuple[Any, int]:
+    """Memory to read into, and its address."""
+    return _numpy.empty(dtype, shape)
+
+
+def leaf(
+    base: Any,
+    view: tuple[int, tuple[int, ...], tuple[int, ...]] | None,
+    parameter: bool,
+    requires_grad: bool,
+    device: str | None,
+) -> Any:
+    """The leaf as a jax array."""
+    host = _numpy.leaf(base, view, parameter, requires_grad, device)
+    made: Any = jax.numpy.asarray(host)
+    if made.dtype != host.dtype:
+        _warn.once("jax x64", f"jax would narrow {host.dtype} to {made.dtype}: loaded as numpy (enable jax_enable_x64)")
+        return host
+    return made
+
+
+def target(array: Any, dtype: str, shape: tuple[int, ...]) -> int | str:
+    """A jax array can not be filled."""
+    return "is a jax array, which can not be changed; leave it out of into= and use what load returns"
+
+
+def copy_into(array: Any, value: Any) -> None:
+    """Never called: :func:`target` refuses."""
+    raise TypeError("jax arrays can not be changed")

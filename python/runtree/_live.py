@@ -1,0 +1,88 @@
+"""Live runs of this process, and how they end when nobody calls finish: at exit, by an exception, by SIGTERM."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtree.run import Run
+
+_runs: dict[str, Run] = {}
+_installed = False
+_uncaught: BaseException | None = None
+
+
+def add(run: Run) -> None:
+    """Takes a run under care."""
+    _install()
+    _runs[run.id] = run
+
+
+def remove(run: Run) -> None:
+    """The run has ended."""
+    _runs.pop(run.id, None)
+
+
+def find(run_id: str) -> Run | None:
+    """The live run of this process with an id."""
+    return _runs.get(run_id)
+
+
+def by_key(project: str, key: str, path: Any) -> Run | None:
+    """The live run of this process with a key."""
+    for run in _runs.values():
+        if run.key == key and run.project == project and run.path == path:
+            return run
+    return None
+
+
+def _install() -> None:
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    atexit.register(_at_exit)
+    os.register_at_fork(after_in_child=_runs.clear)
+    before_hook = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        global _uncaught
+        _uncaught = error
+        before_hook(kind, error, trace)
+
+    sys.excepthook = excepthook
+    # Handlers can only be set by the main thread; and who has set one to ignore means it.
+    if threading.current_thread() is threading.main_thread():
+        before = signal.getsignal(signal.SIGTERM)
+        if before is not signal.SIG_IGN and before is not None:
+            signal.signal(signal.SIGTERM, lambda number, frame: _terminated(before, number, frame))
+
+
+def _at_exit() -> None:
+    from runtree.errors import Error
+    from runtree.run import outcome_of
+
+    status, reason = ("completed", None) if _uncaught is None else outcome_of(_uncaught)
+    for run in list(_runs.values()):
+        try:
+            run.finish(status, reason)
+        except Error as error:
+            print(f"runtree: {error}", file=sys.stderr)
+
+
+def _terminated(before: Any, number: int, frame: FrameType | None) -> None:
+    for run in list(_runs.values()):
+        with contextlib.suppress(Exception):
+            run.finish("stopped", "SIGTERM")
+    if callable(before):
+        before(number, frame)
+        return
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -1,0 +1,307 @@
+"""Checkpoints, and saves on their way to becoming one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtree.errors import Error, Invalid, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from runtree import _native
+    from runtree.store import Store
+
+# How long `PendingSave.result()` waits for the parts of other ranks.
+RESULT_TIMEOUT_SECONDS = 600.0
+
+
+def number(value: Any) -> float:
+    """A float of the engine's JSON, where NaN and infinities are text."""
+    return float(value)
+
+
+def time(micros: int) -> datetime:
+    """A time of the engine's JSON."""
+    return datetime.fromtimestamp(micros / 1e6, tz=timezone.utc)
+
+
+class Checkpoint:
+    """A committed state of a run at a step. Its facts are those of when it was looked up; :meth:`refresh` looks again."""
+
+    def __init__(self, store: Store, info: dict[str, Any]) -> None:
+        self._store = store
+        self._info = info
+
+    @property
+    def _name(self) -> tuple[str, str]:
+        """RunId and save key: what the store calls it."""
+        step = self.step
+        digits = f"n{-step}" if step < 0 else str(step)
+        return self._info["run"]["id"], f"{self._info['attempt']}-{digits}-{self._info['k']}"
+
+    @property
+    def id(self) -> str:
+        """``ck_…``."""
+        return self._info["id"]
+
+    @property
+    def run(self) -> str:
+        """Display id of the run that saved it."""
+        return self._info["run"]["display_id"]
+
+    @property
+    def attempt(self) -> int:
+        """The launch that saved it."""
+        return self._info["attempt"]
+
+    @property
+    def step(self) -> int:
+        """The step it was saved at."""
+        return self._info["step"]
+
+    @property
+    def name(self) -> str | None:
+        """Its own name."""
+        return self._info["name"]
+
+    @property
+    def reference(self) -> str:
+        """The REF that loads it."""
+        return self._info["reference"]
+
+    @property
+    def created(self) -> datetime:
+        """When ``save`` was called."""
+        return time(self._info["created"])
+
+    @property
+    def state(self) -> str:
+        """``complete``, ``pending``, ``abandoned``, ``deleted`` or ``quarantined``."""
+        return self._info["state"]
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the run it was listed for inherits it."""
+        return self._info["inherited"]
+
+    @property
+    def effective(self) -> bool:
+        """Whether it lies on the run's effective timeline."""
+        return self._info["effective"]
+
+    @property
+    def bytes(self) -> int:
+        """Raw bytes."""
+        return self._info["bytes"]
+
+    @property
+    def stored_bytes(self) -> int | None:
+        """Bytes of the distinct objects it needs in this store, if they were counted."""
+        return self._info["stored_bytes"]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metrics given to it, else those logged at its step."""
+        return {name: number(value) for name, value in self._info["metrics"].items()}
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return list(self._info["tags"])
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a pin keeps it."""
+        return self._info["pinned"]
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """Its parts: component, rank, present, bytes."""
+        return list(self._info["parts"])
+
+    def load(
+        self,
+        *,
+        into: Any = None,
+        keys: str | Iterable[str] | None = None,
+        device: Any = None,
+        component: str = "trainer",
+        rank: int | None = None,
+    ) -> Any:
+        """Loads its state, every byte verified.
+
+        ``into`` is a tree of the same shape whose tensors, arrays and objects with ``load_state_dict`` are restored in place;
+        what is returned then has them as leaves. ``keys`` are globs over dotted paths (``"model.*"``). Tensors come back in the
+        framework they were saved from, on the CPU unless ``device`` says otherwise. ``rank`` picks the part of a sharded one.
+        """
+        run, key = self._name
+        plan = self._store.native.load_plan(run, key)
+        part = _pick_part(plan.parts(), self.reference, component, rank)
+        patterns = [keys] if isinstance(keys, str) else None if keys is None else list(keys)
+        return plan.load(part, "state", into, patterns, None if device is None else str(device))
+
+    def export(self, dir: str | Path, *, keys: str | None = None, layout: str = "as-saved") -> Path:
+        """Writes it into a directory: state trees as safetensors + JSON, saved directories byte for byte. Overwrites nothing."""
+        run, key = self._name
+        return Path(self._store.native.export(run, key, Path(dir), keys, layout)["directory"])
+
+    def dir(self) -> Path:
+        """A read-only copy in the cache, made once: for ``from_pretrained`` and ``resume_from_checkpoint``."""
+        return Path(self._store.native.materialize(*self._name))
+
+    def tensors(self) -> list[dict[str, Any]]:
+        """Name, entry, part, dtype, shape, global shape and bytes of every tensor."""
+        return self._store.native.tensors(*self._name)
+
+    def verify(self) -> dict[str, Any]:
+        """Reads all of it and reports what is damaged."""
+        return self._store.native.verify(self._name)
+
+    def pin(self, reason: str = "pinned by hand") -> None:
+        """Keeps it whatever retention says."""
+        self._store.native.pin(*self._name, reason)
+        self.refresh()
+
+    def unpin(self) -> None:
+        """Takes the pin back."""
+        self._store.native.unpin(*self._name)
+        self.refresh()
+
+    def tag(self, *tags: str) -> None:
+        """Adds tags."""
+        self._store.native.annotate_checkpoint(*self._name, add_tags=list(tags))
+        self.refresh()
+
+    def untag(self, *tags: str) -> None:
+        """Removes tags."""
+        self._store.native.annotate_checkpoint(*self._name, remove_tags=list(tags))
+        self.refresh()
+
+    def add_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Gives it metric values, for ``best:METRIC`` and lists."""
+        values = {name: float(value) for name, value in metrics.items()}
+        self._store.native.annotate_checkpoint(*self._name, metrics=values)
+        self.refresh()
+
+    def delete(self, reason: str = "deleted by hand") -> None:
+        """Puts it into the trash."""
+        self._store.native.delete_checkpoint(*self._name, reason)
+        self.refresh()
+
+    def undelete(self) -> None:
+        """Takes it out of the trash."""
+        self._store.native.undelete_checkpoint(*self._name)
+        self.refresh()
+
+    def diff(self, other: Checkpoint) -> dict[str, Any]:
+        """Tensors added, removed, changed (with the relative norm of the change)."""
+        return self._store.native.diff_checkpoints(self._name, other._name)
+
+    def refresh(self) -> None:
+        """Looks its facts up again."""
+        self._info = self._store.native.checkpoint_info(*self._name)
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.reference} {self.id}, {self.bytes:,} bytes>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Checkpoint) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+def _pick_part(
+    parts: list[tuple[str, int, bool, list[tuple[str, str]]]], reference: str, component: str, rank: int | None
+) -> int:
+    """Which part a process loads: its own of a sharded checkpoint, the only one of any other."""
+    mine = [index for index, part in enumerate(parts) if part[0] == component]
+    if not mine:
+        if len(parts) != 1:
+            names = ", ".join(sorted({part[0] for part in parts}))
+            raise NotFound(f"checkpoint {reference} has no part of component {component!r}; it has {names}")
+        mine = [0]
+    index = mine[0]
+    if len(mine) > 1:
+        if rank is None:
+            raise Invalid(
+                f"checkpoint {reference} has a part for each of {len(mine)} ranks",
+                hint="load it from a run of as many ranks, or name one with checkpoint.load(rank=0)",
+            )
+        index = next((each for each in mine if parts[each][1] == rank), -1)
+        if index < 0:
+            raise Unsupported(f"checkpoint {reference} was saved by {len(mine)} ranks; rank {rank} is not one of them")
+    if not any(kind == "state" and path == "state" for path, kind in parts[index][3]):
+        raise Unsupported(
+            f"checkpoint {reference} is a directory, not a state", hint="get its files with run.dir() or checkpoint.export()"
+        )
+    return index
+
+
+def parts_of(plan: _native.Plan, component: str) -> int:
+    """How many ranks of a component a checkpoint has parts of."""
+    return sum(1 for part in plan.parts() if part[0] == component)
+
+
+class PendingSave:
+    """A save on its way to disk. The state may be changed as soon as ``save`` returns; :meth:`result` says that it is durable."""
+
+    def __init__(self, store: Store | None, native: _native.PendingSave | None, step: int | None) -> None:
+        self._store = store
+        self._native = native
+        self._step = step
+        self._seen = False
+
+    def result(self, timeout: float | None = None) -> Checkpoint:
+        """Waits until the checkpoint is durable on all ranks (10 minutes, or ``timeout`` seconds), and returns it.
+
+        Raises what went wrong, and ``Unavailable`` if parts of other ranks are missing when the time is up.
+        """
+        if self._native is None or self._store is None:
+            return _nothing_saved(self._step)
+        info = self._native.result(RESULT_TIMEOUT_SECONDS if timeout is None else timeout)
+        return Checkpoint(self._store, info)
+
+    def done(self) -> bool:
+        """Whether :meth:`result` would return or raise at once."""
+        return self._native is None or self._native.done()
+
+    def exception(self) -> Error | None:
+        """What went wrong, once it is done."""
+        return None if self._native is None else self._native.exception()
+
+    def wait_staged(self) -> None:
+        """Waits until the state may be changed again; ``save`` has done so already."""
+        if self._native is not None:
+            self._native.wait_staged()
+
+    def cancel(self) -> None:
+        """Gives the save up if it is not committed yet."""
+        if self._native is not None:
+            self._native.cancel()
+
+    def __await__(self) -> Generator[Any, None, Checkpoint]:
+        return asyncio.get_running_loop().run_in_executor(None, self.result).__await__()
+
+    def __repr__(self) -> str:
+        if self._native is None:
+            return "<PendingSave, runtree is disabled>"
+        attempt, step, k = self._native.key()
+        state = "done" if self.done() else "pending"
+        return f"<PendingSave {attempt}-{step}-{k}, {state}>"
+
+
+def _nothing_saved(step: int | None) -> Checkpoint:
+    """What a disabled run's save gives: a checkpoint with nothing in it."""
+    from runtree.store import DisabledStore
+
+    label = {"id": "", "display_id": "disabled", "name": "disabled"}
+    info: dict[str, Any] = {
+        "id": "disabled", "reference": "disabled", "run": label, "attempt": 0, "step": step or 0, "k": 0, "name": None,
+        "created": 0, "state": "abandoned", "inherited": False, "effective": False, "superseded": False, "bytes": 0,
+        "stored_bytes": None, "tensors": 0, "metrics": {}, "tags": [], "pinned": False, "parts": [], "forks": [],
+    }  # fmt: skip
+    return Checkpoint(DisabledStore(), info)

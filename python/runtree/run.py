@@ -1,0 +1,832 @@
+"""Runs: :class:`StoredRun` reads one, :class:`Run` is the live one of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runtree import _live, _warn
+from runtree.checkpoint import Checkpoint, PendingSave, parts_of
+from runtree.checkpoint import time as _time
+from runtree.errors import Conflict, Corrupt, Error, Invalid, LostData, NotFound, Unavailable, Unsupported
+from runtree.series import Series, Stretch
+from runtree.store import DisabledStore, Store, reference
+
+if TYPE_CHECKING:
+    from runtree import _native
+    from runtree._console import Capture
+    from runtree._system import Sampler
+
+_MISSING: Any = object()
+# Warnings that STRICT=1 turns into errors: something of the user's is being lost.
+_STRICT_KINDS = {"storage": Unavailable, "queue_full": LostData, "save": LostData, "fenced": Conflict}
+
+
+class Segment(NamedTuple):
+    """A stretch of an effective history: what one launch of one run contributes. Steps are inclusive; None: open."""
+
+    run: str
+    attempt: int
+    first: int | None
+    last: int | None
+
+
+class RunDiff(NamedTuple):
+    """What differs between two runs."""
+
+    config: list[dict[str, Any]]
+    metrics: dict[str, Any]
+
+
+class Health(NamedTuple):
+    """How the writer is doing."""
+
+    queued_bytes: int
+    dropped_points: dict[str, int]
+    pending_saves: int
+    failed_saves: int
+    last_flush: datetime | None
+    storage_error: str | None
+    fenced_by: int | None
+    warnings: list[dict[str, Any]]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was lost and the disk takes what it is given."""
+        return not (self.dropped_points or self.failed_saves or self.storage_error or self.fenced_by)
+
+
+class FinishReport(NamedTuple):
+    """What a run left behind."""
+
+    display_id: str
+    status: str
+    last_step: int | None
+    dropped_points: dict[str, int]
+    saves: int
+    warnings: list[dict[str, Any]]
+
+
+class StoredRun:
+    """A run to be read. Facts of its birth are looked up once, everything else when asked for."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store = store
+        self._id = run
+        self._born: dict[str, Any] | None = None
+
+    def _summary(self) -> dict[str, Any]:
+        summary = self._store.native.summary(self._id)
+        self._born = summary
+        return summary
+
+    def _birth(self) -> dict[str, Any]:
+        return self._born if self._born is not None else self._summary()
+
+    @property
+    def store(self) -> Store:
+        """The store it is in."""
+        return self._store
+
+    @property
+    def id(self) -> str:
+        """RunId: global, for ever."""
+        return self._id
+
+    @property
+    def display_id(self) -> str:
+        """What people call it: ``MMP-42``."""
+        return self._birth()["display_id"]
+
+    @property
+    def number(self) -> int:
+        """Its number in the project."""
+        return self._birth()["number"]
+
+    @property
+    def key(self) -> str | None:
+        """The caller's own name for it (``run_id=``)."""
+        return self._birth()["key"]
+
+    @property
+    def project(self) -> str:
+        """Its project."""
+        return self._birth()["project"]
+
+    @property
+    def experiment(self) -> str:
+        """The root's name, shared by the lineage."""
+        return self._birth()["experiment"]
+
+    @property
+    def created(self) -> datetime:
+        """When it was born."""
+        return _time(self._birth()["created"])
+
+    @property
+    def parent(self) -> str | None:
+        """Display id of the run named when forking."""
+        label = self._birth()["parent"]
+        return None if label is None else label["display_id"]
+
+    @property
+    def fork_run_id(self) -> str | None:
+        """Display id of the ancestor whose own history holds the fork step; may differ from :attr:`parent`."""
+        label = self._birth()["owner"]
+        return None if label is None else label["display_id"]
+
+    @property
+    def fork_step(self) -> int | None:
+        """The last step that is inherited."""
+        return self._birth()["fork_step"]
+
+    @property
+    def base(self) -> str | None:
+        """REF of the checkpoint of another run that it started from without forking."""
+        return self._birth()["base"]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._summary()["name"]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its effective config."""
+        return self._summary()["config"]
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return list(self._summary()["tags"])
+
+    @property
+    def notes(self) -> str | None:
+        """Its notes."""
+        return self._store.native.run(self._id)["notes"]
+
+    @property
+    def status(self) -> str:
+        """``running``, ``completed``, ``failed``, ``stopped``, ``lost`` or ``created``."""
+        return self._summary()["status"]
+
+    @property
+    def status_reason(self) -> str | None:
+        """Why, in words."""
+        return self._summary()["status_reason"]
+
+    @property
+    def attempt(self) -> int:
+        """Its newest launch."""
+        return self._summary()["attempt"]
+
+    @property
+    def last_step(self) -> int | None:
+        """Last step of its effective history."""
+        return self._summary()["last_step"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics of its effective history."""
+        return [metric["name"] for metric in self._store.native.run(self._id)["metrics"]]
+
+    def checkpoints(self, *, inherited: bool = True, pending: bool = False) -> list[Checkpoint]:
+        """Its checkpoints, ascending by step; those of ancestors that it inherits among them."""
+        found = self._store.native.checkpoints(self._id, inherited, pending)
+        return [Checkpoint(self._store, info) for info in found]
+
+    def checkpoint(self, ref: str | int = "latest") -> Checkpoint:
+        """One checkpoint: a step, ``"latest"``, ``"<=500"``, ``"best:loss"``, ``"last-good"``, a name, an id, or a REF."""
+        name = self._store.native.resolve_checkpoint(reference(self._id, ref), self.project)
+        return Checkpoint(self._store, self._store.native.checkpoint_info(*name))
+
+    def load(
+        self,
+        ref: str | int | Checkpoint = "latest",
+        *,
+        into: Any = None,
+        keys: str | Iterable[str] | None = None,
+        device: Any = None,
+        per_rank: Any = None,
+        default: Any = _MISSING,
+    ) -> Any:
+        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys`` and ``device``.
+
+        ``default`` is returned if there is no checkpoint.
+        """
+        _refuse_per_rank(per_rank)
+        try:
+            checkpoint = ref if isinstance(ref, Checkpoint) else self.checkpoint(ref)
+        except NotFound:
+            if default is _MISSING:
+                raise
+            return default
+        return checkpoint.load(into=into, keys=keys, device=device)
+
+    def history(
+        self, *metrics: str, inherited: bool = True, steps: tuple[int, int] | None = None, points: int | None = None
+    ) -> Any:
+        """The effective history of a metric, as :class:`Series`; of several (or, without a name, of all), by name.
+
+        ``steps`` bounds it (inclusive); ``points`` thins it so that a chart of that width looks the same.
+        """
+        names = metrics or tuple(self.metrics)
+        found = {name: self._series(name, inherited, steps, points) for name in names}
+        return found[metrics[0]] if len(metrics) == 1 else found
+
+    def _series(self, name: str, inherited: bool, steps: tuple[int, int] | None, points: int | None) -> Series:
+        at, values, timestamps, stretches = self._store.native.history(self._id, name, inherited, steps, points)
+        return Series(name, at, values, timestamps, [Stretch(*stretch) for stretch in stretches])
+
+    def dir(self, ref: str | int = "latest") -> Path:
+        """A read-only copy of a checkpoint in the cache, for ``resume_from_checkpoint=`` and ``from_pretrained``."""
+        return self.checkpoint(ref).dir()
+
+    def lineage(self) -> list[Segment]:
+        """The stretches of its effective history, root first."""
+        segments = self._store.native.run(self._id)["segments"]
+        return [Segment(each["run"]["display_id"], each["attempt"], each["first"], each["last"]) for each in segments]
+
+    def children(self) -> list[StoredRun]:
+        """Its direct forks."""
+        return [StoredRun(self._store, each["run"]["id"]) for each in self._store.native.run(self._id)["children"]]
+
+    def diff(self, other: StoredRun | str) -> RunDiff:
+        """What differs from another run: config and latest metrics."""
+        that = other.id if isinstance(other, StoredRun) else self._store.native.resolve_run(other, self.project)
+        report = self._store.native.diff_runs(self._id, that)
+        return RunDiff(report["config"], report["metrics"])
+
+    def resume_report(self) -> dict[str, Any] | None:
+        """How the newest resumed launch repeats what the one before had logged beyond its checkpoint."""
+        return self._store.native.resume_report(self._id)
+
+    def console(self, limit: int = 10_000) -> list[str]:
+        """Lines it wrote to the console, oldest first."""
+        lines: list[str] = []
+        cursor: str | None = None
+        while len(lines) < limit:
+            page = self._store.native.console(self._id, cursor, min(limit - len(lines), 1000))
+            lines += [line["text"] for line in page["lines"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        return lines
+
+    def file(self, name: str) -> bytes:
+        """The bytes of an attached file."""
+        return self._store.native.read_file(self._id, name)
+
+    def fork(self, selector: str | int | None = None, **fork_keywords: Any) -> StoredRun:
+        """Forks it at a checkpoint (the newest unless ``selector`` says which), without a process; see :meth:`Store.fork`."""
+        ref = self._id if selector is None else reference(self._id, selector)
+        return self._store.fork(ref, **fork_keywords)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoredRun) and other._id == self._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.display_id} {self.name!r}>"
+
+    def _repr_html_(self) -> str:
+        facts = self._summary()
+        rows = [
+            ("run", f"{facts['display_id']} · {facts['name']}"),
+            ("status", facts["status"] + (f" ({facts['status_reason']})" if facts["status_reason"] else "")),
+            ("last step", facts["last_step"]),
+            ("forked from", f"{self.fork_run_id} at step {self.fork_step}" if self.fork_run_id else None),
+            ("store", self._store.location),
+        ]
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+            for name, value in rows
+            if value is not None
+        )
+        return f"<table>{cells}</table>"
+
+
+class Run(StoredRun):
+    """The live run of this process: what :func:`runtree.init` returns. Also a context manager."""
+
+    def __init__(self, store: Store, writer: _native.RunWriter | None, setup: Setup) -> None:
+        super().__init__(store, "" if writer is None else writer.run)
+        self._writer = writer
+        self._setup = setup
+        self._lock = threading.RLock()
+        self._pending: list[PendingSave] = []
+        self._saved = False
+        self._later: _Later | None = None
+        self._report: FinishReport | None = None
+        self._config: dict[str, Any] = {}
+        self._tags: list[str] = []
+        self._capture: Capture | None = None
+        self._sampler: Sampler | None = None
+        # Off rank 0, and where runtree is disabled, log does nothing.
+        self._quiet = writer is None or (setup.rank != 0 and not setup.log_all_ranks)
+
+    # ---- What it is.
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its effective config: inherited keys, those given to init, and every update."""
+        return self._config
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return list(self._tags)
+
+    @property
+    def attempt(self) -> int:
+        """This launch."""
+        return 0 if self._writer is None or self._writer.inert else self._writer.attempt
+
+    @property
+    def step(self) -> int | None:
+        """The last step logged; before the first log, the last inherited one."""
+        return None if self._writer is None or self._writer.inert else self._writer.last_step
+
+    @property
+    def next_step(self) -> int:
+        """The step that a log without one takes."""
+        return 0 if self._writer is None or self._writer.inert else self._writer.next_step
+
+    @property
+    def resumed_from(self) -> Checkpoint | None:
+        """The checkpoint this launch starts from, the same on all ranks: after a resume, in a fork, with ``base=``."""
+        name = None if self._writer is None or self._writer.inert else self._writer.resumed_from
+        return None if name is None else Checkpoint(self._store, self._store.native.checkpoint_info(*name))
+
+    @property
+    def path(self) -> Path:
+        """The store's directory."""
+        return self._store.path
+
+    @property
+    def url(self) -> str | None:
+        """Where a server shows it; None, as none was named. ``runtree serve`` starts one."""
+        return None
+
+    @property
+    def rank(self) -> int:
+        """This process's rank."""
+        return self._setup.rank
+
+    @property
+    def disabled(self) -> bool:
+        """Whether it does nothing: ``RUNTREE_MODE=disabled``, or a forked child's copy."""
+        return self._writer is None or self._writer.inert
+
+    @property
+    def finished(self) -> bool:
+        """Whether :meth:`finish` was called."""
+        return self._report is not None
+
+    # ---- Writing.
+
+    def log(
+        self,
+        data: Mapping[str, Any],
+        step: int | None = None,
+        *,
+        commit: bool = True,
+        timestamp: float | datetime | None = None,
+    ) -> None:
+        """Logs the values of one step; nested dicts become ``a/b``. Never waits for a disk or a device.
+
+        Without ``step`` it is the next one: 0, then one more than the largest so far; in a fork ``fork_step + 1``. With
+        ``commit=False`` values wait for the call that completes the step.
+        """
+        if self._quiet:
+            self._quiet_log()
+            return
+        writer = self._writer
+        assert writer is not None
+        answer = writer.log(data if type(data) is dict else dict(data), step, timestamp, commit)
+        if answer is not None:
+            self._after_log(answer, timestamp)
+
+    def _quiet_log(self) -> None:
+        if self._writer is not None:
+            _warn.once("off_rank", f"log on rank {self._setup.rank} does nothing; log_ranks='all' keeps a series per rank")
+
+    def _after_log(self, answer: tuple[int, list[tuple[str, Any]], list[tuple[str, str]]], timestamp: Any) -> None:
+        step, deferred, warnings = answer
+        self._show(warnings)
+        if not deferred:
+            return
+        from runtree import torch
+
+        if self._later is None:
+            self._later = _Later(self._log_later)
+        stamp = time.time() if timestamp is None else timestamp
+        self._later.put(step, stamp, [(name, torch.fetch_later(tensor)) for name, tensor in deferred])
+
+    def _log_later(self, step: int, timestamp: Any, values: dict[str, float]) -> None:
+        if self._writer is not None and not self._writer.inert:
+            self._writer.log(values, step, timestamp, True)
+
+    def _show(self, warnings: Iterable[tuple[str, str]]) -> None:
+        for kind, message in warnings:
+            error = _STRICT_KINDS.get(kind)
+            if error is not None and _warn.strict():
+                raise error(message)
+            _warn.once(f"{self._id} {kind}", message)
+
+    def save(
+        self,
+        state: Any,
+        *,
+        step: int | None = None,
+        name: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        component: str = "trainer",
+        sharded: bool | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        parts: Mapping[str, int] | None = None,
+        pin: bool = False,
+        if_busy: str = "wait",
+    ) -> PendingSave:
+        """Saves a state. Returns when it has been copied; ``.result()`` of what is returned says when it is durable.
+
+        ``step`` is the last logged unless given. A state is a tree of dicts, lists, tensors, arrays, plain values and objects
+        with ``state_dict``; see :func:`runtree.check`.
+        """
+        options = self._save_options(step, name, metrics, component, sharded, rank, world_size, parts, pin, if_busy)
+        writer = self._writer
+        if writer is None or writer.inert:
+            return PendingSave(None, None, step)
+        return self._saving(writer.save(state, options), step)
+
+    def save_dir(
+        self,
+        path: str | Path,
+        *,
+        step: int | None = None,
+        name: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        component: str = "trainer",
+        sharded: bool | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        parts: Mapping[str, int] | None = None,
+        pin: bool = False,
+        if_busy: str = "wait",
+    ) -> PendingSave:
+        """Saves a directory, byte for byte; :meth:`dir` gives it back."""
+        options = self._save_options(step, name, metrics, component, sharded, rank, world_size, parts, pin, if_busy)
+        writer = self._writer
+        if writer is None or writer.inert:
+            return PendingSave(None, None, step)
+        return self._saving(writer.save_dir(Path(path), options), step)
+
+    def _save_options(
+        self,
+        step: int | None,
+        name: str | None,
+        metrics: Mapping[str, float] | None,
+        component: str,
+        sharded: bool | None,
+        rank: int | None,
+        world_size: int | None,
+        parts: Mapping[str, int] | None,
+        pin: bool,
+        if_busy: str,
+    ) -> dict[str, Any]:
+        if if_busy not in ("wait", "skip"):
+            raise Invalid(f"if_busy {if_busy!r} is not one of 'wait', 'skip'")
+        if self.finished:
+            raise Invalid(f"run {self.display_id} is finished", hint="resume it: runtree.init(run_id=..., resume='allow')")
+        return {
+            "step": step,
+            "name": name,
+            "metrics": {key: float(value) for key, value in (metrics or {}).items()},
+            "component": component,
+            "sharded": sharded,
+            "rank": self._setup.rank if rank is None else rank,
+            "world_size": self._setup.world_size if world_size is None else world_size,
+            "parts": None if parts is None else dict(parts),
+            "pin": pin,
+            "skip_if_busy": if_busy == "skip",
+        }
+
+    def _saving(self, native: _native.PendingSave, step: int | None) -> PendingSave:
+        pending = PendingSave(self._store, native, step)
+        with self._lock:
+            self._pending = [each for each in self._pending if not each.done()]
+            self._pending.append(pending)
+            self._saved = True
+        assert self._writer is not None
+        self._show(self._writer.take_warnings())
+        return pending
+
+    def load(
+        self,
+        ref: str | int | Checkpoint = "latest",
+        *,
+        into: Any = None,
+        keys: str | Iterable[str] | None = None,
+        device: Any = None,
+        per_rank: Any = None,
+        default: Any = _MISSING,
+    ) -> Any:
+        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys`` and ``device``.
+
+        Without a name it is the checkpoint this launch starts from (:attr:`resumed_from`), until it has saved one of its own.
+        ``default`` is returned if there is none. If the newest is damaged, one process alone falls back to the newest good one
+        and says so; with several ranks the damage raises.
+        """
+        _refuse_per_rank(per_rank)
+        writer = self._writer
+        if writer is None or writer.inert:
+            if default is _MISSING:
+                raise NotFound("runtree is disabled: there is no checkpoint", hint="pass default=None to load")
+            return default
+        try:
+            checkpoint = self._to_load(ref)
+        except NotFound:
+            if default is _MISSING:
+                raise
+            return default
+        try:
+            state = self._load_one(checkpoint, into, keys, device)
+        except Corrupt as damage:
+            if ref != "latest" or self._setup.world_size > 1:
+                raise
+            checkpoint, state = self._fall_back(checkpoint, damage, into, keys, device)
+        writer.note_loaded(*checkpoint._name)  # pyright: ignore[reportPrivateUsage]
+        return state
+
+    def _to_load(self, ref: str | int | Checkpoint) -> Checkpoint:
+        if isinstance(ref, Checkpoint):
+            return ref
+        if ref != "latest":
+            return self.checkpoint(ref)
+        if self._saved:
+            # What this launch saved is newer than what it started from, once it is there.
+            for pending in self._pending:
+                with contextlib.suppress(Error):
+                    pending.result()
+            return self.checkpoint("latest")
+        start = self.resumed_from
+        if start is None:
+            return self.checkpoint("latest")
+        if self._setup.kind == "fork" and self.fork_step is not None and start.step < self.fork_step:
+            raise Invalid(
+                f"{self.display_id} was forked at step {self.fork_step}, the nearest checkpoint is at {start.step}: "
+                "its weights are older than its history",
+                hint=f'load it by name: run.load("{start.reference}")',
+            )
+        return start
+
+    def _load_one(self, checkpoint: Checkpoint, into: Any, keys: Any, device: Any) -> Any:
+        run, key = checkpoint._name  # pyright: ignore[reportPrivateUsage]
+        plan = self._store.native.load_plan(run, key)
+        ranks = parts_of(plan, self._setup.component)
+        if ranks > 1 and ranks != self._setup.world_size:
+            raise Unsupported(
+                f"checkpoint {checkpoint.reference} was saved by {ranks} ranks, this launch has {self._setup.world_size}",
+                hint=f"launch with {ranks} ranks",
+            )
+        return checkpoint.load(into=into, keys=keys, device=device, component=self._setup.component, rank=self._setup.rank)
+
+    def _fall_back(self, damaged: Checkpoint, damage: Corrupt, into: Any, keys: Any, device: Any) -> tuple[Checkpoint, Any]:
+        older = [each for each in self.checkpoints() if each.effective and each.step <= damaged.step and each != damaged]
+        for candidate in reversed(older):
+            try:
+                state = self._load_one(candidate, into, keys, device)
+            except Corrupt:
+                continue
+            _warn.once(
+                f"{self._id} damaged",
+                f"checkpoint {damaged.reference} is damaged ({damage.message}): {candidate.reference} was loaded instead",
+            )
+            return candidate, state
+        raise damage
+
+    def rewind(self, step: int) -> None:
+        """Goes back to a step: a new attempt in this process. What was logged after it stays as a ghost tail."""
+        if self._writer is None or self._writer.inert:
+            return
+        self._drain()
+        self._writer.rewind(step)
+        self._saved = False
+
+    def update_config(self, config: Mapping[str, Any]) -> None:
+        """Sets config keys, deep-merged."""
+        patch = dict(config)
+        if self._writer is not None and not self._writer.inert:
+            self._writer.update_config(patch)
+        self._config = _merged(self._config, patch)
+
+    def add_tags(self, *tags: str) -> None:
+        """Adds tags."""
+        if self._writer is not None and not self._writer.inert:
+            self._writer.add_tags(list(tags))
+        self._tags += [tag for tag in dict.fromkeys(tags) if tag not in self._tags]
+
+    def set_name(self, name: str) -> None:
+        """Renames it."""
+        if self._writer is not None and not self._writer.inert:
+            self._writer.set_name(name)
+
+    def set_notes(self, notes: str) -> None:
+        """Sets its notes."""
+        if self._writer is not None and not self._writer.inert:
+            self._writer.set_notes(notes)
+
+    def log_file(self, path: str | Path, name: str | None = None) -> None:
+        """Attaches a file."""
+        if self._writer is not None and not self._writer.inert:
+            self._writer.log_file(Path(path), name)
+
+    def flush(self) -> None:
+        """Waits until everything logged so far is durable."""
+        if self._writer is not None and not self._writer.inert:
+            if self._later is not None:
+                self._later.drain()
+            self._writer.flush()
+
+    def health(self) -> Health:
+        """How the writer is doing."""
+        if self._writer is None or self._writer.inert:
+            return Health(0, {}, 0, 0, None, None, None, [])
+        facts = self._writer.health()
+        flushed = facts["last_flush"]
+        return Health(**{**facts, "last_flush": None if flushed is None else _time(flushed)})
+
+    def finish(self, status: str | None = None, reason: str | None = None) -> FinishReport:
+        """Waits for what is on its way, says goodbye, and reports. Raises ``LostData`` if a save is not durable.
+
+        ``status`` is ``completed`` unless given (``failed``, ``stopped``). A second call does nothing.
+        """
+        with self._lock:
+            if self._report is not None:
+                return self._report
+            writer = self._writer
+            if writer is None or writer.inert:
+                self._report = FinishReport("disabled", "completed", None, {}, 0, [])
+                return self._report
+            self._stop_helpers()
+            self._drain()
+            try:
+                facts = writer.finish(status, reason)
+            finally:
+                self._quiet = True
+                _live.remove(self)
+                self._show(writer.take_warnings())
+            self._report = FinishReport(**facts)
+            return self._report
+
+    def _stop_helpers(self) -> None:
+        if self._sampler is not None:
+            self._sampler.stop()
+            self._sampler = None
+        if self._capture is not None:
+            self._capture.stop()
+            self._capture = None
+
+    def _drain(self) -> None:
+        if self._later is not None:
+            self._later.drain()
+        for pending in self._pending:
+            # What failed is told by the writer's finish, which counts all of them.
+            with contextlib.suppress(Error):
+                pending.result()
+
+    # ---- Helpers that init starts.
+
+    def _start_helpers(self, console: bool, system_metrics: bool) -> None:
+        writer = self._writer
+        if writer is None or writer.inert:
+            return
+        if console:
+            from runtree._console import Capture
+
+            self._capture = Capture(writer.console)
+        if system_metrics:
+            from runtree._system import Sampler
+
+            self._sampler = Sampler(writer.log_system)
+
+    # ---- Python's protocols.
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish()
+            return
+        status, reason = outcome_of(error)
+        try:
+            self.finish(status, reason)
+        except Error as lost:
+            # The program's own exception is what the user must see; this one follows it.
+            _warn.once(f"{self._id} finish", str(lost))
+
+    def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
+        writer = self._writer
+        if writer is None or writer.inert:
+            return _disabled, ()
+        key = writer.attempt_record()["launch_key"]
+        return _rejoined, (str(self._store.path), self.project, self._id, key, self._setup)
+
+    def __repr__(self) -> str:
+        return "<Run, runtree is disabled>" if self.disabled else super().__repr__()
+
+    def _repr_html_(self) -> str:
+        return "<p>runtree is disabled</p>" if self.disabled else super()._repr_html_()
+
+
+class Setup(NamedTuple):
+    """What a live run must know of its launch."""
+
+    rank: int = 0
+    world_size: int = 1
+    log_all_ranks: bool = False
+    component: str = "trainer"
+    kind: str = "start"
+
+
+class _Later:
+    """Values that are still on a device: one thread waits for them, in the order they were logged."""
+
+    def __init__(self, log: Callable[[int, Any, dict[str, float]], None]) -> None:
+        self._log = log
+        self._queue: queue.Queue[tuple[int, Any, Sequence[tuple[str, Callable[[], float]]]]] = queue.Queue(maxsize=4096)
+        threading.Thread(target=self._run, name="runtree-device-values", daemon=True).start()
+
+    def put(self, step: int, timestamp: Any, values: Sequence[tuple[str, Callable[[], float]]]) -> None:
+        """Queues the values of a step; drops them, with a warning, if thousands wait already."""
+        try:
+            self._queue.put_nowait((step, timestamp, values))
+        except queue.Full:
+            _warn.once("device_values", "values on a device are logged faster than it delivers them: some were dropped")
+
+    def drain(self) -> None:
+        """Waits until everything queued is logged."""
+        self._queue.join()
+
+    def _run(self) -> None:
+        while True:
+            step, timestamp, values = self._queue.get()
+            try:
+                self._log(step, timestamp, {name: fetch() for name, fetch in values})
+            except Exception as error:
+                _warn.once("device_values", f"a value on a device could not be read: {error}")
+            finally:
+                self._queue.task_done()
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """The status of a run that ended with an exception, and why."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", "KeyboardInterrupt"
+    if isinstance(error, SystemExit):
+        clean = error.code in (None, 0)
+        return ("completed", "") if clean else ("failed", f"SystemExit: {error.code}")
+    return "failed", "".join(traceback.format_exception_only(type(error), error)).strip()
+
+
+def _merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in patch.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]
+    return merged
+
+
+def _refuse_per_rank(per_rank: Any) -> None:
+    if per_rank is not None:
+        raise Unsupported("per_rank= (loading on another world size) is not in this version", hint="launch with the same number of ranks")
+
+
+def _disabled() -> Run:
+    """A run that does nothing."""
+    return Run(DisabledStore(), None, Setup())
+
+
+def _rejoined(location: str, project: str, run: str, launch_key: str, setup: Setup) -> Run:
+    """The run that was pickled: the same object in its own process, another writer of the same launch elsewhere."""
+    found = _live.find(run)
+    if found is not None:
+        return found
+    from runtree._init import join
+
+    return join(location, project, run, launch_key, setup)

@@ -1,0 +1,197 @@
+"""Stores: where everything is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtree import _native
+from runtree.errors import Invalid, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from runtree.checkpoint import Checkpoint
+    from runtree.run import StoredRun
+
+# One engine per store and mode: they share an index connection and what was folded.
+_open: dict[tuple[str, str], _native.Engine] = {}
+
+
+def cache_dir() -> Path:
+    """The user's cache folder; the index of a store lies below it."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base)
+
+
+def find_store(location: str | os.PathLike[str] | None) -> Path:
+    """Where the store is: named, ``RUNTREE_STORE``, the nearest ``.runtree`` upwards, else ``./.runtree``."""
+    text = os.fspath(location) if location is not None else os.environ.get("RUNTREE_STORE", "")
+    if "://" in text and not text.startswith("file://"):
+        raise Unsupported(f"store {text!r}: this build keeps stores on local disks", hint="name a directory")
+    return Path(_native.discover_store(Path.cwd(), text.removeprefix("file://") or None)).absolute()
+
+
+def open_engine(location: Path, mode: str) -> _native.Engine:
+    """Opens a store, once per process."""
+    key = (str(location), mode)
+    engine = _open.get(key)
+    if engine is None or engine.inert:
+        engine = _native.Engine.open(location, mode, cache_dir())
+        _open[key] = engine
+    return engine
+
+
+def reference(run: str, selector: Any) -> str:
+    """A REF from a run and a selector: a step, ``"latest"``, ``"<=500"``, ``"best:loss"``, a name; or a whole REF."""
+    text = str(selector)
+    return text if "@" in text else f"{run}@{text}"
+
+
+class Store:
+    """A directory that holds runs, metrics and checkpoints.
+
+    Opening reads; only :meth:`fork` and changes to runs and checkpoints write.
+    """
+
+    def __init__(self, location: str | os.PathLike[str] | None = None, *, create: bool = False) -> None:
+        path = find_store(location)
+        if not create and not (path / "runtree.json").exists():
+            raise NotFound(f"no store at {path}", hint="runtree.init() makes one, or name another with RUNTREE_STORE")
+        self.native = open_engine(path, "create" if create else "write")
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """The store's id, kept by copies of it."""
+        return self.native.info()["id"]
+
+    @property
+    def location(self) -> str:
+        """Where it is."""
+        return self.native.location
+
+    def projects(self) -> list[dict[str, Any]]:
+        """Name, runs, running and last activity of every project."""
+        return self.native.projects()
+
+    def runs(
+        self,
+        *,
+        project: str | None = None,
+        search: str | None = None,
+        status: str | Sequence[str] | None = None,
+        tags: Sequence[str] = (),
+        sort: str = "created",
+        descending: bool = True,
+        limit: int | None = None,
+        deleted: bool = False,
+    ) -> list[StoredRun]:
+        """Runs, newest first unless ``sort`` says otherwise.
+
+        ``sort`` is ``created``, ``last_activity``, ``name``, ``display_id``, ``status``, ``last_step``, ``metric:NAME`` or
+        ``config:KEY``.
+        """
+        from runtree.run import StoredRun
+
+        found: list[StoredRun] = []
+        for summary in self._pages(project, search, status, tags, sort, descending, limit, deleted):
+            found.append(StoredRun(self, summary["id"]))
+            if limit is not None and len(found) >= limit:
+                break
+        return found
+
+    def _pages(
+        self,
+        project: str | None,
+        search: str | None,
+        status: str | Sequence[str] | None,
+        tags: Sequence[str],
+        sort: str,
+        descending: bool,
+        limit: int | None,
+        deleted: bool,
+    ) -> Iterator[dict[str, Any]]:
+        statuses = [status] if isinstance(status, str) else list(status or ())
+        cursor: str | None = None
+        while True:
+            page = self.native.runs(
+                {
+                    "project": project, "root": None, "search": search, "statuses": statuses, "tags": list(tags), "sort": sort,
+                    "descending": descending, "limit": min(limit or 500, 500), "cursor": cursor, "deleted": deleted,
+                }  # fmt: skip
+            )
+            yield from page["runs"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def run(self, ref: str | int, *, project: str | None = None) -> StoredRun:
+        """The run that a REF names: display id, key, name (``name~2``), RunId prefix; a number needs ``project``."""
+        from runtree.run import StoredRun
+
+        return StoredRun(self, self.native.resolve_run(str(ref), project))
+
+    def checkpoint(self, ref: str, *, project: str | None = None) -> Checkpoint:
+        """The checkpoint that a REF names: ``MMP-42@500``, ``MMP-42`` for its newest."""
+        from runtree.checkpoint import Checkpoint
+
+        name = self.native.resolve_checkpoint(ref, project)
+        return Checkpoint(self, self.native.checkpoint_info(*name))
+
+    def fork(
+        self,
+        ref: str,
+        *,
+        name: str | None = None,
+        run_id: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        notes: str | None = None,
+        inherit_config: bool = True,
+        inherit_tags: bool = False,
+        project: str | None = None,
+    ) -> StoredRun:
+        """Forks at a checkpoint, without a process: the new run waits for its first launch. No chunk is read or written."""
+        from runtree.run import StoredRun
+
+        new = self.native.fork(
+            {
+                "reference": ref, "fork_run": None, "fork_step": None, "project": project, "name": name, "key": run_id,
+                "config": None if config is None else dict(config), "tags": list(tags), "notes": notes,
+                "inherit_config": inherit_config, "inherit_tags": inherit_tags,
+            }  # fmt: skip
+        )
+        return StoredRun(self, new)
+
+    def verify(self) -> dict[str, Any]:
+        """Reads every checkpoint and reports what is damaged."""
+        return self.native.verify()
+
+    def stats(self) -> dict[str, Any]:
+        """What the store holds."""
+        return self.native.stats()
+
+    def reindex(self) -> dict[str, Any]:
+        """Makes the index anew from the store."""
+        return self.native.reindex()
+
+    def set_project_prefix(self, project: str, prefix: str) -> None:
+        """Sets the letters of a project's display ids, before its first run."""
+        self.native.set_project_prefix(project, prefix)
+
+    def __repr__(self) -> str:
+        return f"<Store {self.location}>"
+
+
+class DisabledStore(Store):
+    """The store of a disabled run: there is none."""
+
+    def __init__(self) -> None:  # pyright: ignore[reportMissingSuperCall]
+        self.path = Path()
+
+    def __getattr__(self, name: str) -> Any:
+        raise Invalid("runtree is disabled (RUNTREE_MODE=disabled): there is no store to ask")
+
+    def __repr__(self) -> str:
+        return "<Store, runtree is disabled>"
