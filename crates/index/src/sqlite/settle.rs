@@ -4,7 +4,8 @@
 //! off in one transaction. Putting it off makes a reindex linear: a root whose points arrive in a thousand batches renews its
 //! ten thousand descendants once. The result is a function of the facts alone, so the order of folding leaves no trace.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use runtree_core::event::RunStatus;
 use runtree_core::manifest::RunRecord;
@@ -18,9 +19,6 @@ use super::keys::{Keys, from_json, run_blob, to_json};
 use super::latest::{self, Effective, Launch};
 use super::status::{self, Process, Word};
 
-/// More marks than this are ordered, ancestors first, so that nothing is renewed once per changed ancestor.
-const ORDERED_FROM: usize = 16;
-
 /// Whether nothing is left to do.
 pub(super) fn is_settled(connection: &Connection) -> Result<bool> {
     connection
@@ -33,19 +31,19 @@ pub(super) fn is_settled(connection: &Connection) -> Result<bool> {
 
 /// Works off every mark.
 pub(super) fn settle(connection: &rusqlite::Transaction<'_>) -> Result<()> {
-    let launches = rows(
+    let marked: HashMap<i64, Step> = rows(
         connection,
         "SELECT attempt_id, from_step FROM dirty_attempt",
-        |row| Ok((row.get::<_, i64>(0)?, Step(row.get(1)?))),
-    )?;
+        |row| Ok((row.get(0)?, Step(row.get(1)?))),
+    )?
+    .into_iter()
+    .collect();
     let mut runs: BTreeSet<i64> =
         rows(connection, "SELECT run_id FROM dirty_run", |row| row.get(0))?
             .into_iter()
             .collect();
     let mut keys = Keys::default();
-    for (launch, from) in ancestors_first(connection, launches)? {
-        renew_descendants(connection, &mut keys, launch, from, &mut runs)?;
-    }
+    renew(connection, &mut keys, &marked, &mut runs)?;
     for run in runs {
         settle_run(connection, &mut keys, run)?;
     }
@@ -54,23 +52,76 @@ pub(super) fn settle(connection: &rusqlite::Transaction<'_>) -> Result<()> {
         .map_err(from_sqlite)
 }
 
-/// Renews what `launch` and the launches built on it inherit, and collects their runs. Changes lie at `from` or above.
-fn renew_descendants(
+/// The steps S for which the history of a launch up to S may have changed: `from <= S`, and `S < until` if there is such a bound.
+#[derive(Clone, Copy)]
+struct Changed {
+    from: Step,
+    until: Option<Step>,
+}
+
+impl Changed {
+    fn holds(self, step: Step) -> bool {
+        step >= self.from && self.until.is_none_or(|until| step < until)
+    }
+}
+
+/// Renews what the marked launches and those built on them inherit, each once, bases first; collects their runs.
+///
+/// A launch that inherits the same as before does not end the walk: one built on it *below* its base step has the history of an
+/// ancestor there, which may have changed under what this launch shows of it. So every launch passes on for which steps its
+/// history may have changed, and only what is based at one of those is renewed.
+fn renew(
     connection: &Connection,
     keys: &mut Keys,
-    launch: i64,
-    from: Step,
+    marked: &HashMap<i64, Step>,
     runs: &mut BTreeSet<i64>,
 ) -> Result<()> {
-    let mut queue = VecDeque::from([launch]);
-    let mut seen = HashSet::from([launch]);
-    while let Some(id) = queue.pop_front() {
-        let current = Launch::load(connection, id)?;
-        let changed = latest::renew_inherited(connection, keys, &current)?;
-        if !changed && id != launch {
+    let mut queue: BinaryHeap<Reverse<(u32, i64)>> = depths(connection, marked)?
+        .into_iter()
+        .map(Reverse)
+        .collect();
+    // What the base of a queued launch passed on.
+    let mut passed: HashMap<i64, Changed> = HashMap::new();
+    let mut done = HashSet::new();
+    while let Some(Reverse((depth, id))) = queue.pop() {
+        if !done.insert(id) {
             continue;
         }
-        runs.insert(current.run_id);
+        let launch = Launch::load(connection, id)?;
+        let above = passed.remove(&id);
+        let own = marked.get(&id).copied();
+        let limit = launch.last_inherited();
+        let based_on_change = above
+            .zip(limit)
+            .is_some_and(|(above, limit)| above.holds(limit));
+        let changed = (based_on_change || own == Some(Step::MIN))
+            && latest::renew_inherited(connection, keys, &launch)?;
+        if changed || own.is_some() {
+            runs.insert(launch.run_id);
+        }
+        let here = Changed {
+            from: [
+                above.map(|above| above.from),
+                limit.filter(|_| changed),
+                own,
+            ]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Step::MIN),
+            until: if changed || own.is_some() {
+                None
+            } else {
+                // Below its base step it is its base's history, from there on its own.
+                [above.and_then(|above| above.until), limit]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            },
+        };
+        if here.until.is_some_and(|until| until <= here.from) {
+            continue;
+        }
         let mut statement = connection
             .prepare_cached("SELECT id FROM attempt WHERE base = ?1")
             .map_err(from_sqlite)?;
@@ -80,23 +131,22 @@ fn renew_descendants(
             .map_err(from_sqlite)?;
         for child in built_on {
             let limit = Launch::load(connection, child)?.last_inherited();
-            if limit.is_some_and(|limit| limit >= from) && seen.insert(child) {
-                queue.push_back(child);
+            if limit.is_some_and(|limit| limit >= here.from) {
+                passed.insert(child, here);
+                queue.push(Reverse((depth + 1, child)));
             }
         }
     }
     Ok(())
 }
 
-fn ancestors_first(
-    connection: &Connection,
-    mut launches: Vec<(i64, Step)>,
-) -> Result<Vec<(i64, Step)>> {
-    if launches.len() < ORDERED_FROM {
-        return Ok(launches);
-    }
+/// How far below the root each marked launch stands. One launch alone needs no order, and no walk.
+fn depths(connection: &Connection, marked: &HashMap<i64, Step>) -> Result<Vec<(u32, i64)>> {
     let mut depths: HashMap<i64, u32> = HashMap::new();
-    for &(launch, _) in &launches {
+    if marked.len() == 1 {
+        return Ok(marked.keys().map(|&launch| (0, launch)).collect());
+    }
+    for &launch in marked.keys() {
         let mut path = Vec::new();
         let mut on_path = HashSet::new();
         let mut next = Some(launch);
@@ -117,8 +167,10 @@ fn ancestors_first(
             depth += 1;
         }
     }
-    launches.sort_by_key(|(launch, _)| depths.get(launch).copied());
-    Ok(launches)
+    Ok(marked
+        .keys()
+        .map(|launch| (depths.get(launch).copied().unwrap_or(0), *launch))
+        .collect())
 }
 
 /// Derives the rows of one run.
@@ -165,7 +217,7 @@ fn settle_run(connection: &Connection, keys: &mut Keys, run_id: i64) -> Result<(
         Some(launch) => Some(latest::effective(connection, keys, launch, Step::MAX)?),
         None => None,
     };
-    let empty = std::collections::BTreeMap::new();
+    let empty = BTreeMap::new();
     let metrics = history.as_ref().map_or(&empty, |history| &history.metrics);
     let last_step = metrics.values().map(|latest| latest.point.step).max();
     let nonfinite = history
@@ -258,7 +310,7 @@ struct Fields {
     name: Option<String>,
     notes: Option<String>,
     /// Tags added or removed after birth.
-    tags: std::collections::BTreeMap<String, bool>,
+    tags: BTreeMap<String, bool>,
     words: Vec<Word>,
     deleted: bool,
 }
@@ -268,7 +320,7 @@ impl Fields {
         let mut fields = Self {
             name: None,
             notes: None,
-            tags: std::collections::BTreeMap::new(),
+            tags: BTreeMap::new(),
             words: Vec::new(),
             deleted: false,
         };
@@ -340,8 +392,7 @@ fn merge(config: &mut Value, patch: Value) {
     while let Some((target, patch)) = work.pop() {
         match (target, patch) {
             (Value::Object(target), Value::Object(patch)) => {
-                let mut patch: std::collections::BTreeMap<String, Value> =
-                    patch.into_iter().collect();
+                let mut patch: BTreeMap<String, Value> = patch.into_iter().collect();
                 for key in patch.keys() {
                     target.entry(key.clone()).or_insert(Value::Null);
                 }
@@ -433,7 +484,7 @@ fn nonfinite(connection: &Connection, history: &Effective) -> Result<Option<(Ste
 fn write_latest(
     connection: &Connection,
     run_id: i64,
-    metrics: &std::collections::BTreeMap<i64, latest::Latest>,
+    metrics: &BTreeMap<i64, latest::Latest>,
 ) -> Result<()> {
     let old = rows_with(
         connection,
