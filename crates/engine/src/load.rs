@@ -180,7 +180,7 @@ impl Engine {
             return work();
         }
         std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..count).map(|_| scope.spawn(&work)).collect();
+            let helpers: Vec<_> = (1..count).map(|_| scope.spawn(work)).collect();
             let own = work();
             helpers.into_iter().fold(own, |result, helper| {
                 let theirs = helper

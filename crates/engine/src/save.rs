@@ -76,6 +76,11 @@ impl RunWriter {
     /// # Errors
     /// `Invalid` for wrong calls: sizes that do not fit, ranks that contradict each other, a step that is nowhere given. Nothing else.
     pub fn save(self: &Arc<Self>, request: SaveRequest<'_>) -> Result<PendingSave> {
+        if !self.is_owner_process() {
+            return Err(Error::conflict(
+                "the run belongs to the parent process; a forked child can not save",
+            ));
+        }
         let step = request.step.or_else(|| self.last_step()).ok_or_else(|| {
             Error::invalid("save needs step=: nothing was logged yet")
                 .with_hint("run.save(state, step=0)")
@@ -95,6 +100,13 @@ pub(crate) fn save(
     mut request: SaveRequest<'_>,
 ) -> Result<PendingSave> {
     request::check(&request)?;
+    if owner.saves().is_closed() {
+        return Err(
+            Error::invalid("the run is finished; nothing can be saved any more").with_hint(
+                "save before run.finish(), or start the run again with resume=\"allow\"",
+            ),
+        );
+    }
     let role = Arc::new(Role::of(&request, owner.launch_key_is_random())?);
     let mut inputs = Inputs::take(std::mem::take(&mut request.entries))?;
     let trees = inputs.take_trees();
@@ -114,8 +126,8 @@ pub(crate) fn save(
         role: Arc::clone(&role),
         progress,
     };
-    if let Some(newer) = owner.fenced_by() {
-        return Ok(pending(refused(owner, key, commit::fenced(newer))));
+    if let Some(error) = owner.known_fence() {
+        return Ok(pending(refused(owner, key, error)));
     }
     let patience = match request.if_busy {
         IfBusy::Wait => MAX_WAIT,
@@ -137,10 +149,9 @@ pub(crate) fn save(
         };
         saver.pool.submit(Box::new(move || job.run(bytes)));
     };
-    let staged = stage::stage(&saver.arena, &draft, request.if_busy, submit, || {
-        writing.keep_nothing()
-    })
-    .and_then(|staged| inputs.check_unchanged().map(|()| staged));
+    let in_turns = || writing.keep_nothing();
+    let staged = stage::stage(&saver.arena, &draft, request.if_busy, submit, in_turns)
+        .and_then(|staged| inputs.check_unchanged().map(|()| staged));
     match staged {
         Ok(Staged::Whole) => {}
         Ok(Staged::NoMemory) => {

@@ -51,8 +51,13 @@ impl Owner for Importer {
         self.with_journal(JournalWriter::sync)
     }
 
-    fn fenced_by(&self) -> Option<AttemptNumber> {
+    fn known_fence(&self) -> Option<Error> {
         None
+    }
+
+    fn check_fence(&self) -> Result<()> {
+        // A tool does not train: whoever launched since is not disturbed by what is brought in.
+        Ok(())
     }
 
     fn saved(&self, key: SaveKey) {

@@ -50,7 +50,7 @@ pub(super) fn diff(engine: &Engine, a: CheckpointName, b: CheckpointName) -> Res
             None => {
                 result
                     .changes
-                    .push(change(name, TensorChangeKind::Removed, Some(tensor), None))
+                    .push(change(name, TensorChangeKind::Removed, Some(tensor), None));
             }
             Some(other) if !same_kind(tensor.tensor, other.tensor) => {
                 result.changes.push(change(

@@ -9,9 +9,9 @@ use runtree_core::state::Dtype;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Difference {
     /// Σ (b − a)².
-    difference: f64,
+    error_squares: f64,
     /// Σ a².
-    before: f64,
+    left_squares: f64,
     /// Elements whose bytes differ.
     pub(crate) changed: u64,
 }
@@ -27,10 +27,10 @@ impl Difference {
             if let Some((decode, width)) = parts {
                 for (a, b) in a.chunks_exact(width).zip(b.chunks_exact(width)) {
                     let before = decode(a);
-                    self.before = before.mul_add(before, self.before);
+                    self.left_squares = before.mul_add(before, self.left_squares);
                     if differs {
                         let step = decode(b) - before;
-                        self.difference = step.mul_add(step, self.difference);
+                        self.error_squares = step.mul_add(step, self.error_squares);
                     }
                 }
             }
@@ -39,10 +39,10 @@ impl Difference {
 
     /// ‖b − a‖₂ / ‖a‖₂: infinite if `a` is zero and `b` is not, 0 if nothing differs.
     pub(crate) fn relative_norm(&self) -> f64 {
-        if self.difference == 0.0 {
+        if self.error_squares == 0.0 {
             return 0.0;
         }
-        (self.difference / self.before).sqrt()
+        (self.error_squares / self.left_squares).sqrt()
     }
 }
 
@@ -51,29 +51,44 @@ pub(crate) fn is_numeric(dtype: &Dtype) -> bool {
     decode_of(dtype).is_some()
 }
 
+/// Reads one real number.
+type Decode = fn(&[u8]) -> f64;
+
 /// How one real number of a dtype is read, and how many bytes it has; a complex element holds two.
-fn decode_of(dtype: &Dtype) -> Option<(fn(&[u8]) -> f64, usize)> {
-    macro_rules! number {
+fn decode_of(dtype: &Dtype) -> Option<(Decode, usize)> {
+    macro_rules! exact {
+        ($type:ty) => {
+            Some((
+                (|bytes: &[u8]| {
+                    f64::from(<$type>::from_le_bytes(
+                        bytes.try_into().expect("BUG: cut to the width"),
+                    ))
+                }) as Decode,
+                size_of::<$type>(),
+            ))
+        };
+    }
+    macro_rules! rounded {
         ($type:ty) => {
             Some((
                 (|bytes: &[u8]| {
                     <$type>::from_le_bytes(bytes.try_into().expect("BUG: cut to the width")) as f64
-                }) as fn(&[u8]) -> f64,
+                }) as Decode,
                 size_of::<$type>(),
             ))
         };
     }
     match dtype {
-        Dtype::Bool | Dtype::U8 => number!(u8),
-        Dtype::I8 => number!(i8),
-        Dtype::U16 => number!(u16),
-        Dtype::I16 => number!(i16),
-        Dtype::U32 => number!(u32),
-        Dtype::I32 => number!(i32),
-        Dtype::U64 => number!(u64),
-        Dtype::I64 => number!(i64),
-        Dtype::F32 | Dtype::C64 => number!(f32),
-        Dtype::F64 | Dtype::C128 => number!(f64),
+        Dtype::Bool | Dtype::U8 => exact!(u8),
+        Dtype::I8 => exact!(i8),
+        Dtype::U16 => exact!(u16),
+        Dtype::I16 => exact!(i16),
+        Dtype::U32 => exact!(u32),
+        Dtype::I32 => exact!(i32),
+        Dtype::U64 => rounded!(u64),
+        Dtype::I64 => rounded!(i64),
+        Dtype::F32 | Dtype::C64 => exact!(f32),
+        Dtype::F64 | Dtype::C128 => exact!(f64),
         Dtype::F16 | Dtype::C32 => Some((
             |bytes| {
                 small_float(

@@ -150,7 +150,7 @@ impl Worker {
         }
         let mut durable = lock(&self.shared.durable);
         durable.ended = true;
-        durable.lost_frames = self.unsynced.len() as u64;
+        durable.lost_frames += self.unsynced.len() as u64;
         self.shared.flushed.notify_all();
     }
 
@@ -219,6 +219,7 @@ impl Worker {
                         at: self.shared.engine.now(),
                     });
                     outcome = self.write();
+                    self.drop_unsynced();
                     self.attempt = *attempt;
                     self.journal = None;
                 }
@@ -273,10 +274,17 @@ impl Worker {
         }
     }
 
-    /// Writes and syncs what is staged. After a failure the journal is given up: a file whose sync failed can not be trusted, so all
+    /// Frames of a launch that is over can not go into the next one's journal: `rewind` flushed before, so there is hardly anything.
+    fn drop_unsynced(&mut self) {
+        lock(&self.shared.durable).lost_frames += self.unsynced.len() as u64;
+        self.unsynced.clear();
+        self.unsynced_bytes = 0;
+    }
+
+    /// Writes and syncs what is staged; opens the journal if there is none. After a failure the journal is given up: a file whose sync failed can not be trusted, so all
     /// that is not known to be durable goes into a fresh one next time.
     fn write(&mut self) -> Result<()> {
-        if self.unsynced.is_empty() {
+        if self.unsynced.is_empty() && self.journal.is_some() {
             return Ok(());
         }
         let written = self.try_write();

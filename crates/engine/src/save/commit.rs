@@ -31,8 +31,10 @@ pub(crate) trait Owner: Send + Sync {
     fn saves(&self) -> &RunSaves;
     /// Makes everything logged before durable; says how far the journal is, and notices a newer launch.
     fn flush(&self) -> Result<JournalPosition>;
-    /// The newer launch that took the run over, if one did.
-    fn fenced_by(&self) -> Option<AttemptNumber>;
+    /// The error of a launch whose run continues elsewhere, if that is known; reads nothing.
+    fn known_fence(&self) -> Option<Error>;
+    /// Refuses if the run continues elsewhere, looking at the store now.
+    fn check_fence(&self) -> Result<()>;
     /// Journals that a commit was written: a hint for the index.
     fn saved(&self, key: SaveKey);
     /// Warns the user once, and remembers for `finish`.
@@ -89,9 +91,7 @@ pub(crate) fn publish(owner: &dyn Owner, save: &Active) -> Result<Option<Ended>>
         Err(error) => return Ok(Some(Ended::Failed(error))),
     };
     let journal = owner.flush()?;
-    if let Some(newer) = owner.fenced_by() {
-        return Err(fenced(newer));
-    }
+    owner.check_fence()?;
     let part = save
         .part
         .lock()
@@ -121,9 +121,7 @@ pub(crate) fn publish(owner: &dyn Owner, save: &Active) -> Result<Option<Ended>>
 /// Commits if all parts are confirmed; otherwise says nothing yet, or gives up.
 pub(crate) fn try_commit(owner: &dyn Owner, save: &Active) -> Result<Option<Ended>> {
     let key = save.progress.key();
-    if let Some(newer) = owner.fenced_by() {
-        return Err(fenced(newer));
-    }
+    owner.check_fence()?;
     let confirmed = save
         .confirmed
         .lock()
@@ -178,7 +176,8 @@ pub(crate) fn try_commit(owner: &dyn Owner, save: &Active) -> Result<Option<Ende
         )));
     }
     if let Some(checkpoint) = save.pin {
-        pin(owner.engine(), checkpoint)?;
+        pin(owner.engine(), checkpoint)
+            .map_err(|error| error.in_context("the checkpoint exists but is not pinned"))?;
     }
     owner.saved(key);
     Ok(Some(Ended::Committed))
@@ -193,12 +192,6 @@ fn pin(engine: &Engine, checkpoint: CheckpointName) -> Result<()> {
         ttl_seconds: None,
     };
     engine.store().write_pin(&format!("{id}"), &record)
-}
-
-/// The error of a launch whose run continues elsewhere.
-pub(crate) fn fenced(newer: AttemptNumber) -> Error {
-    Error::conflict(format!("run continued elsewhere as attempt {newer}"))
-        .with_hint("this process was taken for dead, or the run was started twice; nothing it saves counts any more")
 }
 
 /// A second rank that saves an unsharded state finds the first one's part: that has a hint of its own.

@@ -44,6 +44,8 @@ struct State {
     first_k: u32,
     committed: u64,
     failed: Vec<(SaveKey, Arc<Error>)>,
+    /// Set when the run is being finished.
+    closed: bool,
 }
 
 /// What `finish` is told.
@@ -143,8 +145,14 @@ impl RunSaves {
         (state.active.len() as u64, state.failed.len() as u64)
     }
 
-    /// Waits for all saves, at most until `deadline`, and says what became of every save there was.
+    /// Whether the run is finished, so that a save could not be waited for any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
+    /// Takes no save any more, waits for all there are, at most until `deadline`, and says what became of every one.
     pub(crate) fn drain(&self, deadline: Option<Instant>) -> Drained {
+        self.shared.lock().closed = true;
         let active: Vec<Arc<Progress>> = {
             let state = self.shared.lock();
             state
@@ -211,15 +219,12 @@ impl Shared {
                     }
                     None => continue,
                 };
-                match ended {
-                    Some(ended) => {
-                        polls.remove(&save.id());
-                        self.end(owner, &save, ended);
-                    }
-                    None => {
-                        let wait = poll.map_or(FIRST_POLL, |(_, wait)| (wait * 2).min(LAST_POLL));
-                        polls.insert(save.id(), (Instant::now() + wait, wait));
-                    }
+                if let Some(ended) = ended {
+                    polls.remove(&save.id());
+                    self.end(owner, &save, ended);
+                } else {
+                    let wait = poll.map_or(FIRST_POLL, |(_, wait)| (wait * 2).min(LAST_POLL));
+                    polls.insert(save.id(), (Instant::now() + wait, wait));
                 }
             }
             if worked {

@@ -60,7 +60,7 @@ pub(crate) fn copy_all(pieces: Vec<Piece<'_>>) -> Result<()> {
         return work();
     }
     std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
         helpers.into_iter().fold(own, |result, helper| {
             let theirs = helper

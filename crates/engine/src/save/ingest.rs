@@ -134,8 +134,8 @@ fn walk_into(
         let name = entry.file_name();
         let name = name.to_str().filter(|name| is_safe_name(name)).ok_or_else(|| {
             Error::invalid(format!(
-                "file name {:?} in {} can not be saved (not UTF-8, or it contains a backslash, colon or NUL)",
-                name,
+                "file name {} in {} can not be saved (not UTF-8, or it contains a backslash, colon or NUL)",
+                name.display(),
                 directory.display()
             ))
         })?;

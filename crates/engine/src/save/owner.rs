@@ -8,7 +8,7 @@ use runtree_core::{AttemptNumber, Error, Result, RunId, SaveKey};
 use super::commit::Owner;
 use super::committer::RunSaves;
 use crate::engine::Engine;
-use crate::live::{RunWriter, WarningKind};
+use crate::live::{RunWriter, WarningKind, fenced_error};
 
 impl Owner for RunWriter {
     fn engine(&self) -> &Arc<Engine> {
@@ -35,8 +35,13 @@ impl Owner for RunWriter {
         Self::flush(self)
     }
 
-    fn fenced_by(&self) -> Option<AttemptNumber> {
-        Self::fenced_by(self)
+    fn known_fence(&self) -> Option<Error> {
+        self.fenced_by()
+            .map(|newer| fenced_error(self.display_id(), newer))
+    }
+
+    fn check_fence(&self) -> Result<()> {
+        Self::check_fence(self)
     }
 
     fn saved(&self, key: SaveKey) {

@@ -367,9 +367,7 @@ fn a_launch_that_was_superseded_never_commits() {
     let error = failure(&pending);
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(
-        error
-            .message()
-            .contains("run continued elsewhere as attempt 2"),
+        error.message().contains("continued elsewhere as attempt 2"),
         "{error}"
     );
     assert_eq!(

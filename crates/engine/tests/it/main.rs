@@ -1,0 +1,13 @@
+//! The engine on real stores: real files, real threads, real processes.
+
+mod annotations;
+mod creation;
+mod folding;
+mod forks;
+mod live_runs;
+mod resumes;
+mod series;
+mod support;
+
+mod save;
+mod save_support;
