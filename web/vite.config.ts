@@ -1,7 +1,7 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 
-const server = process.env['RUNTREE_URL'] ?? 'http://127.0.0.1:7878';
+const server = process.env['RUNTREE_URL'] ?? 'http://127.0.0.1:6780';
 
 export default defineConfig({
   plugins: [svelte()],

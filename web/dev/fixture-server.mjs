@@ -139,7 +139,7 @@ function points(run, metric, attempt, inherited) {
     const rel0 = relativeStart.get(`${s.run.id}/${s.attempt.attempt}`) ?? (s.attempt.first - 0) * stepMicros(s.run);
     const at = (step) => ({ step, relative: Math.round(rel0 + (step - step0) * stepMicros(s.run)), wall: Math.round(s.attempt.start + (step - s.attempt.first) * stepMicros(s.run)) });
     const index = segments.length;
-    segments.push({ run: s.run.id, attempt: s.attempt.attempt, inherited: s.run !== run, start: at(step0) });
+    segments.push({ run: s.run.id, attempt: s.attempt.attempt, inherited: s.run !== run, start: { ...at(step0), step: s.run.owner && s.run.fork_step === step0 - 1 ? step0 - 1 : step0 } });
     for (let step = Math.ceil(step0 / stride) * stride; step <= s.last; step += stride) {
       if (s.run.name === 'longer context 8k' && step > 1600 && step < 2100) continue;
       out.push({ ...at(step), value: valueAt(s.run, metric, step), segment: index });

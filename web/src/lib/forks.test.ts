@@ -11,6 +11,10 @@ describe('fork lines', () => {
     expect(forkLines([curve(501)], 'step', new Map([['B', 500], ['C', 880]]))).toEqual([{ run: 'B', x: 500 }, { run: 'C', x: 880 }]);
   });
 
+  it('stand where the stretch begins when the fork step is not known', () => {
+    expect(forkLines([curve(500)], 'step', new Map()).map((l) => l.x)).toEqual([500, 900]);
+  });
+
   it('stand where the fork’s own time begins on the time axes', () => {
     for (const axis of ['relative', 'wall'] as const) expect(forkLines([curve(777)], axis, new Map([['B', 500], ['C', 880]]))).toEqual([{ run: 'B', x: 777 }, { run: 'C', x: 900 }]);
   });

@@ -9,8 +9,8 @@ export interface ForkLine {
 }
 
 /**
- * One line per fork. On the step axis it stands at the fork step itself (known for the drawn run; for an ancestor it is the last step before
- * the stretch begins); on the time axes where the fork's own time begins. A later attempt of the same run is not a fork.
+ * One line per fork. On the step axis it stands at the fork step, on the time axes where the fork's own time begins: the server says both as
+ * `x_start`. A later attempt of the same run is not a fork.
  */
 export function forkLines(curves: readonly Curve[], axis: XAxis, forkStep: ReadonlyMap<string, number>): ForkLine[] {
   const lines = new Map<string, number>();
@@ -21,7 +21,7 @@ export function forkLines(curves: readonly Curve[], axis: XAxis, forkStep: Reado
       const begins = before ? before.run !== segment.run : forkStep.has(segment.run);
       if (!begins || lines.has(segment.run)) return;
       const step = forkStep.get(segment.run);
-      lines.set(segment.run, axis === 'step' ? (step ?? segment.x_start - 1) : segment.x_start);
+      lines.set(segment.run, axis === 'step' ? (step ?? segment.x_start) : segment.x_start);
     });
   }
   return [...lines].map(([run, x]) => ({ run, x })).sort((a, b) => a.x - b.x);

@@ -62,5 +62,6 @@ describe('curves', () => {
     const zoomed = toCurve(buckets('B', [[90, 1, 0]], [segment('B', 1, false, 51)]));
     const c = splice(overview, zoomed, 80, 99);
     expect(Array.from(c.segment).map((s) => c.segments[s]?.run)).toEqual(['A', 'B', 'B']);
+    expect(c.segments.map((g) => g.run)).toEqual(['A', 'B']);
   });
 });

@@ -86,9 +86,10 @@ export function splice(overview: Curve, zoomed: Curve, from: number, to: number)
     if ((overview.xLast[i] as number) < from) before.push(i);
     else if ((overview.xFirst[i] as number) > to) after.push(i);
   }
-  const segments = [...zoomed.segments];
-  const mapped = overview.segments.map((s) => {
-    const at = segments.findIndex((z) => z.run === s.run && z.attempt === s.attempt);
+  // The overview's stretches, root first; the zoomed answer leaves out those without a point in its range, and may know a newer attempt.
+  const segments = [...overview.segments];
+  const mapped = zoomed.segments.map((s) => {
+    const at = segments.findIndex((o) => o.run === s.run && o.attempt === s.attempt);
     return at >= 0 ? at : segments.push(s) - 1;
   });
   const pick = (key: 'x' | 'y' | 'min' | 'max' | 'first' | 'last' | 'xFirst' | 'xLast' | 'count' | 'nonfinite') =>
@@ -96,7 +97,7 @@ export function splice(overview: Curve, zoomed: Curve, from: number, to: number)
   const out: Curve = {
     ...zoomed, segments, x: pick('x'), y: pick('y'), min: pick('min'), max: pick('max'), first: pick('first'), last: pick('last'),
     xFirst: pick('xFirst'), xLast: pick('xLast'), count: pick('count'), nonfinite: pick('nonfinite'),
-    segment: [...before.map((i) => mapped[overview.segment[i] as number] ?? 0), ...Array.from(zoomed.segment), ...after.map((i) => mapped[overview.segment[i] as number] ?? 0)],
+    segment: [...before.map((i) => overview.segment[i] as number), ...Array.from(zoomed.segment, (s) => mapped[s] ?? 0), ...after.map((i) => overview.segment[i] as number)],
   };
   // The neighbours just outside stand for the one value nearest to the edge, which is exact.
   const left = before.length - 1;
