@@ -3,6 +3,7 @@
 mod chunks;
 mod commits;
 mod conformance;
+mod golden;
 mod journals;
 mod layout;
 mod local;

@@ -1,0 +1,214 @@
+//! Bytes that earlier builds wrote stay readable, and this build still writes what `docs/formats` shows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use runtree_core::event::Event;
+use runtree_core::hash::ChunkHash;
+use runtree_core::manifest::{
+    ChunkRecord, CommitRecord, CommittedPart, Entry, EntryContent, Extent, JournalPosition,
+    Outcome, PartManifest, Record as _,
+};
+use runtree_core::state::{
+    DictKind, Dtype, Framework, StateKey, StateNode, TensorLeaf, TensorRecord,
+};
+use runtree_core::{PartHash, PutId, RunId, WriterId};
+use runtree_store::chunk::planes::{self, Tail};
+use runtree_store::{
+    Cursor, FrameKind, JournalReader, JournalWriter, ObjectEncoding, ObjectName, checksum,
+    parse_part_manifest,
+};
+
+use crate::support::{NOW, key, on_disk, run};
+
+const WRITER: WriterId = WriterId::from_bits(42);
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+fn journal_file(run: RunId) -> Vec<u8> {
+    let store = on_disk();
+    let mut journal = JournalWriter::create(&store, run, WRITER).unwrap();
+    journal.append_event(&Event::Alive { at: NOW }).unwrap();
+    journal.append(FrameKind::Points, b"points").unwrap();
+    journal.sync().unwrap();
+    let name = format!("runs/{run}/journal/{WRITER}/{:020}.log", 0);
+    fs::read(store.directory.path().join(name)).unwrap()
+}
+
+/// The 16 bytes of four floats, then 12 bytes of a text.
+fn chunk() -> Vec<u8> {
+    let floats = [0.0_f32, 0.5, -1.0, f32::NAN];
+    let mut bytes: Vec<u8> = floats
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    bytes.extend_from_slice(b"hello, tree\n");
+    bytes
+}
+
+fn part() -> PartManifest {
+    let chunk = chunk();
+    let sum = checksum(&chunk);
+    let object = ObjectName {
+        hash: sum.hash,
+        put: PutId::from_bits(1),
+        encoding: ObjectEncoding::Raw,
+    };
+    let tensor = TensorRecord {
+        name: "model.weight".to_owned(),
+        dtype: Dtype::F32,
+        shape: vec![2, 2],
+        global_shape: None,
+        global_offset: None,
+        extents: vec![Extent {
+            chunk: 0,
+            offset: 0,
+            bytes: 16,
+        }],
+    };
+    let leaf = StateNode::Tensor(TensorLeaf {
+        tensor: 0,
+        framework: Framework::Torch,
+        view: None,
+        parameter: true,
+        requires_grad: true,
+        device: None,
+    });
+    let plain = |k: Vec<StateKey>, v| StateNode::Dict {
+        kind: DictKind::Plain,
+        k,
+        v,
+    };
+    let name = |text: &str| StateKey::Str(text.to_owned());
+    let tree = plain(
+        vec![name("model"), name("step"), name("lr")],
+        vec![
+            plain(vec![name("weight")], vec![leaf]),
+            StateNode::Int {
+                v: "500".to_owned(),
+            },
+            StateNode::Float {
+                v: runtree_core::float::JsonFloat(f64::INFINITY),
+            },
+        ],
+    );
+    PartManifest {
+        run: run(1),
+        key: key(500),
+        component: "trainer".parse().unwrap(),
+        rank: 0,
+        parts: BTreeMap::from([("trainer".parse().unwrap(), 1)]),
+        sharded: false,
+        name: Some("halfway".to_owned()),
+        created: NOW,
+        metrics: BTreeMap::from([("val/loss".to_owned(), 0.25)]),
+        journal: JournalPosition {
+            writer: WRITER,
+            ordinal: 2,
+            hash: 0x0123_4567_89ab_cdef,
+        },
+        bytes: chunk.len() as u64,
+        chunks: vec![ChunkRecord {
+            hash: sum.hash,
+            bytes: chunk.len() as u64,
+            crc64: sum.crc64,
+            object: object.to_string(),
+        }],
+        entries: vec![
+            Entry {
+                path: "state".to_owned(),
+                content: EntryContent::State {
+                    tree,
+                    tensors: vec![tensor],
+                    blobs: Vec::new(),
+                },
+            },
+            Entry {
+                path: "notes/hello.txt".to_owned(),
+                content: EntryContent::File {
+                    extents: vec![Extent {
+                        chunk: 0,
+                        offset: 16,
+                        bytes: 12,
+                    }],
+                    bytes: 12,
+                    mode: 0o644,
+                },
+            },
+        ],
+    }
+}
+
+fn commit() -> CommitRecord {
+    CommitRecord {
+        run: run(1),
+        key: key(500),
+        outcome: Outcome::Committed,
+        parts: vec![CommittedPart {
+            component: "trainer".parse().unwrap(),
+            rank: 0,
+            hash: PartHash::of(&part().to_bytes()),
+        }],
+    }
+}
+
+/// 600 bf16-like items that compress.
+fn plain_items() -> Vec<u8> {
+    (0..600_u16).flat_map(|n| (n / 7).to_le_bytes()).collect()
+}
+
+#[test]
+#[ignore = "writes the golden files: only for a new version of a format"]
+fn write_golden_files() {
+    fs::write(golden("journal-v1.log"), journal_file(run(1))).unwrap();
+    fs::write(golden("part-v1.json"), part().to_bytes()).unwrap();
+    fs::write(golden("commit-v1.json"), commit().to_bytes()).unwrap();
+    let object = planes::encode(&plain_items(), Some(2)).unwrap().unwrap();
+    fs::write(golden("planes-v1.z"), object).unwrap();
+}
+
+#[test]
+fn journals_of_version_1_are_written_and_read() {
+    let bytes = fs::read(golden("journal-v1.log")).unwrap();
+    assert_eq!(journal_file(run(1)), bytes);
+    let store = on_disk();
+    let name = format!("runs/{}/journal/{WRITER}/{:020}.log", run(1), 0);
+    crate::support::put(store.objects(), &name, &bytes);
+    let frames: Vec<_> = JournalReader::open(&store, run(1), WRITER, Cursor::START)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(frames.len(), 2);
+    assert_eq!(frames[0].event().unwrap(), Event::Alive { at: NOW });
+    assert_eq!(frames[1].payload, b"points");
+}
+
+#[test]
+fn parts_and_commits_of_version_1_are_written_and_read() {
+    let bytes = fs::read(golden("part-v1.json")).unwrap();
+    assert_eq!(
+        String::from_utf8(part().to_bytes()).unwrap(),
+        String::from_utf8(bytes.clone()).unwrap()
+    );
+    assert_eq!(parse_part_manifest(&bytes, "golden").unwrap(), part());
+    let bytes = fs::read(golden("commit-v1.json")).unwrap();
+    assert_eq!(commit().to_bytes(), bytes);
+    assert_eq!(CommitRecord::load(&bytes, "golden").unwrap(), commit());
+    assert_eq!(part().chunks[0].hash, ChunkHash::of(&chunk()));
+}
+
+#[test]
+fn planes_of_version_1_are_read() {
+    let object = fs::read(golden("planes-v1.z")).unwrap();
+    let tail = Tail::parse(&object, object.len() as u64).unwrap();
+    let (at, bytes) = tail.block(0);
+    let mut raw = vec![0; tail.raw_bytes as usize];
+    let stored = &object[at as usize..at as usize + bytes];
+    tail.decode(0, stored, &mut raw, &mut Vec::new()).unwrap();
+    assert_eq!(raw, plain_items());
+}
