@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use runtree_core::{Error, Result, RunId, WriterId};
+use runtree_core::{Error, ErrorKind, Result, RunId, WriterId};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::item::{FoldItem, JournalCursor};
@@ -67,14 +67,6 @@ impl SqliteIndex {
     /// # Errors
     /// `Unavailable` if the folder or file can not be made or opened.
     pub fn open(folder: &Path) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            Error::unavailable(format!(
-                "the index folder {} can not be made",
-                folder.display()
-            ))
-            .with_hint("set RUNTREE_CACHE to a folder that can be written")
-            .with_source(error)
-        })?;
         let index = Self {
             path: folder.join(schema::FILE_NAME),
             connections: Mutex::default(),
@@ -92,6 +84,17 @@ impl SqliteIndex {
 
     /// A connection to the file as it is now, made or replaced if need be.
     fn connect(&self) -> Result<Owned> {
+        // Not only in `open`: whoever cleans caches takes the folder along.
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                Error::unavailable(format!(
+                    "the index folder {} can not be made",
+                    folder.display()
+                ))
+                .with_hint("set RUNTREE_CACHE to a folder that can be written")
+                .with_source(error)
+            })?;
+        }
         let guard = self.lock_file();
         match self.try_connect() {
             Err(error) if is_damage(&error) => {
@@ -271,7 +274,11 @@ impl Index for SqliteIndex {
     }
 
     fn clear(&self) -> Result<()> {
-        self.write(|transaction| schema::clear(transaction).map_err(from_sqlite))
+        match self.write(|transaction| schema::clear(transaction).map_err(from_sqlite)) {
+            // Damaged, and so begun anew: that is empty as well.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            other => other,
+        }
     }
 }
 
@@ -306,7 +313,13 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
         _ if is_damage(&error) => "the index is damaged",
         _ => "the index failed",
     };
-    Error::unavailable(text).with_source(error)
+    let damaged = is_damage(&error);
+    let error = Error::unavailable(text).with_source(error);
+    if damaged {
+        error.with_hint("fold the store again: runtree reindex")
+    } else {
+        error
+    }
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {

@@ -15,7 +15,7 @@ use runtree_index::{
     FoldItem, Frame, FrameContent, FrameRange, Index, JournalCursor, Liveness, MetricChoice,
     PartFacts, RunRow, SeriesFilter, Snapshot, StepSpan,
 };
-use runtree_metrics::{BatchBuilder, BlockSource as _, Limits, Points, PointsBatch, SeriesName};
+use runtree_metrics::{BatchBuilder, Limits, Points, PointsBatch, SeriesName};
 use serde_json::{Value, json};
 
 /// The time of all tests: nothing is lost.

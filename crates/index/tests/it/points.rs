@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use runtree_core::Step;
 use runtree_index::{Index, SeriesFilter, SeriesRow, StepSpan};
-use runtree_metrics::{BlockSource as _, SeriesName};
+use runtree_metrics::SeriesName;
 
 use crate::builder::{Journal, attempt_id, fold, own_points, pairs, run, show};
 

@@ -12,7 +12,7 @@ use runtree_index::{
     ConsoleQuery, Deleted, FoldItem, Index, MetricChoice, Order, RunQuery, RunSort, SeriesFilter,
     StepSpan,
 };
-use runtree_metrics::{BlockSource as _, SeriesName};
+use runtree_metrics::SeriesName;
 use serde_json::json;
 
 use crate::builder::{
