@@ -3,8 +3,8 @@
 //! ```text
 //! digits                     0        250       500
 //! ● DIG-1 digits   completed ├──◆──◆──◆──◆──◆──┤
-//! ├─● DIG-2 cooler running         ╰──◆──◆─▶
-//! ╰─● DIG-3 hotter failed          ╰─!───✗
+//! ├─● DIG-2 cooler running            ╰──◆──◆─▶
+//! ╰─● DIG-3 hotter failed             ╰─!───✗
 //! ```
 //!
 //! `graph` decides rows and connectors, `axis` marks on the steps; this file puts both beside each other in the width there is.

@@ -17,10 +17,10 @@ use crate::table::{Align, Cell, Table};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// REF of the left side
-    #[arg(value_name = "REF")]
+    #[arg(value_name = "A")]
     a: Target,
     /// REF of the right side
-    #[arg(value_name = "REF")]
+    #[arg(value_name = "B")]
     b: Target,
 }
 

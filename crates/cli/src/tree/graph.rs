@@ -1,7 +1,7 @@
 //! Which run stands on which row, and the connectors before it. Nothing recurses: a chain of 10,000 forks is one loop.
 //!
-//! Parents stand before children, children by birth. An only child stands right below its parent, in the same column, as a commit
-//! below its child does in `git log --graph`; only siblings take a column of their own. So a long chain of forks stays narrow.
+//! Parents stand before children, children by birth. Far from the margin an only child stands right below its parent, in the same
+//! column, as commits do in `git log --graph`: so a long chain of forks stays narrow.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,9 @@ use crate::look::{Look, columns};
 
 /// Most columns that connectors may take; what is deeper is drawn at that depth.
 const MAX_DEPTH: usize = 30;
+
+/// From this depth on, an only child takes its parent's column.
+const CHAIN_DEPTH: usize = 12;
 
 /// Which way the graph grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +80,7 @@ pub(super) fn places(tree: &LineageTree, look: Look) -> Vec<Place> {
         });
         match children[run].as_slice() {
             [] => {}
-            [only] => stack.push((*only, deeper, "")),
+            [only] if columns(&deeper) >= CHAIN_DEPTH => stack.push((*only, deeper, "")),
             [siblings @ .., last] => {
                 stack.push((*last, deeper.clone(), corner));
                 stack.extend(

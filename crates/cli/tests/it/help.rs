@@ -71,7 +71,7 @@ fn a_wrong_command_line_ends_with_2_and_a_wrong_ref_says_how_refs_are_written() 
     assert!(sandbox.run(&["frobnicate"]).fails(2).contains("frobnicate"));
     assert!(sandbox.run(&["tag", "DIG-1"]).fails(2).contains("<TAG>"));
     let mut text = String::new();
-    for reference in ["DIG-1@", "@500", "a/b/c@x~", "#x", "x~0"] {
+    for reference in ["DIG-1@", "@500", "DIG-1@best:", "#x", "x~0"] {
         let ran = sandbox.run(&["show", reference]);
         text.push_str(&format!(
             "$ runtree show {reference:?}   # {}\n{}",
