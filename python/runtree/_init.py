@@ -117,8 +117,7 @@ def init(
                 "process": _launch.process_facts(),
             }
         )
-        kind = writer.attempt_record()["kind"]
-        setup = Setup(launch.rank, launch.world_size, log_ranks == "all", "trainer", kind)
+        setup = Setup(launch.rank, launch.world_size, log_ranks == "all")
         return Run(stored, writer, setup), writer.run
 
     run: Run = _launch.agree(launch, run_id, start)
@@ -128,18 +127,25 @@ def init(
 
 
 def join(location: str, project: str, run_id: str, launch_key: str, setup: Setup) -> Run:
-    """Joins the launch of a run that was pickled, as one more writer of it."""
+    """Joins the launch of a run that was pickled, as one more writer of it: its points are the run's, its end is not."""
+    import multiprocessing.util
+
     stored = Store(location)
+    # Rank 0 speaks for the run; a worker of one process has a rank besides it, and logs all the same.
+    alone = setup.world_size == 1
     writer = stored.native.start_run(
         {
             "project": project, "name": None, "key": None, "resume": "never", "resume_from": "latest", "fork_run": None,
             "fork_step": None, "fork": None, "base": None, "config": None, "tags": [], "notes": None, "inherit_config": True,
-            "inherit_tags": False, "launch_key": launch_key, "run": run_id, "rank": setup.rank,
-            "world_size": setup.world_size, "log_all_ranks": setup.log_all_ranks, "process": _launch.process_facts(),
+            "inherit_tags": False, "launch_key": launch_key, "run": run_id,
+            "rank": 1 if alone else setup.rank, "world_size": setup.world_size,
+            "log_all_ranks": alone or setup.log_all_ranks, "process": _launch.process_facts(),
         }  # fmt: skip
     )
-    run = Run(stored, writer, setup)
+    run = Run(stored, writer, setup._replace(joined=True))
     _adopt(run)
+    # Children of multiprocessing leave without atexit.
+    multiprocessing.util.Finalize(run, run.finish, exitpriority=10)
     return run
 
 

@@ -584,7 +584,8 @@ class Run(StoredRun):
         start = self.resumed_from
         if start is None:
             return self.checkpoint("latest")
-        if self._setup.kind == "fork" and self.fork_step is not None and start.step < self.fork_step:
+        foreign = start._info["run"]["id"] != self._id  # pyright: ignore[reportPrivateUsage]
+        if foreign and self.fork_step is not None and start.step < self.fork_step:
             raise Invalid(
                 f"{self.display_id} was forked at step {self.fork_step}, the nearest checkpoint is at {start.step}: "
                 "its weights are older than its history",
@@ -682,6 +683,8 @@ class Run(StoredRun):
                 return self._report
             self._stop_helpers()
             self._drain()
+            if self._setup.joined:
+                status = reason = None
             try:
                 facts = writer.finish(status, reason)
             finally:
@@ -761,7 +764,8 @@ class Setup(NamedTuple):
     world_size: int = 1
     log_all_ranks: bool = False
     component: str = "trainer"
-    kind: str = "start"
+    joined: bool = False
+    """Whether this is one more process of a launch that another began: it never speaks for the run."""
 
 
 class _Later:

@@ -1,0 +1,63 @@
+"""Every test has a store, a cache and an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import runtree
+from runtree import _launch, _live, _warn
+from runtree.store import _open
+
+settings.register_profile("fast", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile("slow", parent=settings.get_profile("fast"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(autouse=True)
+def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No variable of the outside, no run of another test."""
+    for name in list(os.environ):
+        if name.startswith(("RUNTREE_", "SLURM_", "TORCHELASTIC_", "OMPI_")) or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    _warn._seen.clear()
+    yield
+    for run in list(_live._runs.values()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                run.finish()
+            except runtree.Error:
+                pass
+    _open.clear()
+
+
+@pytest.fixture
+def start() -> Callable[..., runtree.Run]:
+    """``runtree.init`` without capture and sampling, which tests of other things do not need."""
+
+    def init(project: str = "digits", *args: Any, **keywords: Any) -> runtree.Run:
+        return runtree.init(project, *args, **{"console": False, "system_metrics": False, **keywords})
+
+    return init
+
+
+@pytest.fixture
+def round_trip(start: Callable[..., runtree.Run]) -> Callable[[Any], Any]:
+    """Saves a state and loads it."""
+    run = start()
+
+    def save_and_load(state: Any, **keywords: Any) -> Any:
+        return run.load(run.save({"it": state}, step=0).result(), **keywords)["it"]
+
+    return save_and_load
