@@ -98,6 +98,50 @@ fn chart(name: &str, shelf: &Shelf, count: i64, lineage: i64, axis: XAxis) -> Re
     Ok(())
 }
 
+/// A chain of forks, each ten steps after the one before, each going on for another ten that do not count.
+fn deep_chain(length: i64) -> Result<()> {
+    let segments = segments(10 * length, length);
+    let point = |step: i64| Point {
+        step: Step(step),
+        timestamp: Timestamp(1_795_000_000_000_000 + 100_000 * step),
+        value: value(step),
+    };
+    let mut shelf = Shelf::new();
+    let mut blocks = Vec::new();
+    for at in 0..length {
+        let points = Points::from_arrival((10 * at + 1..10 * at + 21).map(point));
+        for block in points.into_blocks() {
+            blocks.push(vec![StoredBlock {
+                id: shelf.len() as u64,
+                summaries: block.summaries(),
+            }]);
+            shelf.push((block.encode(), Vec::new()));
+        }
+    }
+    let source = |id: u64| Ok(Block::decode(&shelf[id as usize].0)?.into_points());
+    let start = Instant::now();
+    let series = Stitched::new(&segments, blocks, &source)?;
+    let stitched = start.elapsed();
+    let all = series.points(Step::MIN, Step::MAX, &source)?;
+    let read = start.elapsed();
+    let query = Query {
+        axis: XAxis::Step,
+        from: None,
+        to: None,
+        pixels: 1000,
+        shifts: Vec::new(),
+    };
+    let buckets = series.buckets(&query, &source)?;
+    println!(
+        "chain of {length} forks: stitched {stitched:?}, {} points read {:?}, {} buckets {:?}",
+        all.points.len(),
+        read.saturating_sub(stitched),
+        buckets.buckets.len(),
+        start.elapsed().saturating_sub(read)
+    );
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let start = Instant::now();
     let long = shelve(10_000_000);
@@ -115,6 +159,7 @@ fn main() -> Result<()> {
     for axis in [XAxis::Step, XAxis::Wall, XAxis::Relative] {
         chart("10 M points, 10 segments", &long, 10_000_000, 10, axis)?;
     }
+    deep_chain(1_000)?;
     let short = shelve(1_000_000);
     chart("1 M points, 1 segment", &short, 1_000_000, 1, XAxis::Step)?;
 

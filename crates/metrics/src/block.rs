@@ -71,7 +71,7 @@ impl Block {
             return Err(unknown_version("block payloads", version, VERSION));
         }
         let count = reader.count(MAX_POINTS, "points in a block")?;
-        let mut columns = ColumnReader::new()?;
+        let mut columns = ColumnReader::new();
         let steps = columns.ints(&mut reader, count)?;
         let timestamps = columns.ints(&mut reader, count)?;
         let values = columns.floats(&mut reader, count)?;

@@ -1,6 +1,6 @@
 //! What a chart draws: first, minimum, maximum, last, mean and count per pixel column (M4), exact at every zoom.
 //!
-//! The range is cut into equal pixels. A sub-block (256 points with a [`Summary`]) inside one pixel is taken by its summary. One
+//! The range is cut into equal pixels. A sub-block (256 points with a [`Summary`](crate::Summary)) inside one pixel is taken by its summary. One
 //! that lies across an edge is taken whole as well, by the pixel that holds its middle, if the pixel is wide enough to hold at
 //! least [`MIN_SUBS`] like it: the edge moves to the nearest sub-block edge, by at most a sixth of a pixel. Otherwise its points
 //! are loaded and fall exactly where they belong:
@@ -42,7 +42,8 @@ pub struct Query {
     pub to: Option<i64>,
     /// Pixel columns, 1 to [`MAX_PIXELS`].
     pub pixels: u32,
-    /// For [`XAxis::Relative`]: what is subtracted from the timestamps of each segment. Empty: [`relative_shifts`] of this series.
+    /// For [`XAxis::Relative`]: what is subtracted from the timestamps of each segment. Empty:
+    /// [`relative_shifts`](crate::relative_shifts) of this series.
     pub shifts: Vec<i64>,
 }
 

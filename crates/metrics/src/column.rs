@@ -28,8 +28,9 @@ const FLOAT_PLANES: u8 = 1 << 1;
 const FLOAT_DELTAS: u8 = 2 << 1;
 
 /// Writes columns; keeps the compressor between them.
+#[derive(Default)]
 pub(crate) struct ColumnWriter {
-    /// None if zstd could not allocate: then everything is stored as it is.
+    /// Made at first use: a short column needs none, and making one costs more than writing that column.
     zstd: Option<zstd::bulk::Compressor<'static>>,
     plane: Vec<u8>,
     words: Vec<u64>,
@@ -37,20 +38,18 @@ pub(crate) struct ColumnWriter {
 
 impl ColumnWriter {
     pub(crate) fn new() -> Self {
-        let zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok().map(|mut it| {
-            // The reader knows how long a plane is; a failure only makes frames a byte or two longer.
-            let _ = it.set_parameter(zstd::zstd_safe::CParameter::ContentSizeFlag(false));
-            it
-        });
-        Self {
-            zstd,
-            plane: Vec::new(),
-            words: Vec::new(),
-        }
+        Self::default()
     }
 
     /// Compresses bytes whose length the reader will know; `None` if that does not make them smaller.
     pub(crate) fn compress(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.zstd.is_none() {
+            // Without memory for it everything is stored as it is.
+            let mut zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok()?;
+            // The reader knows how long a plane is; a failure only makes frames a byte or two longer.
+            let _ = zstd.set_parameter(zstd::zstd_safe::CParameter::ContentSizeFlag(false));
+            self.zstd = Some(zstd);
+        }
         let packed = self.zstd.as_mut()?.compress(bytes).ok()?;
         (packed.len() < bytes.len()).then_some(packed)
     }
@@ -178,29 +177,32 @@ impl ColumnWriter {
 }
 
 /// Reads columns; keeps the decompressor between them.
+#[derive(Default)]
 pub(crate) struct ColumnReader {
-    zstd: zstd::bulk::Decompressor<'static>,
+    /// Made at first use, as in [`ColumnWriter`].
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
     scratch: Vec<u8>,
     words: Vec<u64>,
 }
 
 impl ColumnReader {
-    pub(crate) fn new() -> Result<Self> {
-        let zstd = zstd::bulk::Decompressor::new()
-            .map_err(|error| Error::internal("zstd did not start").with_source(error))?;
-        Ok(Self {
-            zstd,
-            scratch: Vec::new(),
-            words: Vec::new(),
-        })
+    pub(crate) fn new() -> Self {
+        Self::default()
     }
 
     /// Decompresses to exactly `length` bytes. The caller has capped `length`.
     pub(crate) fn decompress(&mut self, packed: &[u8], length: usize) -> Result<&[u8]> {
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            none => {
+                let zstd = zstd::bulk::Decompressor::new()
+                    .map_err(|error| Error::internal("zstd did not start").with_source(error))?;
+                none.insert(zstd)
+            }
+        };
         self.scratch.clear();
         self.scratch.reserve(length);
-        let written = self
-            .zstd
+        let written = zstd
             .decompress_to_buffer(packed, &mut self.scratch)
             .map_err(|error| {
                 Error::corrupt("metric payload does not decompress").with_source(error)

@@ -42,7 +42,7 @@ impl PointsBatch {
         if version != VERSION {
             return Err(unknown_version("batches", version, VERSION));
         }
-        let mut columns = ColumnReader::new()?;
+        let mut columns = ColumnReader::new();
         match reader.byte()? {
             0 => decode_body(reader, &mut columns, limits),
             BODY_ZSTD => {
