@@ -9,5 +9,8 @@ mod resumes;
 mod series;
 mod support;
 
+mod export;
+mod inspect;
+mod load;
 mod save;
 mod save_support;
