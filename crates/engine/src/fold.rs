@@ -249,16 +249,15 @@ impl Engine {
             return Ok(());
         }
         *scan = Scan::default();
-        scan.generation = Some(match stored {
-            Some(stored) => stored,
-            None => {
-                let value = self.options.entropy.bits().to_le_bytes().to_vec();
-                self.index.apply(&[FoldItem::Stamp {
-                    key: GENERATION.to_owned(),
-                    value: value.clone(),
-                }])?;
-                value
-            }
+        scan.generation = Some(if let Some(stored) = stored {
+            stored
+        } else {
+            let value = self.options.entropy.bits().to_le_bytes().to_vec();
+            self.index.apply(&[FoldItem::Stamp {
+                key: GENERATION.to_owned(),
+                value: value.clone(),
+            }])?;
+            value
         });
         Ok(())
     }

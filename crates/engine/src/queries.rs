@@ -16,6 +16,7 @@ mod last_good;
 mod list;
 mod metrics;
 
+pub(crate) use checkpoints::effective_checkpoints;
 pub(crate) use last_good::is_loss_like;
 
 /// Which runs are wanted, in which order. The default is: all that are not deleted, newest first.

@@ -1,5 +1,7 @@
 //! From what people type to what is meant: runs by display id, key, name or prefix; checkpoints by selector.
 
+use std::fmt::Write as _;
+
 use runtree_core::lineage::Timeline;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::reference::{Direction, Reference, Selector};
@@ -7,7 +9,7 @@ use runtree_core::{DisplayId, Error, ProjectName, Result, RunId, Step};
 use runtree_index::{CheckpointRow, RunLookup, Snapshot};
 
 use crate::engine::Engine;
-use crate::queries::is_loss_like;
+use crate::queries::{effective_checkpoints, is_loss_like};
 use crate::runs::newest_attempt_of;
 
 /// How many steps or candidates an error lists.
@@ -171,7 +173,7 @@ impl Engine {
         });
         let mut text = shown.collect::<Vec<_>>().join(", ");
         if runs.len() > LISTED {
-            text.push_str(&format!(" and {} more", runs.len() - LISTED));
+            let _ = write!(text, " and {} more", runs.len() - LISTED);
         }
         text
     }
@@ -273,7 +275,7 @@ impl Engine {
         let snapshot = self.snapshot()?;
         let leaf = newest_attempt_of(&*snapshot, run)?;
         let timeline = Timeline::of(&snapshot, leaf)?;
-        self.effective_checkpoints(&*snapshot, &timeline)
+        effective_checkpoints(&*snapshot, &timeline)
     }
 
     fn select(&self, run: RunId, selector: &Selector) -> Result<CheckpointName> {

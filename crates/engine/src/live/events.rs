@@ -118,22 +118,23 @@ impl RunWriter {
 
     /// Adds tags.
     pub fn add_tags(&self, tags: Vec<String>) -> Result<()> {
-        self.change_tags(tags, Vec::new())
+        self.change_tags(tags, Vec::new());
+        Ok(())
     }
 
     /// Removes tags.
     pub fn remove_tags(&self, tags: Vec<String>) -> Result<()> {
-        self.change_tags(Vec::new(), tags)
+        self.change_tags(Vec::new(), tags);
+        Ok(())
     }
 
-    fn change_tags(&self, add: Vec<String>, remove: Vec<String>) -> Result<()> {
+    fn change_tags(&self, add: Vec<String>, remove: Vec<String>) {
         let lamport = self.next_lamport();
         self.push_event(Event::Tags {
             lamport,
             add,
             remove,
         });
-        Ok(())
     }
 
     /// Renames the run.

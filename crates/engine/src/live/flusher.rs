@@ -207,9 +207,8 @@ impl Worker {
             match item {
                 Item::Event(event) => self.stage_event(&event),
                 Item::Points(mut batch) => {
-                    match batch.builder.take() {
-                        Some(payload) => self.stage(FrameKind::Points, payload),
-                        None => {}
+                    if let Some(payload) = batch.builder.take() {
+                        self.stage(FrameKind::Points, payload);
                     }
                     lock(&self.shared.front).give_back(batch);
                 }

@@ -29,7 +29,7 @@ impl Engine {
         let timeline = timeline_of(&*snapshot, run)?;
         let mut rows = snapshot.checkpoints(run)?;
         if scope.inherited {
-            let inherited = self.effective_checkpoints(&*snapshot, &timeline)?;
+            let inherited = effective_checkpoints(&*snapshot, &timeline)?;
             rows.extend(inherited.into_iter().filter(|row| row.name.run != run));
         }
         rows.retain(|row| match state_of(row) {
@@ -40,7 +40,7 @@ impl Engine {
         sort(&mut rows, &timeline);
         let mut labels = Labels::default();
         let mut infos = self.to_infos(&*snapshot, &mut labels, run, &timeline, &rows)?;
-        self.add_effective_metrics(&*snapshot, &timeline, &rows, &mut infos)?;
+        add_effective_metrics(&*snapshot, &timeline, &rows, &mut infos)?;
         Ok(infos)
     }
 
@@ -59,7 +59,7 @@ impl Engine {
             .collect();
         let mut labels = Labels::default();
         let mut infos = self.to_infos(&*snapshot, &mut labels, checkpoint.run, &timeline, &rows)?;
-        self.add_effective_metrics(&*snapshot, &timeline, &rows, &mut infos)?;
+        add_effective_metrics(&*snapshot, &timeline, &rows, &mut infos)?;
         rows.iter()
             .position(|row| row.name == checkpoint)
             .map(|index| infos.swap_remove(index))
@@ -80,30 +80,6 @@ impl Engine {
         self.snapshot()?.find_checkpoint(id)?.ok_or_else(|| {
             Error::not_found(format!("checkpoint {id} is not in {}", self.location()))
         })
-    }
-
-    /// Complete checkpoints on a timeline, inherited ones included: ascending by step, at one step the one that counts last, so that
-    /// the last of all is `latest`.
-    pub(crate) fn effective_checkpoints(
-        &self,
-        snapshot: &dyn Snapshot,
-        timeline: &Timeline,
-    ) -> Result<Vec<CheckpointRow>> {
-        let mut rows = Vec::new();
-        let runs: BTreeSet<RunId> = timeline
-            .segments()
-            .iter()
-            .map(|segment| segment.id.run)
-            .collect();
-        for run in runs {
-            let own = snapshot.checkpoints(run)?;
-            rows.extend(
-                own.into_iter()
-                    .filter(|row| row.is_complete() && is_on(timeline, row.name)),
-            );
-        }
-        sort(&mut rows, timeline);
-        Ok(rows)
     }
 
     /// Rows as edges show them, seen by `run` along its `timeline`.
@@ -180,51 +156,73 @@ impl Engine {
         }
         Ok(infos)
     }
+}
 
-    /// Where a checkpoint on the timeline was not given a metric, the effective point at its step stands for it.
-    fn add_effective_metrics(
-        &self,
-        snapshot: &dyn Snapshot,
-        timeline: &Timeline,
-        rows: &[CheckpointRow],
-        infos: &mut [wire::CheckpointInfo],
-    ) -> Result<()> {
-        let shown = |row: &CheckpointRow| is_on(timeline, row.name);
-        if !rows.iter().any(shown) {
-            return Ok(());
-        }
-        let segments = timeline.segments();
-        let series = rows_of(snapshot, segments, Vec::new())?;
-        let names: BTreeSet<MetricName> = series
-            .values()
-            .flatten()
-            .filter(|row| !row.system)
-            .map(MetricName::of)
-            .collect();
-        for name in names {
-            let view = SeriesView::along(snapshot, segments, &name, &series)?;
-            let text = name.to_string();
-            let mut known: Option<(Step, Option<f64>)> = None;
-            for (row, info) in rows.iter().zip(infos.iter_mut()) {
-                if !shown(row) || info.metrics.contains_key(&text) {
-                    continue;
+/// Complete checkpoints on a timeline, inherited ones included: ascending by step, at one step the one that counts last, so that
+/// the last of all is `latest`.
+pub(crate) fn effective_checkpoints(
+    snapshot: &dyn Snapshot,
+    timeline: &Timeline,
+) -> Result<Vec<CheckpointRow>> {
+    let mut rows = Vec::new();
+    let runs: BTreeSet<RunId> = timeline
+        .segments()
+        .iter()
+        .map(|segment| segment.id.run)
+        .collect();
+    for run in runs {
+        let own = snapshot.checkpoints(run)?;
+        rows.extend(
+            own.into_iter()
+                .filter(|row| row.is_complete() && is_on(timeline, row.name)),
+        );
+    }
+    sort(&mut rows, timeline);
+    Ok(rows)
+}
+
+/// Where a checkpoint on the timeline was not given a metric, the effective point at its step stands for it.
+fn add_effective_metrics(
+    snapshot: &dyn Snapshot,
+    timeline: &Timeline,
+    rows: &[CheckpointRow],
+    infos: &mut [wire::CheckpointInfo],
+) -> Result<()> {
+    let shown = |row: &CheckpointRow| is_on(timeline, row.name);
+    if !rows.iter().any(shown) {
+        return Ok(());
+    }
+    let segments = timeline.segments();
+    let series = rows_of(snapshot, segments, Vec::new())?;
+    let names: BTreeSet<MetricName> = series
+        .values()
+        .flatten()
+        .filter(|row| !row.system)
+        .map(MetricName::of)
+        .collect();
+    for name in names {
+        let view = SeriesView::along(snapshot, segments, &name, &series)?;
+        let text = name.to_string();
+        let mut known: Option<(Step, Option<f64>)> = None;
+        for (row, info) in rows.iter().zip(infos.iter_mut()) {
+            if !shown(row) || info.metrics.contains_key(&text) {
+                continue;
+            }
+            let step = row.name.key.step;
+            let value = match known {
+                Some((at, value)) if at == step => value,
+                _ => {
+                    let point = view.stitched().point_at(step, &view)?;
+                    point.map(|(point, _)| point.value)
                 }
-                let step = row.name.key.step;
-                let value = match known {
-                    Some((at, value)) if at == step => value,
-                    _ => {
-                        let point = view.stitched().point_at(step, &view)?;
-                        point.map(|(point, _)| point.value)
-                    }
-                };
-                known = Some((step, value));
-                if let Some(value) = value {
-                    info.metrics.insert(text.clone(), JsonFloat(value));
-                }
+            };
+            known = Some((step, value));
+            if let Some(value) = value {
+                info.metrics.insert(text.clone(), JsonFloat(value));
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 pub(super) fn is_on(timeline: &Timeline, name: CheckpointName) -> bool {

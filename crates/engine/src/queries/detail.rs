@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::compare::resume_report_in;
 use super::list::Labels;
+use super::metrics::metric_infos;
 use crate::engine::Engine;
 use crate::runs::{config, require_row};
 use crate::series::timeline_of;
@@ -43,7 +44,7 @@ impl Engine {
             segments: self.segment_infos(snapshot, &mut labels, &timeline)?,
             children,
             config_diff: self.config_diff_in(snapshot, run)?,
-            metrics: self.metric_infos(snapshot, run, &timeline)?,
+            metrics: metric_infos(snapshot, run, &timeline)?,
             resume_report: resume_report_in(snapshot, run)?,
             files: snapshot
                 .files(run)?

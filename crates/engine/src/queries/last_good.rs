@@ -11,7 +11,7 @@ use runtree_core::{Result, RunId, Step};
 use runtree_index::CheckpointRow;
 use runtree_metrics::Points;
 
-use super::LastGood;
+use super::{LastGood, effective_checkpoints};
 use crate::engine::Engine;
 use crate::series::{MetricName, SeriesView, rows_of, timeline_of};
 
@@ -78,7 +78,7 @@ impl Engine {
                 bad = Some((name.to_string(), step));
             }
         }
-        let candidates = self.effective_checkpoints(&*snapshot, &timeline)?;
+        let candidates = effective_checkpoints(&*snapshot, &timeline)?;
         let before = |row: &&CheckpointRow| {
             bad.as_ref()
                 .is_none_or(|(_, step)| row.name.key.step < *step)

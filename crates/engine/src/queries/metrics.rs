@@ -9,23 +9,19 @@ use runtree_core::{Result, RunId, Step, wire};
 use runtree_index::Snapshot;
 use runtree_metrics::Query;
 
-use crate::engine::Engine;
 use crate::series::{MetricName, SeriesView, SystemMetric, rows_of, system_segments};
 
-impl Engine {
-    /// Every metric of a run: users' along the timeline, the machine's of the run itself.
-    pub(super) fn metric_infos(
-        &self,
-        snapshot: &dyn Snapshot,
-        run: RunId,
-        timeline: &Timeline,
-    ) -> Result<Vec<wire::MetricInfo>> {
-        let mut infos = infos_of(snapshot, run, timeline.segments(), SystemMetric::No)?;
-        let system = system_segments(snapshot, run, None)?;
-        infos.extend(infos_of(snapshot, run, &system, SystemMetric::Yes)?);
-        infos.sort_by(|a, b| (a.system, &a.name).cmp(&(b.system, &b.name)));
-        Ok(infos)
-    }
+/// Every metric of a run: users' along the timeline, the machine's of the run itself.
+pub(super) fn metric_infos(
+    snapshot: &dyn Snapshot,
+    run: RunId,
+    timeline: &Timeline,
+) -> Result<Vec<wire::MetricInfo>> {
+    let mut infos = infos_of(snapshot, run, timeline.segments(), SystemMetric::No)?;
+    let system = system_segments(snapshot, run, None)?;
+    infos.extend(infos_of(snapshot, run, &system, SystemMetric::Yes)?);
+    infos.sort_by(|a, b| (a.system, &a.name).cmp(&(b.system, &b.name)));
+    Ok(infos)
 }
 
 fn infos_of(

@@ -33,7 +33,7 @@ pub(super) enum Birth {
 
 impl Engine {
     pub(super) fn give_birth(&self, wish: &Wish<'_>) -> Result<Birth> {
-        let config = self.config_at_birth(wish)?;
+        let config = config_at_birth(wish)?;
         let fresh = self.new_run_id();
         let run: RunId = match wish.key {
             Some(key) => {
@@ -96,21 +96,21 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
+}
 
-    /// The config a run is born with, and which of its keys were inherited.
-    fn config_at_birth(&self, wish: &Wish<'_>) -> Result<(Value, Vec<String>)> {
-        let own = match wish.config {
-            Some(own) => config::require_object(own)?.clone(),
-            None => Value::Object(serde_json::Map::new()),
-        };
-        let inherited = wish.fork.filter(|_| wish.inherit_config);
-        Ok(match inherited {
-            Some(plan) => {
-                let merged = config::merge(&plan.owner_config, &own);
-                let keys = config::inherited_keys(&plan.owner_config, &own);
-                (merged, keys)
-            }
-            None => (own, Vec::new()),
-        })
-    }
+/// The config a run is born with, and which of its keys were inherited.
+fn config_at_birth(wish: &Wish<'_>) -> Result<(Value, Vec<String>)> {
+    let own = match wish.config {
+        Some(own) => config::require_object(own)?.clone(),
+        None => Value::Object(serde_json::Map::new()),
+    };
+    let inherited = wish.fork.filter(|_| wish.inherit_config);
+    Ok(match inherited {
+        Some(plan) => {
+            let merged = config::merge(&plan.owner_config, &own);
+            let keys = config::inherited_keys(&plan.owner_config, &own);
+            (merged, keys)
+        }
+        None => (own, Vec::new()),
+    })
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::ForkChoice;
 use crate::engine::Engine;
 use crate::live::{FLUSH_INTERVAL, Warning, WarningKind};
+use crate::queries::effective_checkpoints;
 use crate::resolve::Purpose;
 
 /// What a live parent is given beyond its flush interval before a step out of range is refused.
@@ -88,8 +89,7 @@ impl Engine {
                 let leaf = newest_attempt_of(&*snapshot, declared)?;
                 let owner = lineage::resolve_owner(&snapshot, leaf, *step)?;
                 let timeline = Timeline::up_to(&snapshot, owner, *step)?;
-                let nearest = self
-                    .effective_checkpoints(&*snapshot, &timeline)?
+                let nearest = effective_checkpoints(&*snapshot, &timeline)?
                     .into_iter()
                     .rfind(|row| row.name.key.step <= *step);
                 let owner = BasePoint {
@@ -302,7 +302,7 @@ impl Engine {
         let leaf = newest_attempt_of(&*snapshot, run)?;
         let timeline = Timeline::of(&snapshot, leaf)?;
         let logged = effective_steps(&*snapshot, &timeline)?;
-        let saved = self.effective_checkpoints(&*snapshot, &timeline)?;
+        let saved = effective_checkpoints(&*snapshot, &timeline)?;
         let saved = saved
             .first()
             .zip(saved.last())

@@ -11,6 +11,7 @@ use runtree_store::Created;
 use super::fork::{effective_steps, newest_attempt_of};
 use super::{LaunchKey, RunSpec};
 use crate::engine::Engine;
+use crate::queries::effective_checkpoints;
 use crate::resolve::Purpose;
 
 /// How often a launch that meets another one takes the next number.
@@ -136,7 +137,7 @@ impl Engine {
             let snapshot = self.snapshot()?;
             let leaf = newest_attempt_of(&*snapshot, run)?;
             let timeline = Timeline::of(&snapshot, leaf)?;
-            self.effective_checkpoints(&*snapshot, &timeline)?
+            effective_checkpoints(&*snapshot, &timeline)?
                 .pop()
                 .map(|row| row.name)
         } else {
@@ -192,8 +193,7 @@ impl Engine {
             };
             self.check_rewind(record, &timeline, step)?;
             let snapshot = self.snapshot()?;
-            let checkpoint = self
-                .effective_checkpoints(&*snapshot, &timeline)?
+            let checkpoint = effective_checkpoints(&*snapshot, &timeline)?
                 .into_iter()
                 .rfind(|row| row.name.key.step <= step)
                 .map(|row| row.name);
@@ -240,7 +240,7 @@ impl Engine {
     fn check_rewind(&self, record: &RunRecord, timeline: &Timeline, step: Step) -> Result<()> {
         let snapshot = self.snapshot()?;
         let logged = effective_steps(&*snapshot, timeline)?;
-        let saved = self.effective_checkpoints(&*snapshot, timeline)?;
+        let saved = effective_checkpoints(&*snapshot, timeline)?;
         let saved_first = saved.first().map(|row| row.name.key.step);
         let saved_last = saved.last().map(|row| row.name.key.step);
         let first = logged

@@ -49,8 +49,7 @@ impl Engine {
         run: RunId,
     ) -> Result<wire::SeriesBuckets> {
         let metric = MetricName::parse(&selector.metric);
-        let segments =
-            self.segments(snapshot, run, &metric, selector.attempt, request.inherited)?;
+        let segments = segments(snapshot, run, &metric, selector.attempt, request.inherited)?;
         self.check_damage(segments.iter().map(|segment| segment.id.run))?;
         let rows = read::rows_of(snapshot, &segments, vec![metric.name.clone()])?;
         let view = SeriesView::along(snapshot, &segments, &metric, &rows)?;
@@ -64,50 +63,45 @@ impl Engine {
         let buckets = view.stitched().buckets(&query, &view)?;
         Ok(to_wire(selector, run, &segments, &buckets))
     }
+}
 
-    /// Which segments show a metric of a run.
-    pub(super) fn segments(
-        &self,
-        snapshot: &dyn Snapshot,
-        run: RunId,
-        metric: &MetricName,
-        attempt: Option<runtree_core::AttemptNumber>,
-        inherited: bool,
-    ) -> Result<Vec<Segment>> {
-        if let Some(attempt) = attempt {
-            return Ok(read::own_segment(AttemptId { run, attempt }));
-        }
-        if self.kind_of(snapshot, run, metric)? == SystemMetric::Yes {
-            return read::system_segments(snapshot, run, Some(metric));
-        }
-        let timeline = timeline_of(snapshot, run)?;
-        Ok(read::user_segments(&timeline, run, inherited))
+/// Which segments show a metric of a run.
+pub(super) fn segments_of(
+    snapshot: &dyn Snapshot,
+    run: RunId,
+    metric: &MetricName,
+    attempt: Option<runtree_core::AttemptNumber>,
+    inherited: bool,
+) -> Result<Vec<Segment>> {
+    if let Some(attempt) = attempt {
+        return Ok(read::own_segment(AttemptId { run, attempt }));
     }
+    if kind_of(snapshot, run, metric)? == SystemMetric::Yes {
+        return read::system_segments(snapshot, run, Some(metric));
+    }
+    let timeline = timeline_of(snapshot, run)?;
+    Ok(read::user_segments(&timeline, run, inherited))
+}
 
-    fn kind_of(
-        &self,
-        snapshot: &dyn Snapshot,
-        run: RunId,
-        metric: &MetricName,
-    ) -> Result<SystemMetric> {
-        let attempts = snapshot.attempts(run)?;
-        let filter = runtree_index::SeriesFilter {
-            attempts: attempts
-                .iter()
-                .map(|row| AttemptId {
-                    run,
-                    attempt: row.record.attempt,
-                })
-                .collect(),
-            metrics: vec![metric.name.clone()],
-        };
-        let system = snapshot.series(&filter)?.iter().any(|row| row.system);
-        Ok(if system {
-            SystemMetric::Yes
-        } else {
-            SystemMetric::No
-        })
-    }
+/// Whether a metric is the machine's.
+fn kind_of(snapshot: &dyn Snapshot, run: RunId, metric: &MetricName) -> Result<SystemMetric> {
+    let attempts = snapshot.attempts(run)?;
+    let filter = runtree_index::SeriesFilter {
+        attempts: attempts
+            .iter()
+            .map(|row| AttemptId {
+                run,
+                attempt: row.record.attempt,
+            })
+            .collect(),
+        metrics: vec![metric.name.clone()],
+    };
+    let system = snapshot.series(&filter)?.iter().any(|row| row.system);
+    Ok(if system {
+        SystemMetric::Yes
+    } else {
+        SystemMetric::No
+    })
 }
 
 /// The effective history of a run's newest attempt.

@@ -5,7 +5,7 @@ use runtree_core::{Error, Result, RunId, Step};
 use runtree_index::Snapshot;
 use runtree_metrics::{Points, StitchedPoints};
 
-use super::chart::timeline_of;
+use super::chart::{segments_of, timeline_of};
 use super::read::{self, MetricName, SeriesView};
 use super::{HistoryColumns, HistoryQuery, HistoryStretch};
 use crate::engine::Engine;
@@ -23,7 +23,7 @@ impl Engine {
         self.refresh_run(run)?;
         let snapshot = self.snapshot()?;
         let name = MetricName::parse(metric);
-        let segments = self.segments(&*snapshot, run, &name, query.attempt, query.inherited)?;
+        let segments = segments_of(&*snapshot, run, &name, query.attempt, query.inherited)?;
         self.check_damage(segments.iter().map(|segment| segment.id.run))?;
         let rows = read::rows_of(&*snapshot, &segments, vec![name.name.clone()])?;
         if rows.is_empty() {
