@@ -55,6 +55,11 @@ impl Target {
     }
 }
 
+/// The time.
+pub(crate) fn now() -> Timestamp {
+    SystemClock.now()
+}
+
 /// An open store and the project that names are looked up in.
 pub(crate) struct Session {
     pub(crate) engine: Arc<Engine>,
@@ -85,11 +90,6 @@ impl Context {
             environment,
             out,
         }
-    }
-
-    /// The time.
-    pub(crate) fn now(&self) -> Timestamp {
-        SystemClock.now()
     }
 
     /// The project of `--project` or `RUNTREE_PROJECT`.

@@ -144,10 +144,11 @@ fn rows<'a>(tree: &'a LineageTree, look: Look, order: Order) -> Vec<Row<'a>> {
 
 fn run_row(run: &LineageRun, graph: String) -> Row<'_> {
     let summary = &run.summary;
-    let mut text = clean(&summary.name);
-    if let (Some(owner), Some(step)) = (&summary.owner, summary.fork_step) {
-        text.push_str(&format!(" @{step} of {}", owner.display_id));
-    }
+    let name = clean(&summary.name);
+    let text = match (&summary.owner, summary.fork_step) {
+        (Some(owner), Some(step)) => format!("{name} @{step} of {}", owner.display_id),
+        _ => name,
+    };
     let status = if summary.deleted {
         ("deleted", Style::Dim)
     } else {

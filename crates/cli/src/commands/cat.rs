@@ -32,7 +32,7 @@ pub(crate) struct Args {
 
 /// A tensor with its first values.
 #[derive(Debug, Serialize)]
-struct Values {
+struct Excerpt {
     #[serde(flatten)]
     tensor: wire::TensorInfo,
     elements: u64,
@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
             .ok_or_else(|| unknown(&name, checkpoint))?;
         let elements = tensor.shape.iter().product();
         return print_values(
-            Values {
+            Excerpt {
                 tensor: info,
                 elements,
                 values,
@@ -218,11 +218,11 @@ fn first_values(
     Ok(elements::decode(&tensor.dtype, &bytes))
 }
 
-fn print_values(values: Values, context: &mut Context) -> Result<(), Failure> {
+fn print_values(excerpt: Excerpt, context: &mut Context) -> Result<(), Failure> {
     if context.out.json {
-        return context.out.json(&values);
+        return context.out.json(&excerpt);
     }
-    let tensor = &values.tensor;
+    let tensor = &excerpt.tensor;
     let look = context.out.look;
     context.out.line(format!(
         "{} {} {:?} {}",
@@ -231,10 +231,10 @@ fn print_values(values: Values, context: &mut Context) -> Result<(), Failure> {
         tensor.shape,
         human::bytes(tensor.bytes)
     ))?;
-    for value in &values.values {
+    for value in &excerpt.values {
         context.out.line(human::json(value))?;
     }
-    let left = values.elements.saturating_sub(values.values.len() as u64);
+    let left = excerpt.elements.saturating_sub(excerpt.values.len() as u64);
     if left > 0 {
         context
             .out

@@ -3,7 +3,7 @@
 use runtree_core::wire::{CheckpointInfo, CheckpointState};
 use runtree_engine::{CheckpointScope, OpenMode, Purpose};
 
-use crate::context::{Context, Target};
+use crate::context::{Context, Target, now};
 use crate::error::Failure;
 use crate::human;
 use crate::look::Style;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     if context.out.json {
         return context.out.json(&checkpoints);
     }
-    let now = context.now();
+    let now = now();
     let mut table = Table::new([
         ("STEP", Align::Right),
         ("REF", Align::Left),

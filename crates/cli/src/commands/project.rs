@@ -3,7 +3,7 @@
 use runtree_core::{DisplayId, Error, ProjectName};
 use runtree_engine::OpenMode;
 
-use crate::context::Context;
+use crate::context::{Context, now};
 use crate::error::Failure;
 use crate::human;
 use crate::look::{Style, clean, pad};
@@ -54,7 +54,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     if context.out.json {
         return context.out.json(project);
     }
-    let now = context.now();
+    let now = now();
     let look = context.out.look;
     for (label, text) in [
         ("project", clean(&project.name)),

@@ -5,7 +5,7 @@ use runtree_core::wire::{RunPage, RunSummary};
 use runtree_engine::{OpenMode, RunQuery};
 use runtree_server::{parse_sort, refine};
 
-use crate::context::Context;
+use crate::context::{Context, now};
 use crate::error::Failure;
 use crate::human;
 use crate::look::Style;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     } else {
         args.columns
     };
-    let now = context.now();
+    let now = now();
     let mut table = Table::new(columns.iter().map(|column| head(column)));
     for run in &page.runs {
         table.row(columns.iter().map(|column| cell(run, column, now)));

@@ -3,7 +3,7 @@
 use runtree_core::wire::{AttemptInfo, CheckpointInfo, ConfigChange, MetricInfo, RunDetail};
 use runtree_engine::{OpenMode, Purpose};
 
-use crate::context::{Context, Target};
+use crate::context::{Context, Target, now};
 use crate::error::Failure;
 use crate::look::{Style, clean, pad};
 use crate::output::Output;
@@ -51,7 +51,7 @@ fn field(out: &mut Output, label: &str, text: &str) -> Result<(), Failure> {
 }
 
 fn show_run(detail: &RunDetail, system: bool, context: &mut Context) -> Result<(), Failure> {
-    let now = context.now();
+    let now = now();
     let out = &mut context.out;
     let run = &detail.summary;
     let look = out.look;
@@ -178,18 +178,18 @@ pub(crate) fn attempt_text(attempt: &AttemptInfo) -> String {
         AttemptKind::Resume => "resumed",
         AttemptKind::Rewind => "rewound",
     };
-    let mut text = kind.to_owned();
-    if let Some(base) = &attempt.base {
-        text.push_str(&format!(" at {}@{}", base.run.display_id, base.step));
-    }
-    match &attempt.steps {
-        Some(steps) => text.push_str(&format!(", logged {}..{}", steps.first, steps.last)),
-        None => text.push_str(", logged nothing"),
-    }
-    if let (Some(ghost), Some(steps)) = (attempt.ghost_from, &attempt.steps) {
-        text.push_str(&format!(", {ghost}..{} given up", steps.last));
-    }
-    text
+    let base = attempt.base.as_ref().map_or_else(String::new, |base| {
+        format!(" at {}@{}", base.run.display_id, base.step)
+    });
+    let logged = attempt.steps.as_ref().map_or_else(
+        || ", logged nothing".to_owned(),
+        |steps| format!(", logged {}..{}", steps.first, steps.last),
+    );
+    let given_up = match (attempt.ghost_from, &attempt.steps) {
+        (Some(ghost), Some(steps)) => format!(", {ghost}..{} given up", steps.last),
+        _ => String::new(),
+    };
+    format!("{kind}{base}{logged}{given_up}")
 }
 
 fn config(changes: &[ConfigChange], has_parent: bool, out: &mut Output) -> Result<(), Failure> {

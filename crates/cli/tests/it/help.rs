@@ -1,5 +1,7 @@
 //! The manual is a contract.
 
+use std::fmt::Write as _;
+
 use crate::fixture::Sandbox;
 
 const COMMANDS: [&str; 24] = [
@@ -46,10 +48,8 @@ fn every_command_has_a_manual_of_its_own() {
         let help = sandbox.run(&[command, "--help"]).ok();
         let (own, global) = help.split_once("Global options:").unwrap();
         assert!(global.contains("--json"), "{command}");
-        manual.push_str(&format!(
-            "$ runtree {command} --help\n{}\n\n",
-            own.trim_end()
-        ));
+        let own = own.trim_end();
+        writeln!(manual, "$ runtree {command} --help\n{own}\n").unwrap();
     }
     insta::assert_snapshot!(manual);
 }
@@ -73,10 +73,12 @@ fn a_wrong_command_line_ends_with_2_and_a_wrong_ref_says_how_refs_are_written() 
     let mut text = String::new();
     for reference in ["DIG-1@", "@500", "DIG-1@best:", "#x", "x~0"] {
         let ran = sandbox.run(&["show", reference]);
-        text.push_str(&format!(
+        write!(
+            text,
             "$ runtree show {reference:?}   # {}\n{}",
             ran.code, ran.stderr
-        ));
+        )
+        .unwrap();
     }
     insta::assert_snapshot!(text);
 }

@@ -75,15 +75,19 @@ pub(crate) fn open(
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-    if !headers.iter().any(|(name, _)| *name == "Host") {
-        text.push_str(&format!("Host: localhost:{}\r\n", address.port()));
+    let host = format!("localhost:{}", address.port());
+    let host =
+        (!headers.iter().any(|(name, _)| *name == "Host")).then_some(("Host", host.as_str()));
+    let length = body.len().to_string();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n"
+    )
+    .unwrap();
+    for (name, value) in host.iter().chain(headers) {
+        write!(stream, "{name}: {value}\r\n").unwrap();
     }
-    for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    text.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-    stream.write_all(text.as_bytes()).unwrap();
+    stream.write_all(b"\r\n").unwrap();
     // A server that refuses may close before it has read all of a large body.
     let _ = stream.write_all(body);
     BufReader::new(stream)

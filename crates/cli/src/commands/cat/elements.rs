@@ -22,12 +22,12 @@ fn value(dtype: &Dtype, bytes: &[u8]) -> Value {
         Dtype::C32 => complex(&Dtype::F16, bytes),
         Dtype::C64 => complex(&Dtype::F32, bytes),
         Dtype::C128 => complex(&Dtype::F64, bytes),
-        _ => json!(
-            bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        ),
+        // Most significant byte first, as numbers are written.
+        _ => json!(format!(
+            "0x{:0width$x}",
+            unsigned(bytes),
+            width = 2 * bytes.len()
+        )),
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
             decode(&Dtype::C64, &[0, 0, 0x80, 0x3f, 0, 0, 0, 0x40]),
             [json!([1.0, 2.0])]
         );
-        assert_eq!(decode(&Dtype::F8E5M2, &[0x3c]), [json!("3c")]);
+        assert_eq!(decode(&Dtype::F8E5M2, &[0x3c]), [json!("0x3c")]);
     }
 
     #[test]
