@@ -9,14 +9,21 @@ use std::time::{Duration, Instant};
 
 use runtree_core::state::{Dtype, StateNode};
 use runtree_core::{Result, Step};
-use runtree_engine::{Engine, EngineOptions, EntrySource, ReadJob, RunSpec, SaveRequest, TensorSource};
+use runtree_engine::{
+    Engine, EngineOptions, EntrySource, ReadJob, RunSpec, SaveRequest, TensorSource,
+};
 
 const ROUNDS: i64 = 5;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let mib: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1024);
-    let place = arguments.next().unwrap_or_else(|| std::env::temp_dir().display().to_string());
+    let mib: usize = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1024);
+    let place = arguments
+        .next()
+        .unwrap_or_else(|| std::env::temp_dir().display().to_string());
     for tensors in [mib.div_ceil(48), 10_000] {
         measure(mib << 20, tensors, &place)?;
     }
@@ -25,7 +32,10 @@ fn main() -> Result<()> {
 
 fn measure(total: usize, count: usize, place: &str) -> Result<()> {
     let dir = tempfile::tempdir_in(place).expect("a temporary directory");
-    let engine = Engine::open(EngineOptions::new(dir.path().join("store"), dir.path().join("cache")))?;
+    let engine = Engine::open(EngineOptions::new(
+        dir.path().join("store"),
+        dir.path().join("cache"),
+    ))?;
     let run = engine.start_run(RunSpec::new("speed".parse()?))?;
     let mut state = vec![0_u8; total / count * count];
     let mut seed = 1_u64;
@@ -40,11 +50,21 @@ fn measure(total: usize, count: usize, place: &str) -> Result<()> {
     let memcpy = best(|| copy_with_threads(&state, &mut copy));
     let mut file = std::fs::File::create(dir.path().join("plain")).expect("a file");
     let start = Instant::now();
-    file.write_all(&state).and_then(|()| file.sync_all()).expect("a written file");
+    file.write_all(&state)
+        .and_then(|()| file.sync_all())
+        .expect("a written file");
     let plain = start.elapsed();
     drop(file);
-    println!("  memcpy, same threads {:7.1} ms   {:.2} GB/s", millis(memcpy), gb / memcpy.as_secs_f64());
-    println!("  write + fsync        {:7.1} ms   {:.2} GB/s", millis(plain), gb / plain.as_secs_f64());
+    println!(
+        "  memcpy, same threads {:7.1} ms   {:.2} GB/s",
+        millis(memcpy),
+        gb / memcpy.as_secs_f64()
+    );
+    println!(
+        "  write + fsync        {:7.1} ms   {:.2} GB/s",
+        millis(plain),
+        gb / plain.as_secs_f64()
+    );
 
     let mut name = None;
     for step in 0..ROUNDS {
@@ -92,7 +112,9 @@ fn measure(total: usize, count: usize, place: &str) -> Result<()> {
         let start = Instant::now();
         let manifest = engine.load_plan(name)?;
         let planned = start.elapsed();
-        let runtree_core::manifest::EntryContent::State { tensors, .. } = &manifest.parts[0].entries[0].content else {
+        let runtree_core::manifest::EntryContent::State { tensors, .. } =
+            &manifest.parts[0].entries[0].content
+        else {
             unreachable!("a state was saved");
         };
         let jobs = tensors
@@ -141,7 +163,9 @@ fn best(mut act: impl FnMut()) -> Duration {
 }
 
 fn copy_with_threads(from: &[u8], to: &mut [u8]) {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
+    let threads = std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .min(8);
     let piece = from.len().div_ceil(threads);
     std::thread::scope(|scope| {
         for (from, to) in from.chunks(piece).zip(to.chunks_mut(piece)) {
