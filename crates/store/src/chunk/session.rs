@@ -291,6 +291,9 @@ impl Store {
 fn is_worth_another(error: &ObjectError) -> bool {
     matches!(
         error,
-        ObjectError::Generic { .. } | ObjectError::AlreadyExists { .. }
+        ObjectError::Generic { .. }
+            | ObjectError::AlreadyExists { .. }
+            // The temporary file was swept away as a leftover.
+            | ObjectError::NotFound { .. }
     )
 }

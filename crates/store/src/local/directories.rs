@@ -1,6 +1,6 @@
 //! Which directories are known to be durable.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -31,23 +31,29 @@ impl Directories {
     }
 
     /// Makes the entries of `directory` durable, and the directory itself.
+    pub(super) fn sync(&self, directory: &Path) -> Result<()> {
+        self.sync_all(BTreeSet::from([directory.to_owned()]))
+    }
+
+    /// Makes the entries of directories durable, and the directories themselves.
     ///
     /// That a directory exists does not mean that it is durable: another process may have made it a moment ago. So each one's parent
-    /// is synced once per process, however the directory came to be.
-    pub(super) fn sync(&self, directory: &Path) -> Result<()> {
-        self.sync_one(directory)?;
-        let mut child = directory;
-        while child != self.root && !self.lock().anchored.contains(child) {
-            let Some(parent) = child.parent() else { break };
-            self.sync_one(parent)?;
-            child = parent;
+    /// is synced once per process, however the directory came to be; and once for all its children here.
+    pub(super) fn sync_all(&self, directories: BTreeSet<PathBuf>) -> Result<()> {
+        let mut anchored = Vec::new();
+        let mut level = directories;
+        while !level.is_empty() {
+            let mut parents = BTreeSet::new();
+            for directory in level {
+                self.sync_one(&directory)?;
+                if directory != self.root && !self.lock().anchored.contains(&directory) {
+                    parents.extend(directory.parent().map(ToOwned::to_owned));
+                    anchored.push(directory);
+                }
+            }
+            level = parents;
         }
-        let mut state = self.lock();
-        let mut child = directory;
-        while child != self.root && state.anchored.insert(child.to_owned()) {
-            let Some(parent) = child.parent() else { break };
-            child = parent;
-        }
+        self.lock().anchored.extend(anchored);
         Ok(())
     }
 

@@ -27,6 +27,7 @@ use object_store::{
 
 mod directories;
 mod error;
+mod leftovers;
 mod list;
 mod multipart;
 mod publish;
@@ -106,9 +107,7 @@ impl LocalStore {
         for object in objects {
             directories.insert(parent_of(&self.file_path(object)?).to_owned());
         }
-        directories
-            .iter()
-            .try_for_each(|directory| self.inner.directories.sync(directory))
+        self.inner.directories.sync_all(directories)
     }
 
     /// Names in a directory, unsorted, without asking for their sizes; `true` stands for a directory. Empty if it does not exist.

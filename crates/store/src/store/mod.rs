@@ -280,6 +280,20 @@ impl Store {
         }
     }
 
+    /// Removes temporary files of chunks that nobody has written to for `idle`, as killed writers leave them; returns how many, and their bytes. Nothing is
+    /// removed from a store that is not on a local disk.
+    ///
+    /// # Errors
+    /// `Denied` if the store is open for reading only; else as the disk says.
+    pub fn remove_leftovers(&self, idle: std::time::Duration) -> Result<(u64, u64)> {
+        self.check_writable()?;
+        self.inner.local.as_ref().map_or(Ok((0, 0)), |local| {
+            local
+                .remove_leftovers(idle)
+                .map_err(|error| from_object(error, "remove leftover files"))
+        })
+    }
+
     /// Whether an object is there, and how large it is.
     ///
     /// # Errors

@@ -326,7 +326,7 @@ fn a_second_file_that_was_only_begun_is_torn() {
     write(&store, &payloads);
     split(&store, payloads.len(), 3, 9);
     for left in [0, 10, HEADER_BYTES - 1] {
-        fs::write(file(&store, 3), &noise(1, left)).unwrap();
+        fs::write(file(&store, 3), noise(1, left)).unwrap();
         let (frames, _) = read_from(&store, Cursor::START).unwrap();
         assert_eq!(payloads_of(&frames), payloads);
     }

@@ -38,6 +38,37 @@ fn leftover_temporary_files_are_invisible_and_harmless() {
 }
 
 #[test]
+fn leftovers_of_killed_writers_are_swept_and_live_ones_stay() {
+    use std::time::Duration;
+    let store = on_disk();
+    let shard = store.directory.path().join("chunks/ab");
+    fs::create_dir_all(&shard).unwrap();
+    for (name, hours) in [
+        (".tmp-0000000000000001", 2),
+        (".tmp-0000000000000002", 0),
+        ("an-object", 9),
+    ] {
+        fs::write(shard.join(name), "half a chunk").unwrap();
+        let file = fs::File::options()
+            .write(true)
+            .open(shard.join(name))
+            .unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - Duration::from_secs(3600 * hours))
+            .unwrap();
+    }
+    let hour = Duration::from_secs(3600);
+    assert_eq!(store.remove_leftovers(hour).unwrap(), (1, 12));
+    assert_eq!(store.remove_leftovers(hour).unwrap(), (0, 0));
+    assert_eq!(shard.read_dir().unwrap().count(), 2);
+    let reader = Store::open(store.directory.path(), Mode::ReadOnly).unwrap();
+    assert_eq!(
+        reader.remove_leftovers(hour).unwrap_err().kind(),
+        ErrorKind::Denied
+    );
+}
+
+#[test]
 fn no_temporary_file_is_left_behind() {
     let (objects, directory) = store();
     let create = || PutOptions::from(PutMode::Create);
