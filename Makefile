@@ -22,7 +22,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.package: $(VENV)/.made $(RUST_SOURCES) python/pyproject.toml $(shell find python/runtree -name '*.py*' -not -path '*/__pycache__/*')
-	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation ./python
+	PATH="$(BIN):$$PATH" $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation ./python
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.made

@@ -34,16 +34,16 @@ def train(*args, kill_after=None):
     """Runs the training script and shows its output; kills it with SIGKILL shortly after a line that starts with `kill_after`."""
     command = [sys.executable, str(HERE / "train_digits.py"), *args]
     say("$ python train_digits.py " + " ".join(args))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if not line.startswith("step") or int(line.split()[1].rstrip(":")) % 150 == 0:
-            say("  " + line.rstrip())
-        if kill_after and line.startswith(kill_after):
-            time.sleep(0.02)
-            process.send_signal(signal.SIGKILL)
-            say("  kill -9")
-            kill_after = None
-    return process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if not line.startswith("step") or int(line.split()[1].rstrip(":")) % 150 == 0:
+                say("  " + line.rstrip())
+            if kill_after and line.startswith(kill_after):
+                time.sleep(0.02)
+                process.send_signal(signal.SIGKILL)
+                say("  kill -9")
+                kill_after = None
+    return process.returncode
 
 
 def leaves(tree, path=""):
@@ -54,12 +54,16 @@ def leaves(tree, path=""):
         yield path, tree
 
 
+def bits(value):
+    """An array's type and bytes; anything else (a step count, 128-bit random state) as it is."""
+    return (value.dtype, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+
+
 def bit_equal(a, b):
-    """Whether two saved states are the same in every bit; the number of arrays and bytes that were compared."""
+    """Whether two saved states are the same in every bit; the number of leaves and array bytes that were compared."""
     left, right = dict(leaves(a)), dict(leaves(b))
-    arrays = [np.asarray(value) for value in left.values()]
-    same = left.keys() == right.keys() and all(np.asarray(left[k]).tobytes() == np.asarray(right[k]).tobytes() for k in left)
-    return same, len(arrays), sum(array.nbytes for array in arrays)
+    same = left.keys() == right.keys() and all(bits(left[path]) == bits(right[path]) for path in left)
+    return same, len(left), sum(value.nbytes for value in left.values() if isinstance(value, np.ndarray))
 
 
 def chunk_bytes(store):
@@ -83,7 +87,7 @@ def main():
     store = runtree.Store(str(store_path))
     resumed, reference = store.run("digits"), store.run("reference")
     same, arrays, size = bit_equal(resumed.checkpoint().load(), reference.checkpoint().load())
-    say(f"  weights, Adam state and data order: {arrays} values, {size:,} bytes, {'bit-identical' if same else 'DIFFERENT'}")
+    say(f"  weights, Adam state and data order: {arrays} leaves, {size:,} bytes of arrays, {'bit-identical' if same else 'DIFFERENT'}")
     curves = resumed.history(*METRICS), reference.history(*METRICS)
     same_curves = all(
         np.array_equal(curves[0][m].steps, curves[1][m].steps) and curves[0][m].values.tobytes() == curves[1][m].values.tobytes()
@@ -91,7 +95,7 @@ def main():
     )
     points = sum(len(series) for series in curves[0].values())
     say(f"  metrics: {points:,} points, {'bit-identical' if same_curves else 'DIFFERENT'}")
-    say(f"  resume report: {resumed.resume_report()}")
+    say(f"  resume report: {resumed.resume_report()['text']}")
     assert same and same_curves, "the resumed run is not the uninterrupted one"
 
     title(3, "Another run's learning rate grows too far: it diverges")
