@@ -264,7 +264,7 @@ impl Snapshot for SqliteSnapshot<'_> {
 
     fn children(&self, run: RunId) -> Result<Vec<RunId>> {
         self.rows(
-            "SELECT run FROM run WHERE (owner = ?1 OR declared = ?1) AND shown IS NOT NULL ORDER BY created, run",
+            "SELECT run FROM run WHERE (owner = ?1 OR declared = ?1) AND +shown IS NOT NULL ORDER BY created, run",
             [run_blob(run)],
             |row| row.get(0).map(run_of),
         )
@@ -272,7 +272,7 @@ impl Snapshot for SqliteSnapshot<'_> {
 
     fn family(&self, root: RunId) -> Result<Vec<RunId>> {
         let members = self.rows(
-            "SELECT run, owner FROM run WHERE root = ?1 AND shown IS NOT NULL ORDER BY created, run",
+            "SELECT run, owner FROM run WHERE root = ?1 AND +shown IS NOT NULL ORDER BY created, run",
             [run_blob(root)],
             |row| {
                 let run: [u8; 16] = row.get(0)?;

@@ -224,7 +224,7 @@ fn sort(connection: &Connection, query: &RunQuery) -> Result<(String, String, So
     Ok((join, order, parameters))
 }
 
-/// One run; none if its birth record is not folded.
+/// One run; none if its birth record is not folded. (`+child.shown`: every run is shown, an index on that finds nothing.)
 pub(super) fn row(
     connection: &Connection,
     id: i64,
@@ -236,7 +236,7 @@ pub(super) fn row(
             "SELECT detail.record, run.name, detail.notes, detail.tags, detail.config, {STATUS}, detail.reason, run.shown,
                run.last_activity, run.attempt, run.root, run.last_step, detail.checkpoints, detail.nonfinite_metric,
                detail.nonfinite_step, detail.last_good, detail.lamport,
-               (SELECT count(*) FROM run AS child WHERE (child.owner = run.run OR child.declared = run.run) AND child.shown = 0)
+               (SELECT count(*) FROM run AS child WHERE (child.owner = run.run OR child.declared = run.run) AND +child.shown = 0)
              FROM run JOIN detail ON detail.run_id = run.id WHERE run.id = ? AND run.shown IS NOT NULL"
         ))
         .and_then(|mut statement| {
@@ -388,7 +388,7 @@ pub(super) fn find(
     };
     connection
         .prepare_cached(&format!(
-            "SELECT run FROM run WHERE {condition} AND (?2 IS NULL OR 1) AND shown IS NOT NULL AND (?3 IS NULL OR project = ?3)
+            "SELECT run FROM run WHERE {condition} AND (?2 IS NULL OR 1) AND +shown IS NOT NULL AND (?3 IS NULL OR project = ?3)
              ORDER BY created DESC, run DESC"
         ))
         .and_then(|mut statement| {

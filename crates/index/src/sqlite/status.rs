@@ -59,10 +59,10 @@ pub(super) fn standing(
         .iter()
         .filter(|process| process.attempt == newest)
         .peekable();
-    let status = if processes.is_empty() {
+    // A launch without a process waits for one: a fork, or a run that was rewound by hand.
+    let status = if newest_processes.peek().is_none() {
         RunStatus::Created
-    } else if newest_processes.peek().is_some() && newest_processes.all(|process| process.is_closed)
-    {
+    } else if newest_processes.all(|process| process.is_closed) {
         RunStatus::Completed
     } else {
         RunStatus::Running

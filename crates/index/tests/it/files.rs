@@ -37,7 +37,7 @@ fn fold_all(folder: &Path, reverse: bool) {
                 Ok(()) => {}
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.chain()),
             }
-            if from % 20 == 0 {
+            if from.is_multiple_of(20) {
                 drop(index.snapshot().unwrap());
             }
         }
@@ -219,7 +219,7 @@ fn a_file_of_another_schema_is_begun_anew() {
     drop(SqliteIndex::open(folder.path()).unwrap());
     // `PRAGMA user_version` is the big-endian number at byte 60.
     overwrite(folder.path(), |bytes| {
-        bytes[60..64].copy_from_slice(&9_u32.to_be_bytes())
+        bytes[60..64].copy_from_slice(&9_u32.to_be_bytes());
     });
     let index = SqliteIndex::open(folder.path()).unwrap();
     fold(&index, run(1, None));

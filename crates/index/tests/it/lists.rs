@@ -237,7 +237,7 @@ fn deleted_runs_are_hidden_unless_asked_for(index: &dyn Index) {
 fn lookups_find_the_newest_first(index: &dyn Index) {
     five(index);
     let mut twin = record(9, None);
-    twin.name = "run-1".to_owned();
+    "run-1".clone_into(&mut twin.name);
     fold(index, [born(twin)]);
     let snapshot = index.snapshot().unwrap();
     let found = |lookup| snapshot.find_runs(None, &lookup).unwrap();

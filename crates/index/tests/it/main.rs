@@ -1,5 +1,12 @@
 //! What every index must answer. The suite knows the traits alone; `indexes!` lists the implementations that run it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::float_cmp,
+    reason = "a test fails by panicking, a measurement prints, and values come back bit for bit"
+)]
+
 mod annotations;
 mod builder;
 mod checkpoints;

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// One step's place in a total order of writers' words.
 type Order = (u64, u64, u64);
 
+/// Points as they were logged: metric, step, value.
+type Log = Vec<(String, i64, f64)>;
+
 /// What the model says of a run.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
@@ -33,7 +36,7 @@ pub(crate) struct Model {
     pub(crate) runs: BTreeMap<RunId, RunRecord>,
     pub(crate) attempts: BTreeMap<AttemptId, AttemptFacts>,
     /// (launch, time of opening, writer) to points in order of logging.
-    points: BTreeMap<(AttemptId, i64, u64), Vec<(String, i64, f64)>>,
+    points: BTreeMap<(AttemptId, i64, u64), Log>,
     words: Vec<(RunId, Order, Event)>,
     committed: BTreeSet<(RunId, SaveKey)>,
     tombstones: BTreeMap<(RunId, SaveKey), u32>,

@@ -81,7 +81,7 @@ fn random_base(dice: &mut Dice, launches: &[(u64, u32)]) -> BasePoint {
 
 fn checkpoint(dice: &mut Dice, facts: &mut Vec<FoldItem>, n: u64, number: u32, k: u32) {
     let key = key(number, dice.roll(12) as i64, k);
-    for rank in 0..1 + dice.roll(2) as u32 {
+    for rank in 0..=dice.roll(2) as u32 {
         facts.push(FoldItem::Part(Box::new(part(n, key, rank, 2))));
     }
     match dice.roll(4) {
