@@ -353,7 +353,7 @@ function fork(body) {
   if (runs.has(name)) name += ` (${counter + 1})`;
   const run = makeRun({ name, project: parent.project, parent: parent.name, owner: owner.name, fork: at, status: 'created', config: body.config ?? {}, tags: body.tags ?? [], attempts: [{ first: at + 1, last: undefined }], created: Date.now() * 1000 });
   announce(run, parent, owner);
-  return detail(run);
+  return summary(run);
 }
 
 async function route(method, path, q, body) {
@@ -382,8 +382,8 @@ async function route(method, path, q, body) {
   }
   if ((m = /^\/runs\/([^/]+)(?:\/(.*))?$/.exec(path))) {
     const run = find(decodeURIComponent(m[1]));
-    if (method === 'DELETE') { run.deleted = true; announce(run); return null; }
-    if (method === 'PATCH') { if (body.name) run.name = body.name; if (body.notes !== undefined) run.notes = body.notes; run.tags = [...new Set([...run.tags, ...(body.add_tags ?? [])])].filter((t) => !(body.remove_tags ?? []).includes(t)); announce(run); return detail(run); }
+    if (method === 'DELETE') { run.deleted = true; announce(run); return summary(run); }
+    if (method === 'PATCH') { if (body.name) run.name = body.name; if (body.notes !== undefined) run.notes = body.notes; run.tags = [...new Set([...run.tags, ...(body.add_tags ?? [])])].filter((t) => !(body.remove_tags ?? []).includes(t)); announce(run); return summary(run); }
     if (!m[2]) return detail(run);
     if (m[2] === 'lineage') { const family = [...runs.values()].filter((r) => r.root === run.root && !r.deleted); return { root: run.root, experiment: run.experiment, runs: family.map((r) => ({ summary: summary(r), attempts: attemptInfo(r), checkpoints: [...checkpoints.values()].filter((c) => c.run === r).map((c) => checkpointInfo(c)), config_diff: r.owner ? configDiff(r.owner.config, r.config) : [] })) }; }
     if (m[2] === 'checkpoints') { const stretches = timeline(run); return [...checkpoints.values()].filter((c) => (c.run === run || (q.get('inherited') !== 'false' && stretches.some((s) => s.run === c.run && s.attempt.attempt === c.attempt && c.step >= s.first && c.step <= s.last))) && (c.state === 'complete' || (c.state === 'pending' && q.get('pending') === 'true') || (c.state === 'deleted' && q.get('deleted') === 'true'))).sort((a, b) => a.step - b.step).map((c) => checkpointInfo(c, run)); }

@@ -132,7 +132,7 @@ describe('the runs table', () => {
     const [stored] = await get(`/runs/${world.owner.display_id}/checkpoints`);
     if (!stored) return;
     const made = await post('/forks', { reference: stored.reference, name: `born-live-${Date.now()}`, tags: [] });
-    await page.locator(`[data-run="${made.summary.display_id}"]`).waitFor();
+    await page.locator(`[data-run="${made.display_id}"]`).waitFor();
   });
 });
 
@@ -160,6 +160,22 @@ describe('the run page', () => {
     const first = page.locator('[role=tabpanel] table').first();
     await first.waitFor();
     for (const change of detail.config_diff) assert.ok((await first.innerText()).includes(change.key), change.key);
+  });
+
+  it('changes name, tags and notes', async () => {
+    const [run] = (await get(`/runs?project=${encodeURIComponent(world.project)}&search=born-live&limit=1`)).runs;
+    if (!run) return;
+    await page.goto(runUrl(run));
+    await page.locator('[data-edit]').click();
+    const form = page.locator('[data-editor]');
+    const name = `renamed-${Date.now()}`;
+    await form.getByLabel('Name').fill(name);
+    await form.getByLabel('Tags').fill('from-the-page second');
+    await form.getByLabel('Notes').fill('written in a browser');
+    await form.getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('heading', { name }).waitFor();
+    const now = await get(`/runs/${run.display_id}`);
+    assert.deepEqual([now.summary.name, now.summary.tags, now.notes], [name, ['from-the-page', 'second'], 'written in a browser']);
   });
 
   it('warns of a loss that is not a number and offers the last good checkpoint', async () => {

@@ -1,8 +1,6 @@
 /** Typed fetch for `/api/v1`: one error class, abortable, with the token a shared link or an earlier visit brought. */
-import type {
-  CheckpointInfo, ConsolePage, DiffReport, ErrorBody, ForkRequest, LineageTree, ProjectInfo, RunDetail, RunPage, SeriesRequest, SeriesResponse,
-  StoreInfo, TensorInfo,
-} from './types';
+import type { components, operations } from './schema';
+import type { ErrorBody, ForkRequest, SeriesRequest } from './types';
 
 const BASE = '/api/v1';
 const TOKEN_KEY = 'runtree.token';
@@ -66,9 +64,17 @@ async function request(method: string, path: string, body?: unknown, signal?: Ab
   return response;
 }
 
-async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+/** What an operation answers when it succeeds, as the server's own document says. */
+type Answer<O extends keyof operations> = operations[O] extends { responses: infer R }
+  ? { [Status in keyof R & (200 | 201)]: R[Status] extends { content: { 'application/json': infer Body } } ? Body : never }[keyof R & (200 | 201)]
+  : never;
+
+/** The query an operation takes. */
+type Query<O extends keyof operations> = operations[O] extends { parameters: { query?: infer Q } } ? NonNullable<Q> : never;
+
+async function json<O extends keyof operations>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Answer<O>> {
   const response = await request(method, path, body, signal);
-  return (await response.json()) as T;
+  return (await response.json()) as Answer<O>;
 }
 
 function query(parameters: Record<string, string | number | boolean | null | undefined>): string {
@@ -80,49 +86,32 @@ function query(parameters: Record<string, string | number | boolean | null | und
 
 const enc = encodeURIComponent;
 
-export interface RunsQuery {
-  project?: string;
-  search?: string;
-  filter?: string;
-  status?: string;
-  tag?: string;
-  sort?: string;
-  order?: 'asc' | 'desc';
-  cursor?: string | null;
-  limit?: number;
-  metrics?: string;
-}
-
-export interface RunPatch {
-  name?: string;
-  notes?: string;
-  add_tags?: string[];
-  remove_tags?: string[];
-}
+export type RunsQuery = Query<'list_runs'>;
+/** What is not given stays as it is. */
+export type RunPatch = Partial<components['schemas']['RunPatch']>;
 
 export const api = {
-  store: (signal?: AbortSignal) => json<StoreInfo>('GET', '/store', undefined, signal),
-  projects: (signal?: AbortSignal) => json<ProjectInfo[]>('GET', '/projects', undefined, signal),
-  runs: (q: RunsQuery, signal?: AbortSignal) => json<RunPage>('GET', `/runs${query({ ...q })}`, undefined, signal),
-  run: (run: string, signal?: AbortSignal) => json<RunDetail>('GET', `/runs/${enc(run)}`, undefined, signal),
-  lineage: (run: string, signal?: AbortSignal) => json<LineageTree>('GET', `/runs/${enc(run)}/lineage`, undefined, signal),
-  checkpoints: (run: string, q: { inherited?: boolean; pending?: boolean; deleted?: boolean }, signal?: AbortSignal) =>
-    json<CheckpointInfo[]>('GET', `/runs/${enc(run)}/checkpoints${query(q)}`, undefined, signal),
-  console: (run: string, q: { cursor?: string | null; limit?: number }, signal?: AbortSignal) =>
-    json<ConsolePage>('GET', `/runs/${enc(run)}/console${query(q)}`, undefined, signal),
+  store: (signal?: AbortSignal) => json<'get_store'>('GET', '/store', undefined, signal),
+  projects: (signal?: AbortSignal) => json<'list_projects'>('GET', '/projects', undefined, signal),
+  runs: (q: RunsQuery, signal?: AbortSignal) => json<'list_runs'>('GET', `/runs${query({ ...q })}`, undefined, signal),
+  run: (run: string, signal?: AbortSignal) => json<'get_run'>('GET', `/runs/${enc(run)}`, undefined, signal),
+  lineage: (run: string, signal?: AbortSignal) => json<'get_lineage'>('GET', `/runs/${enc(run)}/lineage`, undefined, signal),
+  checkpoints: (run: string, q: Query<'list_checkpoints'>, signal?: AbortSignal) =>
+    json<'list_checkpoints'>('GET', `/runs/${enc(run)}/checkpoints${query({ ...q })}`, undefined, signal),
+  console: (run: string, q: Query<'get_console'>, signal?: AbortSignal) => json<'get_console'>('GET', `/runs/${enc(run)}/console${query({ ...q })}`, undefined, signal),
   file: async (run: string, name: string) => (await request('GET', `/runs/${enc(run)}/files/${enc(name)}`)).blob(),
-  series: (body: SeriesRequest, signal?: AbortSignal) => json<SeriesResponse>('POST', '/series', body, signal),
-  diff: (a: string, b: string, signal?: AbortSignal) => json<DiffReport>('GET', `/diff${query({ a, b })}`, undefined, signal),
-  checkpoint: (id: string, signal?: AbortSignal) => json<CheckpointInfo>('GET', `/checkpoints/${enc(id)}`, undefined, signal),
-  tensors: (id: string, signal?: AbortSignal) => json<TensorInfo[]>('GET', `/checkpoints/${enc(id)}/tensors`, undefined, signal),
+  series: (body: SeriesRequest, signal?: AbortSignal) => json<'query_series'>('POST', '/series', body, signal),
+  diff: (a: string, b: string, signal?: AbortSignal) => json<'get_diff'>('GET', `/diff${query({ a, b })}`, undefined, signal),
+  checkpoint: (id: string, signal?: AbortSignal) => json<'get_checkpoint'>('GET', `/checkpoints/${enc(id)}`, undefined, signal),
+  tensors: (id: string, signal?: AbortSignal) => json<'list_tensors'>('GET', `/checkpoints/${enc(id)}/tensors`, undefined, signal),
   downloadUrl: (id: string) => `${BASE}/checkpoints/${enc(id)}/download`,
-  fork: (body: ForkRequest) => json<RunDetail>('POST', '/forks', body),
-  pin: (id: string) => request('POST', `/checkpoints/${enc(id)}/pin`),
-  unpin: (id: string) => request('POST', `/checkpoints/${enc(id)}/unpin`),
-  deleteCheckpoint: (id: string) => request('DELETE', `/checkpoints/${enc(id)}`),
-  restoreCheckpoint: (id: string) => request('POST', `/checkpoints/${enc(id)}/restore`),
-  patchRun: (run: string, patch: RunPatch) => request('PATCH', `/runs/${enc(run)}`, patch),
-  deleteRun: (run: string) => request('DELETE', `/runs/${enc(run)}`),
+  fork: (body: ForkRequest) => json<'create_fork'>('POST', '/forks', body),
+  pin: (id: string) => json<'pin_checkpoint'>('POST', `/checkpoints/${enc(id)}/pin`),
+  unpin: (id: string) => json<'unpin_checkpoint'>('POST', `/checkpoints/${enc(id)}/unpin`),
+  deleteCheckpoint: (id: string) => json<'delete_checkpoint'>('DELETE', `/checkpoints/${enc(id)}`),
+  restoreCheckpoint: (id: string) => json<'restore_checkpoint'>('POST', `/checkpoints/${enc(id)}/restore`),
+  patchRun: (run: string, patch: RunPatch) => json<'patch_run'>('PATCH', `/runs/${enc(run)}`, patch),
+  deleteRun: (run: string) => json<'delete_run'>('DELETE', `/runs/${enc(run)}`),
 };
 
 /** Server-sent events by fetch, because `EventSource` can not send the token. Reconnects with back-off until aborted. */

@@ -26,6 +26,27 @@ export interface Ink {
   log: boolean;
   /** Thin everything where many curves share a chart. */
   crowded: boolean;
+  /** One colour per lineage, one continuous curve: inherited and own look the same. */
+  grouped: boolean;
+}
+
+/** Value to canvas pixel, worked out once per paint: a chart of twenty runs asks for tens of thousands. */
+interface Scale {
+  x: (value: number) => number;
+  y: (value: number) => number;
+}
+
+function scaleOf(u: uPlot, log: boolean): Scale {
+  const { left, top, width, height } = u.bbox;
+  const { min: x0 = 0, max: x1 = 1 } = u.scales['x'] ?? {};
+  const { min: y0 = 0, max: y1 = 1 } = u.scales['y'] ?? {};
+  const from = x0 ?? 0;
+  const kx = width / ((x1 ?? 1) - from || 1);
+  const t = log ? Math.log10 : (v: number) => v;
+  const low = t(y0 ?? 0);
+  const ky = height / (t(y1 ?? 1) - low || 1);
+  const bottom = top + height;
+  return { x: (v) => left + (v - from) * kx, y: log ? (v) => bottom - (Math.log10(v) - low) * ky : (v) => bottom - (v - low) * ky };
 }
 
 const INHERITED = 0.6;
@@ -36,6 +57,7 @@ export function paint(u: uPlot, layers: readonly Layer[], ink: Ink): void {
   const { ctx } = u;
   const { left, top, width, height } = u.bbox;
   const ratio = devicePixelRatio;
+  const scale = scaleOf(u, ink.log);
   ctx.save();
   ctx.beginPath();
   ctx.rect(left, top, width, height);
@@ -45,19 +67,19 @@ export function paint(u: uPlot, layers: readonly Layer[], ink: Ink): void {
   const order = hovered === null ? layers : [...layers].sort((a, b) => Number(a.key === hovered) - Number(b.key === hovered));
   for (const layer of order) {
     const fade = hovered !== null && layer.key !== hovered ? FADED : 1;
-    if (!layer.ghost && !(ink.crowded && fade < 1)) band(u, layer, 0.15 * fade, ink.log);
+    if (!layer.ghost && !(ink.crowded && fade < 1)) band(u, scale, layer, 0.15 * fade, ink.log);
   }
   for (const layer of order) {
     const lit = hovered !== null && layer.key === hovered;
     const fade = hovered !== null && !lit ? FADED : 1;
     const widthPx = (lit ? 2.5 : 1.5) * ratio;
-    if (ink.smoothing && !layer.ghost && !ink.crowded) line(u, layer, layer.curve.y, 0.22 * fade, ratio, ink.log);
-    line(u, layer, layer.y, fade, widthPx, ink.log);
+    if (ink.smoothing && !layer.ghost && !ink.crowded) line(u, scale, layer, layer.curve.y, 0.22 * fade, ratio, ink);
+    line(u, scale, layer, layer.y, fade, widthPx, ink);
   }
   let row = 0;
   for (const layer of order) {
     if (layer.marks.length === 0) continue;
-    marks(u, layer, row++ % 4, ratio);
+    marks(u, scale, layer, row++ % 4, ratio);
   }
   ctx.restore();
 }
@@ -73,7 +95,7 @@ function visible(u: uPlot, layer: Layer): [number, number] {
   return [first, last];
 }
 
-function band(u: uPlot, layer: Layer, alpha: number, log: boolean): void {
+function band(u: uPlot, scale: Scale, layer: Layer, alpha: number, log: boolean): void {
   const { curve } = layer;
   const { ctx } = u;
   const [first, last] = visible(u, layer);
@@ -93,20 +115,20 @@ function band(u: uPlot, layer: Layer, alpha: number, log: boolean): void {
     }
     if (many && end > i) {
       ctx.beginPath();
-      for (let k = i; k <= end; k++) ctx.lineTo(u.valToPos(curve.x[k] as number, 'x', true), u.valToPos(curve.max[k] as number, 'y', true));
-      for (let k = end; k >= i; k--) ctx.lineTo(u.valToPos(curve.x[k] as number, 'x', true), u.valToPos(curve.min[k] as number, 'y', true));
+      for (let k = i; k <= end; k++) ctx.lineTo(scale.x(curve.x[k] as number), scale.y(curve.max[k] as number));
+      for (let k = end; k >= i; k--) ctx.lineTo(scale.x(curve.x[k] as number), scale.y(curve.min[k] as number));
       ctx.closePath();
       ctx.fill();
     } else if (many) {
-      const x = u.valToPos(curve.x[i] as number, 'x', true);
-      const y = u.valToPos(curve.max[i] as number, 'y', true);
-      ctx.fillRect(x - 1.5, y, 3, u.valToPos(curve.min[i] as number, 'y', true) - y);
+      const x = scale.x(curve.x[i] as number);
+      const y = scale.y(curve.max[i] as number);
+      ctx.fillRect(x - 1.5, y, 3, scale.y(curve.min[i] as number) - y);
     }
     i = end + 1;
   }
 }
 
-function line(u: uPlot, layer: Layer, y: Float64Array, alpha: number, width: number, log: boolean): void {
+function line(u: uPlot, scale: Scale, layer: Layer, y: Float64Array, alpha: number, width: number, { log, grouped }: Ink): void {
   const { curve, lifts } = layer;
   const { ctx } = u;
   let [first] = visible(u, layer);
@@ -114,8 +136,8 @@ function line(u: uPlot, layer: Layer, y: Float64Array, alpha: number, width: num
   if (layer.joins && first === layer.from && first > 0) first--;
   const inherited = (i: number) => curve.segments[curve.segment[i] as number]?.inherited ?? false;
   const good = (i: number) => Number.isFinite(y[i] as number) && (!log || (y[i] as number) > 0);
-  const px = (i: number) => u.valToPos(curve.x[i] as number, 'x', true);
-  const py = (i: number) => u.valToPos(y[i] as number, 'y', true);
+  const px = (i: number) => scale.x(curve.x[i] as number);
+  const py = (i: number) => scale.y(y[i] as number);
   const spacing = last > first ? (px(last) - px(first)) / (last - first) : Infinity;
   const dots = spacing > 9 * devicePixelRatio && !layer.ghost;
   ctx.lineWidth = width;
@@ -124,7 +146,7 @@ function line(u: uPlot, layer: Layer, y: Float64Array, alpha: number, width: num
   let style: boolean | null = null;
   let open = false;
   const set = (inh: boolean) => {
-    const a = alpha * (layer.ghost ? GHOST : inh ? INHERITED : 1);
+    const a = alpha * (layer.ghost ? GHOST : inh && !grouped ? INHERITED : 1);
     ctx.strokeStyle = withAlpha(layer.colour, a);
     ctx.fillStyle = ctx.strokeStyle;
     style = inh;
@@ -167,15 +189,15 @@ function line(u: uPlot, layer: Layer, y: Float64Array, alpha: number, width: num
 }
 
 /** What is not finite stands on the axis: a crossed bar for NaN and −Inf below, for +Inf above. */
-function marks(u: uPlot, layer: Layer, row: number, ratio: number): void {
+function marks(u: uPlot, scale: Scale, layer: Layer, row: number, ratio: number): void {
   const { ctx } = u;
   const { top, height } = u.bbox;
   const size = 5 * ratio;
   ctx.strokeStyle = layer.colour;
   ctx.lineWidth = 1.5 * ratio;
   for (const mark of layer.marks) {
-    const x0 = u.valToPos(mark.from, 'x', true);
-    const x1 = u.valToPos(mark.to, 'x', true);
+    const x0 = scale.x(mark.from);
+    const x1 = scale.x(mark.to);
     const y = mark.kind === '+Inf' ? top + (1 + row) * (size + 2) : top + height - (1 + row) * (size + 2) + 2;
     if (mark.kind === 'NaN' || mark.kind === 'not finite') {
       const end = Math.max(x1, x0);

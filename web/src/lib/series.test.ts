@@ -22,6 +22,8 @@ describe('curves', () => {
     expect([...penLifts(regular)]).toEqual([1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     const gap = line([0, 10, 20, 30, 40, 50, 1000, 1010, 1020, 1030]);
     expect([...penLifts(gap)].map((l, i) => (l ? i : -1)).filter((i) => i >= 0)).toEqual([0, 6]);
+    const saving = line([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 50, 51, 52, 53, 54, 1000, 1001]);
+    expect([...penLifts(saving, 0.1)].map((l, i) => (l ? i : -1)).filter((i) => i >= 0)).toEqual([0, 15]);
     const broken = toCurve(buckets('A', [[0, 1], [1, NaN], [2, 1]], S));
     expect([...penLifts(broken)]).toEqual([1, 0, 1]);
   });

@@ -45,9 +45,10 @@ export function toCurve(b: SeriesBuckets): Curve {
 
 /**
  * Before which buckets the pen lifts: after a bucket without a finite value, and where nothing was logged for more than `factor` times the
- * mean distance of two points (a gap is a gap: a straight line over it would claim values nobody logged).
+ * mean distance of two points (a gap is a gap: a straight line over it would claim values nobody logged). On time axes a gap must also be
+ * `least` of the whole: saving and evaluating take a while in every run, and a curve torn at each of them could not be read.
  */
-export function penLifts(c: Curve, factor = 20): Uint8Array {
+export function penLifts(c: Curve, least = 0, factor = 20): Uint8Array {
   const n = c.x.length;
   const lifts = new Uint8Array(n);
   if (n === 0) return lifts;
@@ -66,11 +67,12 @@ export function penLifts(c: Curve, factor = 20): Uint8Array {
     largest = Math.max(largest, gap);
   }
   const usual = points > 2 ? (logged + between - largest) / (points - 2) : 0;
+  const far = Math.max(factor * usual, least * ((c.xLast[n - 1] as number) - (c.xFirst[0] as number)));
   lifts[0] = 1;
   for (let i = 1; i < n; i++) {
     const gap = (c.xFirst[i] as number) - (c.xLast[i - 1] as number);
     const broken = !Number.isFinite(c.y[i - 1] as number);
-    if (broken || (points >= 8 && gap > factor * usual)) lifts[i] = 1;
+    if (broken || (points >= 8 && gap > far)) lifts[i] = 1;
   }
   return lifts;
 }

@@ -122,7 +122,8 @@ export function labelWall(ticks: readonly number[]): string[] {
   return ticks.map((t) => {
     const d = new Date(t / 1000);
     const day = `${two(d.getMonth() + 1)}-${two(d.getDate())}`;
-    const clock = step < 60 * SECOND ? `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}` : `${two(d.getHours())}:${two(d.getMinutes())}`;
+    const fraction = step < SECOND ? `.${String(d.getMilliseconds()).padStart(3, '0')}` : '';
+    const clock = step < 60 * SECOND ? `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}${fraction}` : `${two(d.getHours())}:${two(d.getMinutes())}`;
     const text = step >= 86400 * SECOND ? day : day !== lastDay ? `${day} ${clock}` : clock;
     lastDay = day;
     return text;

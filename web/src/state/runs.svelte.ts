@@ -37,7 +37,7 @@ export class RunList {
       let cursor: string | null = null;
       let total = 0;
       do {
-        const page = await api.runs({ ...this.#query, cursor, limit: Math.min(MOST, wanted - rows.length) }, abort.signal);
+        const page = await api.runs({ ...this.#query, ...(cursor === null ? {} : { cursor }), limit: Math.min(MOST, wanted - rows.length) }, abort.signal);
         rows.push(...page.runs);
         cursor = page.next_cursor ?? null;
         total = page.total;
