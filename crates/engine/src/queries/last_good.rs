@@ -1,10 +1,11 @@
 //! Where a run was last healthy.
 //!
-//! A value is *bad* if it is not finite, or if it begins a *spike*: with the median `m` and the median absolute deviation `d` of the
-//! [`WINDOW`] finite values before it ([`LEAST`] at least), a spike is [`SUSTAINED`] values in a row above `m + max(FACTOR · 1.4826 · d,
-//! |m| / 2)`. Medians, so that the spike itself and single outliers move nothing; a floor of half the level, so that a curve
-//! without noise does not spike by rounding; several in a row, so that one bad batch is none. Only metrics where large is bad are
-//! looked at for spikes: those whose name says loss, err, ppl, nll, perplexity or grad_norm. Deterministic, no parameters.
+//! A value is *bad* if it is not finite, or if a *spike* begins at it: with the median `m` and the median absolute deviation `d` of the
+//! [`WINDOW`] finite values before it ([`LEAST`] at least), a spike begins where the median of the next [`AHEAD`] values lies above
+//! `m + max(FACTOR · 1.4826 · d, |m| / 2)`, at a value that lies above it itself. Medians on both sides, so that single outliers move nothing
+//! and a noisy climb is still seen (values of one batch scatter, their level does not); a floor of half the level, so that a curve
+//! without noise does not spike by rounding. Only metrics where large is bad are looked at for spikes: those whose name says loss, err,
+//! ppl, nll, perplexity or grad_norm. Deterministic, no parameters.
 
 use runtree_core::manifest::CheckpointName;
 use runtree_core::{Result, RunId, Step};
@@ -19,10 +20,12 @@ use crate::series::{MetricName, SeriesView, rows_of, timeline_of};
 const WINDOW: usize = 64;
 /// Fewer than this many say nothing.
 const LEAST: usize = 10;
-/// Values in a row that make a spike.
-const SUSTAINED: usize = 5;
-/// Deviations (robust sigmas) above the median.
-const FACTOR: f64 = 10.0;
+/// Values from a point on whose median must be high.
+const AHEAD: usize = 16;
+/// Where fewer follow, this many must be there: a run that dies while it diverges did spike.
+const AHEAD_LEAST: usize = 5;
+/// Deviations (robust sigmas) above the median: a median of 16 is that far off by noise once in many millions.
+const FACTOR: f64 = 4.0;
 /// From median absolute deviation to sigma, for normal noise.
 const SIGMA: f64 = 1.4826;
 
@@ -101,18 +104,24 @@ fn first_bad(points: &Points, spikes: bool) -> Option<Step> {
 /// First index of a spike among finite values.
 fn first_spike(values: &[f64]) -> Option<usize> {
     (LEAST..values.len()).find(|&index| {
-        let Some(run) = values.get(index..index + SUSTAINED) else {
+        let ahead = &values[index..values.len().min(index + AHEAD)];
+        if ahead.len() < AHEAD_LEAST {
             return false;
-        };
+        }
         let window = &values[index.saturating_sub(WINDOW)..index];
-        // Cheap first: a value that is not above all of its window's can not be far above its median for long.
-        let level = run.iter().copied().fold(f64::INFINITY, f64::min);
         let median = median_of(window.to_vec());
-        if level <= median + median.abs() / 2.0 {
+        let floor = median + median.abs() / 2.0;
+        // Cheap first: most values are near the level, and need no second median.
+        if values[index] <= floor {
+            return false;
+        }
+        let level = median_of(ahead.to_vec());
+        if level <= floor {
             return false;
         }
         let deviation = median_of(window.iter().map(|value| (value - median).abs()).collect());
-        level > median + (FACTOR * SIGMA * deviation).max(median.abs() / 2.0)
+        let limit = floor.max(median + FACTOR * SIGMA * deviation);
+        level > limit && values[index] > limit
     })
 }
 
@@ -139,6 +148,20 @@ mod tests {
             *value = 9.0;
         }
         assert_eq!(first_spike(&values), Some(150));
+    }
+
+    #[test]
+    fn a_divergence_whose_batches_scatter_is_seen_where_it_begins() {
+        // From a real run whose rate grew too far: single values still fall back to the old level.
+        let healthy = (0..150).map(|index| 0.1 + ((index * 37) % 11) as f64 / 50.0);
+        let scattered = [
+            0.07, 0.84, 0.47, 1.17, 0.84, 0.08, 2.19, 0.69, 0.84, 2.2, 1.98, 0.62, 2.43, 0.89,
+            1.45, 2.18,
+        ];
+        let values: Vec<f64> = healthy
+            .chain(scattered.into_iter().cycle().take(64))
+            .collect();
+        assert_eq!(first_spike(&values), Some(151));
     }
 
     #[test]
