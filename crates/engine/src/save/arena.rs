@@ -4,7 +4,7 @@
 //! needs them, and reused. A segment is lent out as plain `&mut [u8]` while a save fills it, then frozen into [`Bytes`] that any number
 //! of writers share; the last of them to drop gives it back. No unsafe code and no lock is held while bytes move.
 //!
-//! The bound: at most two checkpoints' worth of segments (so that one can be written while the next is copied), never more than the arena's
+//! The bound: at most twice the largest checkpoint so far (so that one can be written while the next is copied), never more than the arena's
 //! limit, which is half of the memory the process may use unless set. A save that is larger than the limit is staged in turns: it waits
 //! for its own first segments to be written. Memory is kept until the arena is dropped.
 
@@ -31,6 +31,8 @@ pub(crate) struct Arena {
 struct State {
     free: Vec<Vec<u8>>,
     lent: usize,
+    /// Segments of the largest save so far.
+    largest: usize,
 }
 
 impl Arena {
@@ -76,16 +78,10 @@ impl Arena {
         total: usize,
         deadline: Instant,
     ) -> Vec<Segment> {
-        let limit = self.limit_segments.min(total.saturating_mul(2).max(2));
         let mut state = self.lock();
+        state.largest = state.largest.max(total);
         loop {
-            // Segments that exist may always be used; new ones only below the limit.
-            let room = limit.saturating_sub(state.lent).max(
-                self.limit_segments
-                    .saturating_sub(state.lent)
-                    .min(state.free.len()),
-            );
-            let count = wanted.min(room);
+            let count = wanted.min(self.room(&state));
             if count > 0 {
                 state.lent += count;
                 let keep = state.free.len() - count.min(state.free.len());
@@ -115,9 +111,15 @@ impl Arena {
 
     /// Whether `total` segments could be lent right now.
     pub(crate) fn has_room(&self, total: usize) -> bool {
-        let limit = self.limit_segments.min(total.saturating_mul(2).max(2));
-        let state = self.lock();
-        limit.saturating_sub(state.lent) >= total.min(limit)
+        let mut state = self.lock();
+        state.largest = state.largest.max(total);
+        self.room(&state) >= total.min(self.limit_segments)
+    }
+
+    /// How many more segments may be lent.
+    fn room(&self, state: &State) -> usize {
+        let limit = self.limit_segments.min(state.largest.saturating_mul(2));
+        limit.saturating_sub(state.lent)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -194,6 +196,17 @@ mod tests {
                 .any(|segment| segment.buffer.as_ptr() == address)
         );
         assert!(arena.lend(1, 1, now).is_empty());
+    }
+
+    #[test]
+    fn a_small_save_does_not_wait_for_a_large_one() {
+        let arena = Arena::new(64 * SEGMENT_BYTES);
+        let now = Instant::now();
+        let _large = arena.lend(3, 3, now);
+        assert_eq!(arena.lend(1, 1, now).len(), 1);
+        assert!(arena.has_room(3) && arena.has_room(1));
+        let _next = arena.lend(3, 3, now);
+        assert!(!arena.has_room(1), "a third large one waits");
     }
 
     #[test]

@@ -118,3 +118,55 @@ fn stage_small(draft: &Draft<'_>, mut submit: impl FnMut(usize, Bytes)) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::draft::Inputs;
+    use super::super::request::{EntrySource, TensorSource};
+    use super::*;
+    use runtree_core::state::{Dtype, StateNode};
+
+    #[test]
+    fn a_state_larger_than_the_arena_is_staged_in_turns_and_arrives_whole() {
+        let arena = Arena::new(2 * SEGMENT_BYTES);
+        let data: Vec<u8> = (0..(210_u32 << 20)).map(|i| (i >> 12) as u8).collect();
+        let entry = EntrySource::State {
+            path: "state".to_owned(),
+            tree: StateNode::None,
+            tensors: vec![TensorSource {
+                name: "w".to_owned(),
+                dtype: Dtype::U8,
+                shape: vec![data.len() as u64],
+                global_shape: None,
+                global_offset: None,
+                data: &data,
+            }],
+            blobs: Vec::new(),
+        };
+        let mut inputs = Inputs::take(vec![entry]).unwrap();
+        let trees = inputs.take_trees();
+        let draft = inputs.draft(trees).unwrap();
+        let (sender, receiver) = mpsc::channel::<(usize, Bytes)>();
+        std::thread::scope(|scope| {
+            // The writers: each chunk's memory goes back when it was compared.
+            let writer = scope.spawn(|| {
+                let mut seen = 0;
+                for (index, bytes) in receiver {
+                    let start = index * SEGMENT_BYTES as usize;
+                    assert!(bytes == data[start..start + bytes.len()]);
+                    seen += bytes.len();
+                }
+                seen
+            });
+            let mut turns = 0;
+            let submit = |index, bytes| sender.send((index, bytes)).unwrap();
+            let staged = stage(&arena, &draft, IfBusy::Wait, submit, || turns += 1).unwrap();
+            assert_eq!(staged, Staged::Whole);
+            assert!(turns > 0);
+            drop(sender);
+            assert_eq!(writer.join().unwrap(), data.len());
+        });
+    }
+}
