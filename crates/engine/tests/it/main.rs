@@ -5,6 +5,7 @@ mod creation;
 mod folding;
 mod forks;
 mod live_runs;
+mod model;
 mod resumes;
 mod series;
 mod support;
