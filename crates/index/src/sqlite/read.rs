@@ -152,7 +152,7 @@ impl Snapshot for SqliteSnapshot<'_> {
         self.rows(
             "SELECT project, sum(shown = 0), sum(shown = 0 AND status = 'running' AND sign >= ?1),
                max(CASE WHEN shown = 0 THEN last_activity END)
-             FROM run WHERE project IS NOT NULL GROUP BY project ORDER BY project",
+             FROM run WHERE shown IN (0, 1) GROUP BY project ORDER BY project",
             [runs::cutoff(liveness)],
             |row| {
                 Ok(ProjectInfo {

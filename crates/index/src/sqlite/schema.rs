@@ -24,6 +24,7 @@ CREATE TABLE run(
   attempt INTEGER, root BLOB);
 CREATE INDEX run_by_created ON run(shown, project, created, run);
 CREATE INDEX run_by_birth ON run(shown, created, run);
+CREATE INDEX run_by_activity ON run(shown, project, last_activity, status, sign);
 CREATE INDEX run_by_name ON run(name);
 CREATE INDEX run_by_key ON run(key) WHERE key IS NOT NULL;
 CREATE INDEX run_by_display_id ON run(display_id);

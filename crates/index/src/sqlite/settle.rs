@@ -204,14 +204,19 @@ fn settle_run(connection: &Connection, keys: &mut Keys, run_id: i64) -> Result<(
     let tags = fields.tags(&record);
     let config = config(connection, run_id, &record)?;
 
-    let (newest, launched, launch) = newest_attempt(connection, run_id, &record)?;
+    let Newest {
+        number: newest,
+        launched,
+        waits,
+        launch,
+    } = newest_attempt(connection, run_id, &record)?;
     let (processes, lamport) = processes(connection, run_id)?;
     let last_activity = processes
         .iter()
         .filter_map(|process| process.alive)
         .fold(launched.max(record.created), Timestamp::max);
     let deleted = fields.deleted;
-    let standing = status::standing(newest, launched, fields.words, &processes);
+    let standing = status::standing(newest, launched, waits, fields.words, &processes);
 
     let history = match launch {
         Some(launch) => Some(latest::effective(connection, keys, launch, Step::MAX)?),
@@ -407,33 +412,46 @@ fn merge(config: &mut Value, patch: Value) {
     }
 }
 
-/// The newest launch that has a record: its number, when it was made, its row. Without one, launch 1 as the birth record implies it.
-fn newest_attempt(
-    connection: &Connection,
-    run_id: i64,
-    record: &RunRecord,
-) -> Result<(AttemptNumber, Timestamp, Option<i64>)> {
+/// The newest launch of a run.
+struct Newest {
+    number: AttemptNumber,
+    /// When it was made.
+    launched: Timestamp,
+    /// Whether it may have been made long before a process takes it up.
+    waits: bool,
+    /// Its row.
+    launch: Option<i64>,
+}
+
+/// The newest launch that has a record. Without one, launch 1 as the birth record implies it.
+fn newest_attempt(connection: &Connection, run_id: i64, record: &RunRecord) -> Result<Newest> {
     let found = connection
         .prepare_cached(
-            "SELECT number, created, id FROM attempt WHERE run_id = ?1 AND (record IS NOT NULL OR number = 1)
+            "SELECT number, created, id, coalesce(json_extract(record, '$.kind') <> 'resume', 1)
+             FROM attempt WHERE run_id = ?1 AND (record IS NOT NULL OR number = 1)
              ORDER BY number DESC LIMIT 1",
         )
         .and_then(|mut statement| {
             statement
                 .query_row([run_id], |row| {
-                    Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?, row.get(2)?))
+                    Ok(Newest {
+                        number: AttemptNumber(row.get(0)?),
+                        launched: row
+                            .get::<_, Option<i64>>(1)?
+                            .map_or(record.created, Timestamp),
+                        waits: row.get(3)?,
+                        launch: Some(row.get(2)?),
+                    })
                 })
                 .optional()
         })
         .map_err(from_sqlite)?;
-    Ok(match found {
-        Some((number, created, id)) => (
-            AttemptNumber(number),
-            created.map_or(record.created, Timestamp),
-            Some(id),
-        ),
-        None => (AttemptNumber::FIRST, record.created, None),
-    })
+    Ok(found.unwrap_or(Newest {
+        number: AttemptNumber::FIRST,
+        launched: record.created,
+        waits: true,
+        launch: None,
+    }))
 }
 
 /// Processes of launches, and the largest Lamport count of all writers.

@@ -30,10 +30,14 @@ pub(super) struct Standing {
 
 /// Decides by the last word about the newest launch, else by the signs of life of its processes.
 ///
+/// `waits` says that nothing started this launch yet: a fork, or a run that was rewound by hand, is created and not lost. A
+/// resume that opened no journal is being launched, and lost if that takes too long.
+///
 /// A tool's word counts only if it was spoken after that launch began: who stops a run does not stop its relaunch.
 pub(super) fn standing(
     newest: AttemptNumber,
     launched: Timestamp,
+    waits: bool,
     words: Vec<Word>,
     processes: &[Process],
 ) -> Standing {
@@ -59,10 +63,10 @@ pub(super) fn standing(
         .iter()
         .filter(|process| process.attempt == newest)
         .peekable();
-    // A launch without a process waits for one: a fork, or a run that was rewound by hand.
-    let status = if newest_processes.peek().is_none() {
+    let has_process = newest_processes.peek().is_some();
+    let status = if processes.is_empty() || (waits && !has_process) {
         RunStatus::Created
-    } else if newest_processes.all(|process| process.is_closed) {
+    } else if has_process && newest_processes.all(|process| process.is_closed) {
         RunStatus::Completed
     } else {
         RunStatus::Running

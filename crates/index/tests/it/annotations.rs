@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use runtree_core::event::{Event, Lamport, RunStatus};
+use runtree_core::manifest::AttemptKind;
 use runtree_core::{AttemptNumber, ErrorKind, Timestamp};
 use runtree_index::{ConsoleQuery, FoldItem, Index, JournalCursor, Liveness, MetricChoice};
 use serde_json::json;
@@ -15,6 +16,7 @@ crate::indexes! {
     a_silent_run_is_lost_and_a_closed_one_completed,
     a_relaunch_runs_again_whatever_was_said_before,
     a_fork_nothing_was_logged_to_is_created,
+    a_run_rewound_by_hand_waits_for_its_next_process,
     console_pages_end_where_they_say,
     the_newest_file_of_a_name_is_shown,
     lost_points_are_listed,
@@ -119,6 +121,18 @@ fn a_fork_nothing_was_logged_to_is_created(index: &dyn Index) {
     assert_eq!(status(index, 2, 1_000_000), RunStatus::Created);
     fold(index, [Journal::opened(2, 1, 1, 30).whole()]);
     assert_eq!(status(index, 2, 40), RunStatus::Running);
+}
+
+fn a_run_rewound_by_hand_waits_for_its_next_process(index: &dyn Index) {
+    fold(index, run(1, None));
+    let ended = Journal::opened(1, 1, 1, 20).event(Event::Closed { at: Timestamp(30) });
+    fold(index, [ended.whole()]);
+    let mut rewound = attempt(1, 2, Some(base(1, 1, 5)));
+    if let FoldItem::Attempt(record) = &mut rewound {
+        record.kind = AttemptKind::Rewind;
+    }
+    fold(index, [rewound]);
+    assert_eq!(status(index, 1, 1_000_000), RunStatus::Created);
 }
 
 fn console_pages_end_where_they_say(index: &dyn Index) {

@@ -377,18 +377,17 @@ fn a_page_of_a_hundred_thousand_runs_takes_milliseconds() {
         ),
     ];
     for (name, query) in queries {
-        for round in 0..2 {
-            let started = Instant::now();
-            let page = index.snapshot().unwrap().runs(&query).unwrap();
-            if round == 1 {
-                println!(
-                    "{name}: {:?} ({} of {})",
-                    started.elapsed(),
-                    page.runs.len(),
-                    page.total
-                );
-            }
-        }
+        let page = index.snapshot().unwrap().runs(&query).unwrap();
+        // The best of some: other work on the machine only ever adds.
+        let best = (0..7)
+            .map(|_| {
+                let started = Instant::now();
+                index.snapshot().unwrap().runs(&query).unwrap();
+                started.elapsed()
+            })
+            .min()
+            .unwrap();
+        println!("{name}: {best:?} ({} of {})", page.runs.len(), page.total);
     }
     let started = Instant::now();
     index.snapshot().unwrap().projects(NOW).unwrap();

@@ -114,7 +114,7 @@ fn journal(dice: &mut Dice, n: u64, number: u32, writer: u64) -> Journal {
         });
     }
     for _ in 0..dice.roll(5) {
-        let points: Vec<_> = (0..1 + dice.roll(6))
+        let points: Vec<_> = (0..=dice.roll(6))
             .map(|_| {
                 let mut name = SeriesName::new(["loss", "acc", "lr"][dice.roll(3) as usize]);
                 name.rank = (dice.roll(4) == 0).then_some(1);
@@ -139,7 +139,7 @@ fn journal(dice: &mut Dice, n: u64, number: u32, writer: u64) -> Journal {
 
 /// A few events about fields that several writers set.
 fn words(dice: &mut Dice, mut journal: Journal) -> Journal {
-    for _ in 0..1 + dice.roll(3) {
+    for _ in 0..=dice.roll(3) {
         let lamport = Lamport(dice.roll(4));
         let event = match dice.roll(8) {
             0 => Event::Name {

@@ -17,7 +17,7 @@ fn bytes_in(folder: &std::path::Path) -> u64 {
 /// Noise that looks like a loss, born as float32 like what trainers log.
 fn loss(step: i64) -> f64 {
     let noise = (step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    f64::from((2.0 / (1.0 + step as f64 / 1000.0) + noise as f64 / (1 << 26) as f64) as f32)
+    f64::from((2.0 / (1.0 + step as f64 / 1000.0) + noise as f64 / 67_108_864.0) as f32)
 }
 
 fn measure(what: &str, frames: i64, series: usize, rows: i64, frames_per_apply: usize) {
