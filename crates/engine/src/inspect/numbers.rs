@@ -206,6 +206,7 @@ fn small_float(bits: u32, format: &Format) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the published values are exact")]
 mod tests {
     use super::*;
 

@@ -174,7 +174,7 @@ mod tests {
                 span.fill(chunk_bytes, &mut Vec::new(), |first, to| {
                     let start = first * BLOCK_BYTES;
                     let end = start + to.len() as u64;
-                    assert!(end == chunk_bytes || end % BLOCK_BYTES == 0, "whole blocks only");
+                    assert!(end == chunk_bytes || end.is_multiple_of(BLOCK_BYTES), "whole blocks only");
                     for (index, slot) in to.iter_mut().enumerate() {
                         *slot = byte(start + index as u64);
                     }

@@ -50,6 +50,9 @@ fn put(root: &Path, path: &str, mode: u32, content: &[u8]) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// Puts something into a directory.
+type Maker<'a> = &'a dyn Fn(&Path);
+
 /// A directory with everything that can be in one.
 fn sample(root: &Path) {
     put(root, "config.json", 0o644, b"{}");
@@ -124,13 +127,13 @@ fn the_trainer_may_delete_its_directory_as_soon_as_save_returns() {
 fn what_can_not_come_back_is_refused_at_once() {
     let bench = Bench::new();
     let run = bench.run();
-    let cases: [(&str, &dyn Fn(&Path)); 5] = [
+    let cases: [(&str, Maker); 5] = [
         ("outside", &|root| {
-            symlink("/etc/passwd", root.join("x")).unwrap()
+            symlink("/etc/passwd", root.join("x")).unwrap();
         }),
         ("outside", &|root| symlink("../x", root.join("x")).unwrap()),
         ("outside", &|root| {
-            symlink("a/../../x", root.join("x")).unwrap()
+            symlink("a/../../x", root.join("x")).unwrap();
         }),
         ("pipe", &|root| {
             assert!(
@@ -142,7 +145,7 @@ fn what_can_not_come_back_is_refused_at_once() {
             );
         }),
         ("can not be saved", &|root| {
-            std::fs::write(root.join("a\\b"), b"").unwrap()
+            std::fs::write(root.join("a\\b"), b"").unwrap();
         }),
     ];
     for (index, (reason, make)) in cases.iter().enumerate() {

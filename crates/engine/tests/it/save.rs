@@ -213,7 +213,7 @@ fn several_parts_need_a_launch_that_is_not_random() {
     assert!(error.hint().unwrap().contains("RUNTREE_ATTEMPT"));
 }
 
-fn sharded<'a>(rank: u32, world_size: u32, step: i64, data: &'a [Tensor]) -> SaveRequest<'a> {
+fn sharded(rank: u32, world_size: u32, step: i64, data: &[Tensor]) -> SaveRequest<'_> {
     SaveRequest {
         sharded: true,
         rank,
