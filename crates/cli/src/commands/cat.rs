@@ -16,8 +16,8 @@ mod elements;
 
 /// Print what is in a checkpoint
 ///
-/// Without a NAME: the list of its tensors. With the dotted name of a tensor: its first values. With the path of a file of an imported
-/// directory: the file's bytes.
+/// Without a NAME: the list of its tensors and files. With the dotted name of a tensor: its first values. With the path of a file of an
+/// imported directory: the file's bytes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// REF of a checkpoint; a bare run means its newest
@@ -28,6 +28,13 @@ pub(crate) struct Args {
     /// Values of a tensor that are printed
     #[arg(long, short = 'n', default_value_t = 20)]
     limit: usize,
+}
+
+/// A file of an imported directory.
+#[derive(Debug, Serialize)]
+struct File<'a> {
+    path: &'a str,
+    bytes: u64,
 }
 
 /// A tensor with its first values.
@@ -43,10 +50,10 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let session = context.open(OpenMode::ReadOnly, &[&args.target])?;
     let checkpoint = session.checkpoint(&args.target, Purpose::Read)?;
     let engine = &session.engine;
-    let Some(name) = args.name else {
-        return list(&engine.tensors(checkpoint)?, context);
-    };
     let manifest = engine.load_plan(checkpoint)?;
+    let Some(name) = args.name else {
+        return list(&engine.tensors(checkpoint)?, &files(&manifest), context);
+    };
     if let Some((part, extents, bytes)) = find_file(&manifest, &name) {
         return print_file(engine, &manifest, part, extents, bytes, &name, context);
     }
@@ -79,7 +86,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
                 checkpoint_text(checkpoint),
                 info.entry
             );
-            list(std::slice::from_ref(&info), context)?;
+            list(std::slice::from_ref(&info), &[], context)?;
             context.out.remark(&clean(&hint));
             Ok(())
         }
@@ -102,10 +109,50 @@ fn unknown(name: &str, checkpoint: CheckpointName) -> Error {
     ))
 }
 
-fn list(tensors: &[wire::TensorInfo], context: &mut Context) -> Result<(), Failure> {
+/// The files of imported directories.
+fn files(manifest: &LoadedManifest) -> Vec<File<'_>> {
+    let entries = manifest.parts.iter().flat_map(|part| &part.entries);
+    entries
+        .filter_map(|entry| match &entry.content {
+            EntryContent::File { bytes, .. } => Some(File {
+                path: &entry.path,
+                bytes: *bytes,
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+fn list(
+    tensors: &[wire::TensorInfo],
+    files: &[File<'_>],
+    context: &mut Context,
+) -> Result<(), Failure> {
     if context.out.json {
-        return context.out.json(&tensors);
+        return context
+            .out
+            .json(&serde_json::json!({ "tensors": tensors, "files": files }));
     }
+    if !tensors.is_empty() {
+        list_tensors(tensors, context)?;
+    }
+    if files.is_empty() {
+        return Ok(());
+    }
+    if !tensors.is_empty() {
+        context.out.line("")?;
+    }
+    let mut table = Table::new([("FILE", Align::Flexible), ("SIZE", Align::Right)]);
+    for file in files {
+        table.row([
+            Cell::styled(file.path, Style::Name),
+            human::bytes(file.bytes).into(),
+        ]);
+    }
+    table.print(&mut context.out)
+}
+
+fn list_tensors(tensors: &[wire::TensorInfo], context: &mut Context) -> Result<(), Failure> {
     let mut table = Table::new([
         ("TENSOR", Align::Flexible),
         ("TYPE", Align::Left),

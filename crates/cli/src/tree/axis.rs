@@ -104,13 +104,18 @@ impl<'a> Track<'a> {
             .attempts
             .iter()
             .filter_map(|attempt| attempt.steps.as_ref());
-        let first = summary.fork_step.or_else(|| {
-            let saved = run.checkpoints.iter().map(|info| info.step);
-            logged.map(|steps| steps.first).chain(saved).min()
-        });
+        let checkpoints: Vec<_> = run
+            .checkpoints
+            .iter()
+            .filter(|info| info.effective)
+            .collect();
+        let saved = || checkpoints.iter().map(|info| info.step);
+        let first = summary
+            .fork_step
+            .or_else(|| logged.map(|steps| steps.first).chain(saved()).min());
         Self {
             first,
-            last: summary.last_step.max(first),
+            last: summary.last_step.max(saved().max()).max(first),
             ghost: None,
             branches: summary.fork_step.is_some(),
             end: match summary.status {
@@ -124,11 +129,7 @@ impl<'a> Track<'a> {
                 .as_ref()
                 .map(|bad| bad.step)
                 .filter(|&step| Some(step) >= first),
-            checkpoints: run
-                .checkpoints
-                .iter()
-                .filter(|info| info.effective)
-                .collect(),
+            checkpoints,
         }
     }
 
@@ -136,10 +137,18 @@ impl<'a> Track<'a> {
     pub(super) fn of_attempt(run: &'a LineageRun, attempt: &'a AttemptInfo) -> Self {
         let base = attempt.base.as_ref().map(|base| base.step);
         let steps = attempt.steps.as_ref();
-        let first = base.or(steps.map(|steps| steps.first));
+        let checkpoints: Vec<_> = run
+            .checkpoints
+            .iter()
+            .filter(|info| info.attempt == attempt.attempt)
+            .collect();
+        let saved = || checkpoints.iter().map(|info| info.step);
+        let logged = steps.map(|steps| steps.first);
+        let first = base.or_else(|| logged.into_iter().chain(saved()).min());
+        let last = steps.map(|steps| steps.last).max(saved().max()).max(first);
         Self {
             first,
-            last: steps.map(|steps| steps.last).max(first),
+            last,
             ghost: attempt.ghost_from,
             branches: base.is_some(),
             end: if attempt.ghost_from.is_some() {
@@ -148,11 +157,7 @@ impl<'a> Track<'a> {
                 Mark::Line
             },
             not_finite: None,
-            checkpoints: run
-                .checkpoints
-                .iter()
-                .filter(|info| info.attempt == attempt.attempt)
-                .collect(),
+            checkpoints,
         }
     }
 }

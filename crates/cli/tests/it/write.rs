@@ -95,6 +95,11 @@ fn a_deleted_checkpoint_waits_in_the_trash() {
         .run(&["undelete", info["id"].as_str().unwrap()])
         .ok();
     sandbox.run(&["export", "DIG-1@100", "out"]).ok();
+    sandbox.run(&["delete", "DIG-1@100"]).ok();
+    let back = sandbox.run(&["undelete", "DIG-1@100", "--json"]).json();
+    assert_eq!(back["id"], info["id"]);
+    assert_eq!(back["state"], "complete");
+    sandbox.run(&["undelete", "DIG-1@51"]).fails(3);
 }
 
 #[test]
@@ -151,6 +156,7 @@ fn rewind_starts_a_new_attempt_at_the_step() {
     let detail = sandbox.run(&["show", "DIG-1", "--json"]).json();
     assert_eq!(detail["attempts"].as_array().unwrap().len(), 2);
     assert_eq!(detail["summary"]["last_step"], 50);
+    assert_eq!(detail["summary"]["status"], "stopped");
     let tree = sandbox.run(&["tree", "DIG-1"]).ok();
     assert!(tree.contains("51..100 given up"), "{tree}");
     let stderr = sandbox.run(&["rewind", "DIG-1"]).fails(5);
@@ -187,6 +193,11 @@ fn an_imported_directory_comes_back_byte_for_byte() {
             .run(&["cat", "LLM-1@500", "tokenizer/vocab.txt"])
             .ok(),
         "a\nb\n"
+    );
+    let list = sandbox.run(&["cat", "LLM-1@500"]).ok();
+    assert!(
+        list.contains("weights.bin  ") && list.contains("3.0 MiB"),
+        "{list}"
     );
     // A second export into the same place overwrites nothing that somebody changed.
     fs::write(sandbox.path().join("back/config.json"), b"mine").unwrap();

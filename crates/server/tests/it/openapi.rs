@@ -17,7 +17,7 @@ fn the_document_is_the_one_the_web_client_was_made_from() {
     assert!(
         known == document,
         "the API changed and web/openapi.json did not. Look at the difference, then:\n  \
-         UPDATE_OPENAPI=1 cargo test -p runtree-server --test it document && make api"
+         make api"
     );
 }
 
