@@ -237,7 +237,15 @@ impl Engine {
         let record = self.store.read_run(run)?;
         let key = self.random_launch_key();
         let attempt = self.create_rewind(&record, step, &key, &BTreeMap::new())?;
-        self.refresh_known(run)?;
+        // Nobody runs it until it is launched again; without a word it would look like a launch that is under way.
+        let waits = format!("rewound to step {step}; the next launch continues there");
+        self.annotate(
+            run,
+            Annotation {
+                status: Some((RunStatus::Stopped, Some(waits))),
+                ..Annotation::default()
+            },
+        )?;
         Ok(attempt.attempt)
     }
 
