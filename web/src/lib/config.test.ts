@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { differingKeys, flatten, parseAssignments } from './config';
+import { differingKeys, flatten, parseAssignments, telling } from './config';
 import { mainMetric, matcher, sections } from './sections';
 import { forkCommand, forkPython, pythonLiteral, shellQuote } from './snippets';
 import { tensorTree, visibleRows } from './tensors';
@@ -13,6 +13,9 @@ describe('config', () => {
   it('shows only what differs, a missing key included', () => {
     expect(differingKeys([{ a: 1, b: 2 }, { a: 1, b: 3, c: null }])).toEqual(['b', 'c']);
     expect(differingKeys([{ a: [1] }, { a: [1] }])).toEqual([]);
+  });
+  it('tells first what takes the most values', () => {
+    expect(telling([{ a: 1, lr: 1, s: 0 }, { a: 1, lr: 2, s: 0 }, { a: 2, lr: 3, s: 0 }])).toEqual(['lr', 'a']);
   });
   it('is typed as key=value lines', () => {
     expect(parseAssignments('lr=1e-4\n optimizer.name = sgd \n\nflag=true')).toEqual({ config: { lr: 1e-4, optimizer: { name: 'sgd' }, flag: true }, bad: null });

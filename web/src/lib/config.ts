@@ -22,6 +22,15 @@ export function differingKeys(configs: readonly Record<string, unknown>[]): stri
   return [...keys].filter(differs).sort((a, b) => a.localeCompare(b));
 }
 
+/** Keys that differ, those with the most different values first: what was most likely changed on purpose. */
+export function telling(configs: readonly Record<string, unknown>[]): string[] {
+  const values = (key: string) => new Set(configs.map((c) => JSON.stringify(c[key]))).size;
+  return differingKeys(configs)
+    .map((key) => ({ key, n: values(key) }))
+    .sort((a, b) => b.n - a.n)
+    .map(({ key }) => key);
+}
+
 /** `lr=1e-4` as typed in a form: JSON if it parses, else text. */
 export function parseValue(text: string): unknown {
   try {
