@@ -33,7 +33,7 @@ class Tee:
 
     def _runtree_feed(self, text: str) -> None:
         keep = self._runtree_keep
-        if keep is None or not isinstance(text, str):
+        if keep is None:
             return
         with self._runtree_lock:
             self._runtree_rest += text

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from runtree import _launch, _live
 from runtree.errors import Invalid, InvalidType, Unsupported
@@ -135,12 +136,27 @@ def join(location: str, project: str, run_id: str, launch_key: str, setup: Setup
     alone = setup.world_size == 1
     writer = stored.native.start_run(
         {
-            "project": project, "name": None, "key": None, "resume": "never", "resume_from": "latest", "fork_run": None,
-            "fork_step": None, "fork": None, "base": None, "config": None, "tags": [], "notes": None, "inherit_config": True,
-            "inherit_tags": False, "launch_key": launch_key, "run": run_id,
-            "rank": 1 if alone else setup.rank, "world_size": setup.world_size,
-            "log_all_ranks": alone or setup.log_all_ranks, "process": _launch.process_facts(),
-        }  # fmt: skip
+            "project": project,
+            "name": None,
+            "key": None,
+            "resume": "never",
+            "resume_from": "latest",
+            "fork_run": None,
+            "fork_step": None,
+            "fork": None,
+            "base": None,
+            "config": None,
+            "tags": [],
+            "notes": None,
+            "inherit_config": True,
+            "inherit_tags": False,
+            "launch_key": launch_key,
+            "run": run_id,
+            "rank": 1 if alone else setup.rank,
+            "world_size": setup.world_size,
+            "log_all_ranks": alone or setup.log_all_ranks,
+            "process": _launch.process_facts(),
+        }
     )
     run = Run(stored, writer, setup._replace(joined=True))
     _adopt(run)
@@ -216,24 +232,24 @@ def as_config(config: Any) -> dict[str, Any] | None:
     """A config as a plain dict."""
     if config is None:
         return None
+    if type(config).__module__.startswith("omegaconf"):
+        config = import_module("omegaconf").OmegaConf.to_container(config, resolve=True)
     if isinstance(config, Mapping):
-        plain: Any = config
-        if type(config).__module__.startswith("omegaconf"):
-            from omegaconf import OmegaConf  # pyright: ignore[reportUnknownVariableType]
-
-            plain = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return _plain(plain)
+        return _plain(cast("Mapping[Any, Any]", config))
     if hasattr(config, "__dataclass_fields__") and not isinstance(config, type):
         import dataclasses
 
         return dataclasses.asdict(config)
     if hasattr(config, "__dict__") and not isinstance(config, type):
-        return _plain(vars(config))
+        return _plain(cast("dict[str, Any]", vars(config)))
     raise InvalidType(f"config is a {type(config).__name__}, not a mapping")
 
 
 def _plain(mapping: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key): _plain(value) if isinstance(value, Mapping) else value for key, value in mapping.items()}  # pyright: ignore[reportUnknownArgumentType]
+    return {
+        str(key): _plain(cast("Mapping[Any, Any]", value)) if isinstance(value, Mapping) else value
+        for key, value in mapping.items()
+    }
 
 
 def _tags(tags: str | Sequence[str] | None) -> list[str]:
@@ -243,5 +259,7 @@ def _tags(tags: str | Sequence[str] | None) -> list[str]:
 
 
 def _default_project() -> str:
-    name = "".join("-" if character in "/#@" or not character.isprintable() else character for character in Path.cwd().name)
+    name = "".join(
+        "-" if character in "/#@" or not character.isprintable() else character for character in Path.cwd().name
+    )
     return name or "default"

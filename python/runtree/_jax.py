@@ -1,10 +1,16 @@
 """What the native module asks about jax arrays. They are immutable: saved without a copy, made anew when loaded."""
 
+# The framework's own types are incomplete: what it returns is Unknown to a strict checker.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from typing import Any
 
 import jax
+import jax.core
+import jax.dtypes
+import jax.numpy
 import numpy as np
 
 from runtree import _numpy, _warn
@@ -14,7 +20,7 @@ def describe(array: Any) -> Any:
     """What there is to save of an array, or why it can not be saved."""
     if isinstance(array, jax.core.Tracer):
         return "is a tracer; save outside of jit"
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key):
         return "is a typed PRNG key; save jax.random.key_data(it)"
     if not array.is_fully_addressable:
         return "is spread over several processes, which is not supported yet; save its addressable shards"

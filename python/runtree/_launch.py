@@ -9,6 +9,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,11 @@ def detect(environ: Mapping[str, str]) -> Launch:
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return Launch(distributed.get_rank(), distributed.get_world_size(), key, _group_store)
-    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")):
+    for rank, size in (
+        ("RANK", "WORLD_SIZE"),
+        ("SLURM_PROCID", "SLURM_NTASKS"),
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ):
         if environ.get(rank, "").isdigit() and environ.get(size, "").isdigit():
             # A SLURM batch script is told the size of its job, but is one process of its own.
             if rank == "SLURM_PROCID" and "SLURM_STEP_ID" not in environ:
@@ -50,7 +55,7 @@ def detect(environ: Mapping[str, str]) -> Launch:
             launch = Launch(int(environ[rank]), int(environ[size]), key, None)
             if launch.world_size > 1 and environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
                 host, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
-                return launch._replace(store=lambda: _agent_store(host, port))
+                return launch._replace(store=partial(_agent_store, host, port))
             return launch
     return Launch(0, 1, key, None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 import enum
 import sys
-from typing import Any
+from typing import Any, cast
 
 from runtree import _warn
 
@@ -40,27 +40,26 @@ def integer(digits: str) -> int:
     return value
 
 
-def _find_class(name: str) -> type | None:
+def _find_class(name: str) -> Any:
     """The class ``module:qualname``, if the program has imported it. ``vars`` alone: no module's ``__getattr__`` runs."""
     module, _, qualname = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
-        try:
-            found = vars(found).get(part)
-        except TypeError:
-            return None
+        names: dict[str, Any] = getattr(found, "__dict__", {})
+        found = names.get(part)
     return found if isinstance(found, type) else None
 
 
 def named_tuple(name: str, fields: list[str], values: tuple[Any, ...]) -> Any:
     """A named tuple of the class it was saved from; of a class like it, if the program does not have that one."""
     cls: Any = _find_class(name)
-    fits = cls is not None and issubclass(cls, tuple) and getattr(cls, "_fields", None) == tuple(fields)
-    if not fits:
-        from collections import namedtuple
+    make: Any = getattr(tuple, "__new__")  # noqa: B009 (untyped on purpose)
+    if cls is not None and issubclass(cls, tuple) and getattr(cast("Any", cls), "_fields", None) == tuple(fields):
+        return make(cls, values)
+    from collections import namedtuple
 
-        cls = namedtuple(name.rpartition(".")[2].rpartition(":")[2], fields, rename=True)  # type: ignore[misc] # noqa: PYI024
-    return tuple.__new__(cls, values)
+    like: Any = namedtuple(name.rpartition(".")[2].rpartition(":")[2], fields, rename=True)  # type: ignore[misc]
+    return make(like, values)
 
 
 def enumeration(class_name: str, name: str, value: int | str) -> Any:
@@ -76,7 +75,9 @@ def enumeration(class_name: str, name: str, value: int | str) -> Any:
                 return member
         if issubclass(cls, enum.Flag) and isinstance(value, int):
             return cls(value)
-    _warn.once(f"enum {class_name}", f"{class_name} is not imported here, or has no {name}: its value {value!r} is loaded")
+    _warn.once(
+        f"enum {class_name}", f"{class_name} is not imported here, or has no {name}: its value {value!r} is loaded"
+    )
     return value
 
 

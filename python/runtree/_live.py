@@ -67,20 +67,22 @@ def _install() -> None:
 
 def _at_exit() -> None:
     from runtree.errors import Error
-    from runtree.run import outcome_of
+    from runtree.run import PATIENCE_SECONDS, outcome_of
 
     status, reason = ("completed", None) if _uncaught is None else outcome_of(_uncaught)
     for run in list(_runs.values()):
         try:
-            run.finish(status, reason)
+            run._finish(status, reason, None if _uncaught is None else PATIENCE_SECONDS)  # pyright: ignore[reportPrivateUsage]
         except Error as error:
             print(f"runtree: {error}", file=sys.stderr)
 
 
 def _terminated(before: Any, number: int, frame: FrameType | None) -> None:
+    from runtree.run import PATIENCE_SECONDS
+
     for run in list(_runs.values()):
         with contextlib.suppress(Exception):
-            run.finish("stopped", "SIGTERM")
+            run._finish("stopped", "SIGTERM", PATIENCE_SECONDS)  # pyright: ignore[reportPrivateUsage]
     if callable(before):
         before(number, frame)
         return

@@ -27,17 +27,17 @@ def _item_bytes(dtype: str) -> int:
     return _BYTES[dtype]
 
 
-def empty(dtype: str, shape: tuple[int, ...]) -> tuple[memoryview, int]:
+def empty(dtype: str, shape: tuple[int, ...]) -> tuple[Any, int]:
     """New memory and its address."""
     count = 1
     for size in shape:
         count *= size
     buffer = bytearray(count * _item_bytes(dtype))
     address = ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
-    view = memoryview(buffer)
+    view: Any = memoryview(buffer)
     # memoryview can not cast to a shape with a zero in it.
     if dtype in _FORMATS and dtype != "f16" and buffer:
-        view = view.cast(_FORMATS[dtype], shape=shape)  # type: ignore[call-overload]
+        view = view.cast(_FORMATS[dtype], shape=shape)
     return view, address
 
 

@@ -5,12 +5,25 @@ from typing import Any, final
 
 from runtree.errors import Error
 
+__all__ = [
+    "Engine",
+    "PendingSave",
+    "Plan",
+    "RunWriter",
+    "__version__",
+    "after_fork_in_child",
+    "check_state",
+    "discover_store",
+    "main",
+]
+
 __version__: str
 
 def after_fork_in_child() -> None: ...
 def discover_store(start: str | Path, explicit: str | None = None) -> Path: ...
 def check_state(state: Any) -> tuple[int, int, list[tuple[str, str]]]: ...
 def main(arguments: list[str]) -> int: ...
+
 @final
 class Engine:
     @staticmethod
@@ -26,7 +39,9 @@ class Engine:
     def resolve(
         self, reference: str, project: str | None = None, write: bool = False
     ) -> tuple[str, int | None, tuple[str, str] | None]: ...
-    def resolve_checkpoint(self, reference: str, project: str | None = None, write: bool = False) -> tuple[str, str]: ...
+    def resolve_checkpoint(
+        self, reference: str, project: str | None = None, write: bool = False
+    ) -> tuple[str, str]: ...
     def projects(self) -> list[dict[str, Any]]: ...
     def runs(self, options: dict[str, Any]) -> dict[str, Any]: ...
     def run(self, run: str) -> dict[str, Any]: ...

@@ -1,5 +1,8 @@
 """What the native module asks about numpy arrays."""
 
+# The framework's own types are incomplete: what it returns is Unknown to a strict checker.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from typing import Any

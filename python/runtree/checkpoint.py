@@ -236,7 +236,8 @@ def _pick_part(
             raise Unsupported(f"checkpoint {reference} was saved by {len(mine)} ranks; rank {rank} is not one of them")
     if not any(kind == "state" and path == "state" for path, kind in parts[index][3]):
         raise Unsupported(
-            f"checkpoint {reference} is a directory, not a state", hint="get its files with run.dir() or checkpoint.export()"
+            f"checkpoint {reference} is a directory, not a state",
+            hint="get its files with run.dir() or checkpoint.export()",
         )
     return index
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from runtree._console import Capture
     from runtree._system import Sampler
 
+# How long a run that ends with an exception or a signal waits for what is on its way.
+PATIENCE_SECONDS = 10.0
 _MISSING: Any = object()
 # Warnings that STRICT=1 turns into errors: something of the user's is being lost.
 _STRICT_KINDS = {"storage": Unavailable, "queue_full": LostData, "save": LostData, "fenced": Conflict}
@@ -278,7 +280,8 @@ class StoredRun:
             page = self._store.native.console(self._id, cursor, min(limit - len(lines), 1000))
             lines += [line["text"] for line in page["lines"]]
             cursor = page["next_cursor"]
-            if cursor is None:
+            # A live run's console always has a next page: an empty one is its end for now.
+            if cursor is None or not page["lines"]:
                 break
         return lines
 
@@ -414,13 +417,15 @@ class Run(StoredRun):
             return
         writer = self._writer
         assert writer is not None
-        answer = writer.log(data if type(data) is dict else dict(data), step, timestamp, commit)
+        answer = writer.log(data if isinstance(data, dict) else dict(data), step, timestamp, commit)
         if answer is not None:
             self._after_log(answer, timestamp)
 
     def _quiet_log(self) -> None:
         if self._writer is not None:
-            _warn.once("off_rank", f"log on rank {self._setup.rank} does nothing; log_ranks='all' keeps a series per rank")
+            _warn.once(
+                "off_rank", f"log on rank {self._setup.rank} does nothing; log_ranks='all' keeps a series per rank"
+            )
 
     def _after_log(self, answer: tuple[int, list[tuple[str, Any]], list[tuple[str, str]]], timestamp: Any) -> None:
         step, deferred, warnings = answer
@@ -509,7 +514,9 @@ class Run(StoredRun):
         if if_busy not in ("wait", "skip"):
             raise Invalid(f"if_busy {if_busy!r} is not one of 'wait', 'skip'")
         if self.finished:
-            raise Invalid(f"run {self.display_id} is finished", hint="resume it: runtree.init(run_id=..., resume='allow')")
+            raise Invalid(
+                f"run {self.display_id} is finished", hint="resume it: runtree.init(run_id=..., resume='allow')"
+            )
         return {
             "step": step,
             "name": name,
@@ -602,10 +609,16 @@ class Run(StoredRun):
                 f"checkpoint {checkpoint.reference} was saved by {ranks} ranks, this launch has {self._setup.world_size}",
                 hint=f"launch with {ranks} ranks",
             )
-        return checkpoint.load(into=into, keys=keys, device=device, component=self._setup.component, rank=self._setup.rank)
+        return checkpoint.load(
+            into=into, keys=keys, device=device, component=self._setup.component, rank=self._setup.rank
+        )
 
-    def _fall_back(self, damaged: Checkpoint, damage: Corrupt, into: Any, keys: Any, device: Any) -> tuple[Checkpoint, Any]:
-        older = [each for each in self.checkpoints() if each.effective and each.step <= damaged.step and each != damaged]
+    def _fall_back(
+        self, damaged: Checkpoint, damage: Corrupt, into: Any, keys: Any, device: Any
+    ) -> tuple[Checkpoint, Any]:
+        older = [
+            each for each in self.checkpoints() if each.effective and each.step <= damaged.step and each != damaged
+        ]
         for candidate in reversed(older):
             try:
                 state = self._load_one(candidate, into, keys, device)
@@ -665,15 +678,20 @@ class Run(StoredRun):
         """How the writer is doing."""
         if self._writer is None or self._writer.inert:
             return Health(0, {}, 0, 0, None, None, None, [])
-        facts = self._writer.health()
-        flushed = facts["last_flush"]
-        return Health(**{**facts, "last_flush": None if flushed is None else _time(flushed)})
+        facts: dict[str, Any] = self._writer.health()
+        if facts["last_flush"] is not None:
+            facts["last_flush"] = _time(facts["last_flush"])
+        return Health(**facts)
 
     def finish(self, status: str | None = None, reason: str | None = None) -> FinishReport:
         """Waits for what is on its way, says goodbye, and reports. Raises ``LostData`` if a save is not durable.
 
         ``status`` is ``completed`` unless given (``failed``, ``stopped``). A second call does nothing.
         """
+        return self._finish(status, reason, None)
+
+    def _finish(self, status: str | None, reason: str | None, patience: float | None) -> FinishReport:
+        """:meth:`finish` that waits at most ``patience`` seconds for saves: a program that is dying has no ten minutes."""
         with self._lock:
             if self._report is not None:
                 return self._report
@@ -682,11 +700,13 @@ class Run(StoredRun):
                 self._report = FinishReport("disabled", "completed", None, {}, 0, [])
                 return self._report
             self._stop_helpers()
-            self._drain()
+            deadline = None if patience is None else time.monotonic() + patience
+            self._drain(patience)
             if self._setup.joined:
                 status = reason = None
             try:
-                facts = writer.finish(status, reason)
+                left = None if deadline is None else max(1.0, deadline - time.monotonic())
+                facts = writer.finish(status, reason, left)
             finally:
                 self._quiet = True
                 _live.remove(self)
@@ -702,13 +722,14 @@ class Run(StoredRun):
             self._capture.stop()
             self._capture = None
 
-    def _drain(self) -> None:
+    def _drain(self, patience: float | None = None) -> None:
         if self._later is not None:
             self._later.drain()
+        deadline = None if patience is None else time.monotonic() + patience
         for pending in self._pending:
             # What failed is told by the writer's finish, which counts all of them.
             with contextlib.suppress(Error):
-                pending.result()
+                pending.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     # ---- Helpers that init starts.
 
@@ -738,7 +759,7 @@ class Run(StoredRun):
             return
         status, reason = outcome_of(error)
         try:
-            self.finish(status, reason)
+            self._finish(status, reason, PATIENCE_SECONDS)
         except Error as lost:
             # The program's own exception is what the user must see; this one follows it.
             _warn.once(f"{self._id} finish", str(lost))
@@ -818,7 +839,10 @@ def _merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]
 
 def _refuse_per_rank(per_rank: Any) -> None:
     if per_rank is not None:
-        raise Unsupported("per_rank= (loading on another world size) is not in this version", hint="launch with the same number of ranks")
+        raise Unsupported(
+            "per_rank= (loading on another world size) is not in this version",
+            hint="launch with the same number of ranks",
+        )
 
 
 def _disabled() -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 
@@ -62,14 +63,14 @@ class Series:
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` with the columns value, timestamp, run, attempt, indexed by step."""
-        import pandas as pd
+        pd: Any = import_module("pandas")
 
         columns = {"value": self.values, "timestamp": self.timestamps, "run": self.runs, "attempt": self.attempts}
         return pd.DataFrame(columns, index=pd.Index(self.steps, name="step"))
 
     def to_arrow(self) -> Any:
         """A ``pyarrow.Table`` with the columns step, value, timestamp, run, attempt."""
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
 
         columns: dict[str, Any] = {
             "step": pa.array(self.steps, pa.int64()),

@@ -117,9 +117,17 @@ class Store:
         while True:
             page = self.native.runs(
                 {
-                    "project": project, "root": None, "search": search, "statuses": statuses, "tags": list(tags), "sort": sort,
-                    "descending": descending, "limit": min(limit or 500, 500), "cursor": cursor, "deleted": deleted,
-                }  # fmt: skip
+                    "project": project,
+                    "root": None,
+                    "search": search,
+                    "statuses": statuses,
+                    "tags": list(tags),
+                    "sort": sort,
+                    "descending": descending,
+                    "limit": min(limit or 500, 500),
+                    "cursor": cursor,
+                    "deleted": deleted,
+                }
             )
             yield from page["runs"]
             cursor = page["next_cursor"]
@@ -157,10 +165,18 @@ class Store:
 
         new = self.native.fork(
             {
-                "reference": ref, "fork_run": None, "fork_step": None, "project": project, "name": name, "key": run_id,
-                "config": None if config is None else dict(config), "tags": list(tags), "notes": notes,
-                "inherit_config": inherit_config, "inherit_tags": inherit_tags,
-            }  # fmt: skip
+                "reference": ref,
+                "fork_run": None,
+                "fork_step": None,
+                "project": project,
+                "name": name,
+                "key": run_id,
+                "config": None if config is None else dict(config),
+                "tags": list(tags),
+                "notes": notes,
+                "inherit_config": inherit_config,
+                "inherit_tags": inherit_tags,
+            }
         )
         return StoredRun(self, new)
 

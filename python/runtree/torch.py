@@ -4,10 +4,14 @@
 DTensor finds its way back.
 """
 
+# The framework's own types are incomplete: what it returns is Unknown to a strict checker.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, cast
 
 import torch
@@ -246,7 +250,9 @@ def _collect(state: Any, path: tuple[Any, ...], found: dict[tuple[Any, ...], Any
         found[path] = state
 
 
-def _distributed(state: Any, path: tuple[Any, ...], templates: dict[tuple[Any, ...], Any], parameters: list[Any]) -> Any:
+def _distributed(
+    state: Any, path: tuple[Any, ...], templates: dict[tuple[Any, ...], Any], parameters: list[Any]
+) -> Any:
     if isinstance(state, dict):
         items = cast("dict[Any, Any]", state)
         for key in list(items):
@@ -262,7 +268,7 @@ def _distributed(state: Any, path: tuple[Any, ...], templates: dict[tuple[Any, .
         # An optimizer that has not stepped has no state yet; its moments lie as their parameter does.
         index = path[1] if len(path) == 3 and path[0] == "state" else None
         nth = parameters[index] if isinstance(index, int) and 0 <= index < len(parameters) else None
-        same = [each for each in [nth, *parameters] if hasattr(each, "placements")]
+        same: list[Any] = [each for each in [nth, *parameters] if hasattr(each, "placements")]
         template = next((each for each in same if tuple(each.shape) == state.global_shape), None)
     if template is None:
         return state.local
@@ -270,7 +276,12 @@ def _distributed(state: Any, path: tuple[Any, ...], templates: dict[tuple[Any, .
 
     local: Any = state.local.detach().to(template.device)
     return DTensor.from_local(
-        local, template.device_mesh, template.placements, run_check=False, shape=template.shape, stride=template.stride()
+        local,
+        template.device_mesh,
+        template.placements,
+        run_check=False,
+        shape=template.shape,
+        stride=template.stride(),
     )
 
 
@@ -301,8 +312,7 @@ def fetch_later(tensor: Any) -> Callable[[], float]:
 
 def agent_store(host: str, port: int) -> Any:
     """torchrun's own store, which every rank can reach before a process group exists."""
-    import torch.distributed as dist
-
+    dist: Any = import_module("torch.distributed")
     return dist.TCPStore(host, port, is_master=False, wait_for_workers=False)
 
 
@@ -354,7 +364,9 @@ def restore(
         model.load_state_dict(parts["model"])
     fresh_groups: list[dict[str, Any]] = []
     if optimizer is not None:
-        fresh_groups = [{key: _number(value) for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        fresh_groups = [
+            {key: _number(value) for key, value in group.items() if key != "params"} for group in optimizer.param_groups
+        ]
         optimizer.load_state_dict(parts["optimizer"])
     saved_groups = [dict(group) for group in optimizer.param_groups] if optimizer is not None else []
     if scheduler is not None:

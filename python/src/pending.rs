@@ -40,7 +40,7 @@ impl PendingSave {
         let timeout = Duration::try_from_secs_f64(timeout.max(0.0)).unwrap_or(Duration::MAX);
         wait(py, Some(timeout), |slice| {
             // The outcome is read below, once; here only the waiting matters.
-            let _ = inner.result(Some(slice));
+            let _ = inner.wait(Some(slice));
             inner.done()
         })?;
         let info = py

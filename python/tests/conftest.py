@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import runtree
-from runtree import _launch, _live, _warn
+from runtree import _live, _warn
 from runtree.store import _open
 
-settings.register_profile("fast", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    "fast", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 settings.register_profile("slow", parent=settings.get_profile("fast"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
@@ -24,7 +26,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No variable of the outside, no run of another test."""
     for name in list(os.environ):
-        if name.startswith(("RUNTREE_", "SLURM_", "TORCHELASTIC_", "OMPI_")) or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        if name.startswith(("RUNTREE_", "SLURM_", "TORCHELASTIC_", "OMPI_")) or name in (
+            "RANK",
+            "WORLD_SIZE",
+            "LOCAL_RANK",
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     work = tmp_path / "work"

@@ -31,7 +31,9 @@ SCHEDULERS: dict[str, Callable[[Any], Any]] = {
     "PolynomialLR": lambda o: lr_scheduler.PolynomialLR(o, 20, 2.0),
     "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 20, eta_min=1e-4),
     "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 4, 2, eta_min=1e-4),
-    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, [10 * g["lr"] for g in o.param_groups], total_steps=20, cycle_momentum=False),
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(
+        o, [10 * g["lr"] for g in o.param_groups], total_steps=20, cycle_momentum=False
+    ),
     "CyclicLR": lambda o: lr_scheduler.CyclicLR(
         o, [g["lr"] for g in o.param_groups], [4 * g["lr"] for g in o.param_groups], 4, cycle_momentum=False
     ),
@@ -234,9 +236,7 @@ def test_keep_nothing_is_as_saved_and_other_options_can_be_kept(start: Any) -> N
     assert scheduler.base_lrs == [0.1]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.003, momentum=0.5)
     scheduler = lr_scheduler.CosineAnnealingLR(optimizer, 50)
-    runtree.torch.restore(
-        parent.load(), optimizer=optimizer, scheduler=scheduler, keep=("lr", "momentum", "T_max")
-    )
+    runtree.torch.restore(parent.load(), optimizer=optimizer, scheduler=scheduler, keep=("lr", "momentum", "T_max"))
     assert optimizer.param_groups[0]["momentum"] == 0.5
     assert scheduler.T_max == 50
     assert scheduler.base_lrs == [0.003]

@@ -61,7 +61,9 @@ def same(a: Any, b: Any) -> bool:
 
 
 keys = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=2).map(tuple), max_leaves=3
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=2).map(tuple),
+    max_leaves=3,
 )
 scalars = (
     st.none()
@@ -138,7 +140,7 @@ def test_every_tree_comes_back_equal(state: Any, round_trip: Any) -> None:
         np.array(["a", "bcd"]),
         np.array([[1.5, 2.5]], dtype=np.longdouble),
         np.array(b"ab", dtype="V2"),
-        {1: "int", "1": "str", True: "bool", None: "none", (1, ("a", None)): "tuple"},
+        {1: "int", "1": "str", False: "bool", None: "none", (1, ("a", None)): "tuple"},
     ],
     ids=lambda value: f"{type(value).__name__}",
 )
@@ -169,7 +171,17 @@ def test_a_deque_keeps_its_bound(round_trip: Any) -> None:
         np.arange(4, dtype=">f8"),
         np.arange(4, dtype=">i2").reshape(2, 2).T,
     ],
-    ids=["transposed", "strided", "reversed", "fortran", "broadcast", "empty", "0-d", "big-endian", "big-endian-transposed"],
+    ids=[
+        "transposed",
+        "strided",
+        "reversed",
+        "fortran",
+        "broadcast",
+        "empty",
+        "0-d",
+        "big-endian",
+        "big-endian-transposed",
+    ],
 )
 def test_arrays_that_are_not_plain_memory_come_back_equal(array: Any, round_trip: Any) -> None:
     loaded = round_trip(array)
@@ -378,7 +390,12 @@ def test_two_targets_in_one_memory_are_filled_one_after_the_other(start: Any) ->
 
 def test_keys_pick_what_is_loaded(start: Any) -> None:
     run = start()
-    state = {"model": {"w": np.ones(3), "b": np.zeros(1)}, "optimizer": {"m": np.ones(9)}, "step": 5, "list": [np.ones(1), 2]}
+    state = {
+        "model": {"w": np.ones(3), "b": np.zeros(1)},
+        "optimizer": {"m": np.ones(9)},
+        "step": 5,
+        "list": [np.ones(1), 2],
+    }
     saved = run.save(state, step=5).result()
     assert same(run.load(saved, keys="model.*"), {"model": state["model"]})
     assert same(run.load(saved, keys=["*.w", "step"]), {"model": {"w": state["model"]["w"]}, "step": 5})

@@ -31,7 +31,9 @@ INTS = [
 @pytest.mark.parametrize("dtype", [*FLOATS, *EIGHT, *INTS, torch.complex32], ids=str)
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (7,), (2, 3, 4)], ids=str)
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
-def test_every_dtype_and_shape_comes_back_bit_for_bit(dtype: torch.dtype, shape: tuple[int, ...], round_trip: Any) -> None:
+def test_every_dtype_and_shape_comes_back_bit_for_bit(
+    dtype: torch.dtype, shape: tuple[int, ...], round_trip: Any
+) -> None:
     count = torch.Size(shape).numel() * torch.empty((), dtype=dtype).element_size()
     raw = torch.randint(0, 2 if dtype == torch.bool else 256, (count,), dtype=torch.uint8)
     tensor = raw.view(dtype).reshape(shape) if count else torch.empty(shape, dtype=dtype)
@@ -234,7 +236,9 @@ def test_a_dataloader_goes_on_where_it_was(start: Any) -> None:
     run = start()
 
     def make() -> Any:
-        return torchdata.StatefulDataLoader(torch.arange(20), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(3))
+        return torchdata.StatefulDataLoader(
+            torch.arange(20), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(3)
+        )
 
     loader = make()
     batches = iter(loader)

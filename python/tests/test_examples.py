@@ -1,0 +1,62 @@
+"""The examples of the first week run as they are shown, and are short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import runtree
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "first_week"
+
+
+def run(name: str, *arguments: str, code: int = 0) -> str:
+    # torchdata calls something that newer torch warns of; everything else is an error.
+    flags = ["-W", "error", "-W", "ignore:'set_vital' is deprecated"]
+    command = [sys.executable, *flags, str(EXAMPLES / name), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert result.returncode == code, result.stderr
+    return result.stdout
+
+
+def only_run() -> runtree.StoredRun:
+    [found] = runtree.Store().runs()
+    return found
+
+
+def test_every_example_is_at_most_forty_lines() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
+    assert len(lengths) == 4
+    assert max(lengths.values()) <= 40
+
+
+def test_the_quickstart_logs_and_saves() -> None:
+    out = run("01_quickstart.py")
+    assert "100 points" in out
+    assert [checkpoint.step for checkpoint in only_run().checkpoints()] == [24, 49, 74, 99]
+
+
+def test_a_stopped_run_resumes_bit_for_bit() -> None:
+    run("02_resume.py", "--stop-at", "45", code=1)
+    assert only_run().status == "failed"
+    out = run("02_resume.py")
+    assert "2 attempts" in out
+    assert "bit-equal for 5 steps" in out
+    assert only_run().history("distance").steps.tolist() == list(range(100))
+
+
+def test_a_diverged_run_recovers_in_its_fork() -> None:
+    out = run("03_fork_lower_lr.py")
+    assert "FW-2 forked from FW-1 at step 49" in out
+    fork = runtree.Store().run("FW-2")
+    assert fork.config["lr"] == 0.05
+    assert fork.history("loss").values[-1] < fork.history("loss").values[49]
+
+
+def test_a_torch_run_goes_on_with_everything() -> None:
+    pytest.importorskip("torchdata")
+    assert "attempt 1, 159 steps" in run("04_torch_everything.py")
+    assert "attempt 2, 319 steps" in run("04_torch_everything.py")
