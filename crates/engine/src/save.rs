@@ -18,6 +18,7 @@ use bytes::Bytes;
 use runtree_core::manifest::{CheckpointName, PartManifest};
 use runtree_core::{Error, Result, SaveKey, Step};
 
+use crate::engine::Engine;
 use crate::live::RunWriter;
 
 mod arena;
@@ -67,6 +68,18 @@ impl Saver {
             arena: Arena::new(staging_bytes.unwrap_or_else(Arena::default_limit_bytes)),
             pool: Pool::default(),
         }
+    }
+}
+
+impl Engine {
+    /// Makes staging memory ready for saves of about `bytes` bytes, on a thread of its own: without it the first save pays for the first touch of every
+    /// page, several times a copy. Call it where the size is known early: a checkpoint that was loaded, a state that was checked.
+    pub fn prepare_staging(&self, bytes: u64) {
+        let arena = Arc::clone(&self.saver().arena);
+        // Without a thread the first save is slower, and that is all.
+        let _ = std::thread::Builder::new()
+            .name("runtree-stage".to_owned())
+            .spawn(move || arena.prefault(bytes));
     }
 }
 
