@@ -45,8 +45,8 @@ pub(crate) fn died(run: &RunSummary) -> Option<String> {
         Some(step) => format!("{what}; last step {step}"),
         None => what,
     };
-    // A diverged run is not to be continued from where it is.
-    if run.checkpoints == 0 || run.first_nonfinite.is_some() {
+    // Who stopped a run knows how to go on; a diverged one is not to be continued from where it is.
+    if run.status == RunStatus::Stopped || run.checkpoints == 0 || run.first_nonfinite.is_some() {
         return Some(last);
     }
     let resume = match &run.key {

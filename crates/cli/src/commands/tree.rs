@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use runtree_core::event::RunStatus;
 use runtree_core::wire::LineageTree;
 use runtree_core::{Result, RunId};
 use runtree_engine::{OpenMode, Purpose, RunQuery};
@@ -58,11 +59,13 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
         for line in render(tree, look, order) {
             context.out.line(line)?;
         }
-        for run in &tree.runs {
-            if let Some(text) =
-                trouble::nonfinite(&run.summary).or_else(|| trouble::died(&run.summary))
-            {
-                let id = look.paint(Style::Name, &run.summary.display_id);
+        for run in tree.runs.iter().map(|run| &run.summary) {
+            let died = || match run.status {
+                RunStatus::Stopped => None,
+                _ => trouble::died(run),
+            };
+            if let Some(text) = trouble::nonfinite(run).or_else(died) {
+                let id = look.paint(Style::Name, &run.display_id);
                 context
                     .out
                     .line(format!("{id}: {}", look.paint(Style::Bad, &text)))?;

@@ -51,3 +51,31 @@ fn files_of_the_bundle_are_asked_for_again_by_their_etag() {
     let again = page(&served, "/index.html", &[("If-None-Match", etag)]);
     assert_eq!((again.status, again.body.len()), (304, 0));
 }
+
+#[test]
+fn scripts_and_styles_are_kept_for_ever_and_compressed() {
+    let served = Served::start();
+    let index = page(&served, "/", &[]).text();
+    let assets: Vec<&str> = index
+        .split('"')
+        .filter(|part| part.starts_with("/assets/"))
+        .collect();
+    if index.contains("without the web bundle") {
+        return;
+    }
+    assert!(assets.len() >= 2, "{index}");
+    for asset in assets {
+        let answer = page(&served, asset, &[("Accept-Encoding", "gzip")]);
+        assert_eq!(answer.status, 200, "{asset}");
+        let cache = answer.header("cache-control").unwrap();
+        assert!(cache.contains("immutable"), "{asset}: {cache}");
+        assert_eq!(answer.header("content-encoding"), Some("gzip"), "{asset}");
+        let kind = answer.header("content-type").unwrap();
+        assert!(
+            kind.starts_with("text/javascript") || kind.starts_with("text/css"),
+            "{asset}: {kind}"
+        );
+    }
+    // The policy has no room for inline scripts, so the page may not need any.
+    assert!(!index.contains("<script>"), "{index}");
+}
