@@ -19,6 +19,9 @@ use crate::save::RunSaves;
 /// How long a writer that is dropped without `finish` waits for its last flush.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long `finish` waits for its last flush at least, whatever its deadline.
+const LAST_FLUSH_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Everything that is settled before the writer starts.
 pub(crate) struct Launch {
     pub(crate) record: RunRecord,
@@ -165,7 +168,9 @@ impl RunWriter {
         let (saves, failure) = self.finish_saves(deadline);
         self.say_goodbye(status, reason);
         let flusher = lock(&self.flusher).take();
-        if !flusher.is_none_or(|flusher| flusher.join(shared, deadline)) {
+        // Saves that never came may have used up the time; the last points and the goodbye still get theirs.
+        let flush_deadline = deadline.map(|end| end.max(Instant::now() + LAST_FLUSH_PATIENCE));
+        if !flusher.is_none_or(|flusher| flusher.join(shared, flush_deadline)) {
             shared.warn(
                 WarningKind::Storage,
                 "the disk did not answer in time: the last metrics may be lost",
