@@ -5,7 +5,7 @@
 //! again rather than missed. All items are idempotent and journals have cursors, so several processes may fold at once.
 //!
 //! A refresh of a large store is throttled to a small share of the time: a scan that took `t` is not repeated within `8 t`
-//! (at most two seconds). A store of a few hundred runs is always looked at. What this process wrote itself, and the run a query
+//! (at most half a minute). A store of a few hundred runs is always looked at. What this process wrote itself, and the run a query
 //! is about, are looked at whatever the throttle says.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -24,7 +24,7 @@ const THROTTLE_FACTOR: u32 = 8;
 /// A scan faster than this is never throttled.
 const FAST_SCAN: Duration = Duration::from_millis(5);
 /// The longest throttle.
-const MAX_THROTTLE: Duration = Duration::from_secs(2);
+const MAX_THROTTLE: Duration = Duration::from_secs(30);
 /// How many changes are remembered for [`Engine::changes_since`].
 const MAX_CHANGES: usize = 16_384;
 /// Key of the index's generation: another one means that somebody cleared it.

@@ -40,7 +40,12 @@ impl Engine {
         Ok(wire::RunDetail {
             summary: self.summary_in(snapshot, &mut labels, run)?,
             notes: row.notes.clone(),
-            attempts: self.attempt_infos(snapshot, &mut labels, run, &timeline)?,
+            attempts: self.attempt_infos(
+                snapshot,
+                &mut labels,
+                &timeline,
+                snapshot.attempts(run)?,
+            )?,
             segments: self.segment_infos(snapshot, &mut labels, &timeline)?,
             children,
             config_diff: self.config_diff_in(snapshot, run)?,
@@ -68,7 +73,7 @@ impl Engine {
     }
 
     /// What a run's config changes against its owner's; without a parent, every key.
-    pub(super) fn config_diff_in(
+    fn config_diff_in(
         &self,
         snapshot: &dyn Snapshot,
         run: RunId,
@@ -104,8 +109,8 @@ impl Engine {
         &self,
         snapshot: &dyn Snapshot,
         labels: &mut Labels,
-        run: RunId,
         timeline: &Timeline,
+        attempts: Vec<AttemptRow>,
     ) -> Result<Vec<wire::AttemptInfo>> {
         let info = |row: AttemptRow| {
             let base = match row.record.base {
@@ -117,7 +122,7 @@ impl Engine {
                 None => None,
             };
             let id = AttemptId {
-                run,
+                run: row.record.run,
                 attempt: row.record.attempt,
             };
             Ok(wire::AttemptInfo {
@@ -134,7 +139,7 @@ impl Engine {
                 launch: row.record.launch,
             })
         };
-        snapshot.attempts(run)?.into_iter().map(info).collect()
+        attempts.into_iter().map(info).collect()
     }
 }
 

@@ -124,7 +124,7 @@ impl Engine {
         Ok(row.map_or(0, |row| row.lamport))
     }
 
-    fn to_summary(
+    pub(super) fn to_summary(
         &self,
         snapshot: &dyn Snapshot,
         labels: &mut Labels,
@@ -194,6 +194,18 @@ impl Engine {
 pub(super) struct Labels(BTreeMap<RunId, wire::RunLabel>);
 
 impl Labels {
+    /// Takes what is known already.
+    pub(super) fn learn<'a>(&mut self, rows: impl Iterator<Item = &'a RunRow>) {
+        for row in rows {
+            let label = wire::RunLabel {
+                id: row.record.run.to_string(),
+                display_id: row.record.display_id.to_string(),
+                name: row.name.clone(),
+            };
+            self.0.insert(row.record.run, label);
+        }
+    }
+
     /// The label of a run; of one that is not in this store, its id alone.
     pub(super) fn get(
         &mut self,

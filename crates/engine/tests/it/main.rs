@@ -1,5 +1,7 @@
 //! The engine on real stores: real files, real threads, real processes.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 mod annotations;
 mod creation;
 mod folding;
