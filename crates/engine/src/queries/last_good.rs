@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_divergence_whose_batches_scatter_is_seen_where_it_begins() {
         // From a real run whose rate grew too far: single values still fall back to the old level.
-        let healthy = (0..150).map(|index| 0.1 + ((index * 37) % 11) as f64 / 50.0);
+        let healthy = (0..150).map(|index| 0.1 + f64::from((index * 37) % 11) / 50.0);
         let scattered = [
             0.07, 0.84, 0.47, 1.17, 0.84, 0.08, 2.19, 0.69, 0.84, 2.2, 1.98, 0.62, 2.43, 0.89,
             1.45, 2.18,
