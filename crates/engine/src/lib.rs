@@ -1,7 +1,7 @@
 //! The composer: what a run does, what a store answers. Everything the edges (Python, command line, server) call is here.
 //!
-//! The store is the truth and the index a cache of it ([`fold`]); the engine writes records and journals ([`runs`], [`live`],
-//! [`annotate`], [`save`]), folds what it and others wrote, and answers ([`queries`], [`series`], [`load`], [`inspect`],
+//! The store is the truth and the index a cache of it (`fold`); the engine writes records and journals (`runs`, [`live`],
+//! `annotate`, [`save`]), folds what it and others wrote, and answers (`queries`, `series`, [`load`], [`inspect`],
 //! [`export`]). All calls are synchronous, take `&self` and may be made from any thread.
 //!
 //! Errors are [`runtree_core::Error`]: the kind says what the caller must do. Policy lives here, never in the edges; paths and

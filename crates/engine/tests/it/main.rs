@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 #![expect(clippy::float_cmp, reason = "what was logged comes back bit for bit")]
-#![expect(clippy::default_trait_access, reason = "what a default is stands beside it")]
+#![expect(
+    clippy::default_trait_access,
+    reason = "what a default is stands beside it"
+)]
 
 mod annotations;
 mod creation;
