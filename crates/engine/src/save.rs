@@ -8,7 +8,7 @@
 //!                    committer: journal flushed ─ part (W3) ─ looked again (W4) ─ .ok ─ commit once all parts are (W5)
 //! ```
 //!
-//! The order is the protocol's (docs/design/0001) and is kept by [`commit`] alone. Wrong calls raise in `save`; what disk, network and
+//! The order is the protocol's (docs/design/0001) and is kept by `commit` alone. Wrong calls raise in `save`; what disk, network and
 //! other ranks do shows in [`PendingSave::result`] and in the run's `finish`, never in the training loop.
 
 use std::sync::Arc;
