@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 import runtree
 
-BATCH, HIDDEN, SAVE_EVERY = 64, 128, 50
+BATCH, HIDDEN, SAVE_EVERY = 128, 256, 50
 
 
 def new_state(seed):
