@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 # Longest line that is kept whole; a program that prints without line ends must not fill the memory.
 _LINE_LIMIT = 8192
+
+
+# All there are, so that a forked child can be told to keep nothing: it may have a lock from a thread that it does not have.
+_tees: weakref.WeakSet[Tee] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for tee in list(_tees):
+        tee.runtree_forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Tee:
@@ -19,6 +33,7 @@ class Tee:
         self._runtree_keep: Callable[[list[str]], None] | None = keep
         self._runtree_rest = ""
         self._runtree_lock = threading.RLock()
+        _tees.add(self)
 
     def write(self, text: str) -> int:
         """Writes through, then keeps the lines that are complete."""
@@ -50,6 +65,10 @@ class Tee:
             except Exception:
                 # Printing must not fail because keeping did; health() tells.
                 self._runtree_keep = None
+
+    def runtree_forget(self) -> None:
+        """Only passes on, from now on."""
+        self._runtree_keep = None
 
     def runtree_stop(self) -> None:
         """Keeps what is left of a line, then only passes on."""

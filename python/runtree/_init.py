@@ -27,7 +27,7 @@ def init(
     store: str | os.PathLike[str] | None = None,
     remote: str | None = None,
     run_id: str | None = None,
-    resume: str | bool | None = None,
+    resume: str | bool = "never",
     resume_from: str | int = "latest",
     fork_run_id: str | int | None = None,
     fork_step: int | None = None,
@@ -72,7 +72,8 @@ def init(
         raise Unsupported("remote= is not in this version", hint="keep the store on a disk that is backed up")
     if retention is not None:
         raise Unsupported("retention= is not in this version", hint="delete checkpoints with checkpoint.delete()")
-    resume = _resume(resume if resume is not None else environ.get("RUNTREE_RESUME") or "never")
+    # The default cannot be told from a script that says "never": a launcher that says otherwise has its way with both.
+    resume = _resume(environ.get("RUNTREE_RESUME") or resume if resume == "never" else resume)
     if log_ranks not in ("main", "all"):
         raise Invalid(f"log_ranks {log_ranks!r} is not one of 'main', 'all'")
     fork = _check_fork(fork, fork_run_id, fork_step, base)

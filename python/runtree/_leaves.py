@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import enum
+import keyword
 import sys
 from typing import Any, cast
 
@@ -58,7 +59,10 @@ def named_tuple(name: str, fields: list[str], values: tuple[Any, ...]) -> Any:
         return make(cls, values)
     from collections import namedtuple
 
-    like: Any = namedtuple(name.rpartition(".")[2].rpartition(":")[2], fields, rename=True)  # type: ignore[misc]
+    title = name.rpartition(".")[2].rpartition(":")[2]
+    # Only identifiers become names of the new class: `rename` replaces what is none.
+    title = title if title.isidentifier() and not keyword.iskeyword(title) else "NamedTuple"
+    like: Any = namedtuple(title, fields, rename=True)  # type: ignore[misc]
     return make(like, values)
 
 

@@ -692,12 +692,13 @@ class Run(StoredRun):
 
     def _finish(self, status: str | None, reason: str | None, patience: float | None) -> FinishReport:
         """:meth:`finish` that waits at most ``patience`` seconds for saves: a program that is dying has no ten minutes."""
+        writer = self._writer
+        # Before the lock: a forked child may have it from a thread that it does not have.
+        if writer is None or writer.inert:
+            self._report = self._report or FinishReport("disabled", "completed", None, {}, 0, [])
+            return self._report
         with self._lock:
             if self._report is not None:
-                return self._report
-            writer = self._writer
-            if writer is None or writer.inert:
-                self._report = FinishReport("disabled", "completed", None, {}, 0, [])
                 return self._report
             self._stop_helpers()
             deadline = None if patience is None else time.monotonic() + patience

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from runtree.checkpoint import Checkpoint
     from runtree.run import StoredRun
 
-# One engine per store and mode: they share an index connection and what was folded.
-_open: dict[tuple[str, str], _native.Engine] = {}
+# One engine per store: they share an index connection and what was folded.
+_open: dict[str, _native.Engine] = {}
 
 
 def cache_dir() -> Path:
@@ -34,9 +34,10 @@ def find_store(location: str | os.PathLike[str] | None) -> Path:
 
 def open_engine(location: Path, mode: str) -> _native.Engine:
     """Opens a store, once per process."""
-    key = (str(location), mode)
+    key = str(location)
     engine = _open.get(key)
-    if engine is None or engine.inert:
+    # One that was opened may have been deleted since (tests, notebooks): then it is made anew.
+    if engine is None or engine.inert or not (location / "runtree.json").exists():
         engine = _native.Engine.open(location, mode, cache_dir())
         _open[key] = engine
     return engine

@@ -182,7 +182,7 @@ def test_system_metrics_are_sampled() -> None:
 def test_a_forked_child_has_a_run_that_does_nothing() -> None:
     run_script(
         """
-        run = runtree.init('p', console=False)
+        run = runtree.init('p')
         run.log({'a': 1})
         child = os.fork()
         if child == 0:
@@ -191,6 +191,7 @@ def test_a_forked_child_has_a_run_that_does_nothing() -> None:
             run.save({'w': 1}, step=0).result()
             assert run.load(default=None) is None
             run.finish()
+            print('the child prints')
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         run.log({'a': 3})

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import math
 import pickle
+import time
 import warnings
 from datetime import datetime, timezone
 from typing import Any
@@ -48,6 +49,43 @@ def test_values_of_many_kinds_are_numbers(start: Any) -> None:
         "bool": 1, "int": 2.0**70, "np": 3, "np0d": 4.5, "np1": 5.5, "torch": 6.5, "grad": 7.5, "half": 8.5, "inf": math.inf,
         "huge": math.inf,
     }  # fmt: skip
+
+
+class OnDevice:
+    """What torch shows of a tensor that is not in host memory; reading it takes a while."""
+
+    is_cuda = True
+    is_cpu = False
+    device = argparse.Namespace(type="elsewhere")
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def detach(self) -> OnDevice:
+        return self
+
+    def numel(self) -> int:
+        return 1
+
+    def item(self) -> float:
+        time.sleep(0.02)
+        return self.value
+
+
+def test_values_on_a_device_are_fetched_later_under_their_own_step(start: Any) -> None:
+    pytest.importorskip("torch")
+    run = start()
+    began = time.perf_counter()
+    for step in range(10):
+        run.log({"device": OnDevice(float(step)), "host": step})
+        run.log({"only": OnDevice(1.0)})
+    assert time.perf_counter() - began < 0.2, "log does not wait for the device"
+    run.log({"host": 99})
+    run.flush()
+    assert run.history("device").steps.tolist() == list(range(0, 20, 2))
+    assert run.history("device").values.tolist() == list(range(10))
+    assert run.history("only").steps.tolist() == list(range(1, 20, 2))
+    assert run.history("host").steps.tolist() == [*range(0, 20, 2), 20]
 
 
 @pytest.mark.parametrize("value", ["text", [1, 2], object(), np.zeros(2), b"1", "3.5"])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import runtree
+from runtree import _leaves
 
 
 class Point(NamedTuple):
@@ -241,6 +242,18 @@ def test_a_class_that_is_gone_leaves_its_values(round_trip: Any, monkeypatch: py
     assert loaded["point"] == (1, [2])
     assert loaded["point"].y == [2]
     assert loaded["colour"] == "red"
+
+
+@pytest.mark.parametrize("name", ["os:system", "a:b c", "x:__import__('os').system('true')", "", "m:class"])
+def test_a_hostile_named_tuple_is_only_a_tuple(name: str) -> None:
+    made = _leaves.named_tuple(name, ["ok", "a=__import__('os')", "lambda: 1"], (1, 2, 3))
+    assert made == (1, 2, 3)
+    assert made._fields == ("ok", "_1", "_2")
+
+
+def test_a_class_that_is_no_enum_is_never_called() -> None:
+    with pytest.warns(runtree.RuntreeWarning):
+        assert _leaves.enumeration("subprocess:Popen", "x", "true") == "true"
 
 
 def test_loading_never_imports_a_module(round_trip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
