@@ -21,8 +21,8 @@ mod run;
 
 /// A scan that took `t` is not repeated within this many `t`.
 const THROTTLE_FACTOR: u32 = 8;
-/// A scan faster than this is never throttled.
-const FAST_SCAN: Duration = Duration::from_millis(5);
+/// The scan of a store of at most this many runs is never throttled, however busy the machine: what another process wrote is seen at once.
+const SMALL_STORE: usize = 256;
 /// The longest throttle.
 const MAX_THROTTLE: Duration = Duration::from_secs(30);
 /// How many changes are remembered for [`Engine::changes_since`].
@@ -65,7 +65,8 @@ struct Scan {
     stamps: HashMap<RunId, Vec<u8>>,
     known: HashMap<RunId, run::Known>,
     pins: Option<BTreeSet<String>>,
-    last: Option<(Instant, Duration)>,
+    /// When the last scan ended, how long it took, how many runs it saw.
+    last: Option<(Instant, Duration, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -89,8 +90,8 @@ impl Engine {
     /// `Corrupt` if a journal is damaged where it should not be; `Unavailable` if a disk or the database fails.
     pub fn refresh(&self) -> Result<()> {
         let mut scan = lock(&self.fold.scan);
-        if let Some((at, took)) = scan.last
-            && took > FAST_SCAN
+        if let Some((at, took, runs)) = scan.last
+            && runs > SMALL_STORE
             && at.elapsed() < (took * THROTTLE_FACTOR).min(MAX_THROTTLE)
         {
             return Ok(());
@@ -98,7 +99,9 @@ impl Engine {
         let start = Instant::now();
         self.check_generation(&mut scan)?;
         let mut failed = None;
-        for run in self.store.list_runs()? {
+        let runs = self.store.list_runs()?;
+        let count = runs.len();
+        for run in runs {
             // One damaged run must not hide the others.
             if let Err(error) = self.fold_run(&mut scan, run)
                 && error.kind() != ErrorKind::Corrupt
@@ -107,7 +110,7 @@ impl Engine {
             }
         }
         self.fold_pins(&mut scan)?;
-        scan.last = Some((Instant::now(), start.elapsed()));
+        scan.last = Some((Instant::now(), start.elapsed(), count));
         failed.map_or(Ok(()), Err)
     }
 
