@@ -164,7 +164,7 @@ def test_a_second_rank_that_saves_the_same_is_told_what_to_do(tmp_path: Path) ->
     """
     result = torchrun(tmp_path, body, ranks=2)
     told = sorted(line for line in result.stdout.splitlines() if "told:" in line or "hint:" in line)
-    assert [line for line in told if "told: None" in line] == ["told: None"]
+    assert [line for line in told if "told: None" in line] == ["told: None"], result.stdout + result.stderr
     assert any("save on rank 0 only, or pass sharded=True" in line for line in told), told
     assert len(only_run().checkpoints()) == 1
 
