@@ -100,7 +100,7 @@ def bench_points(report: Report, folder: Path, calls: int) -> None:
         run.log(data[step % 1000], step=step)
     run.finish()
     seconds = time.perf_counter() - start
-    lost = run.health().lost_points
+    lost = sum(run.health().dropped_points.values())
     report.verdict("points a second", calls * 10 / seconds / 1e6, 1.0, unit="M/s", smaller=False)
     report.row("points lost to a full queue", str(lost))
 

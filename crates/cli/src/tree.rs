@@ -128,8 +128,17 @@ fn rows<'a>(tree: &'a LineageTree, look: Look, order: Order) -> Vec<Row<'a>> {
     for place in graph::places(tree, look) {
         let run = &tree.runs[place.run];
         rows.push(run_row(run, place.graph));
-        let relaunched = run.attempts.len() > 1;
-        for attempt in run.attempts.iter().filter(|_| relaunched) {
+        // A launch that left nothing (a fork made before anybody ran it) explains nothing.
+        let newest = run.attempts.last().map(|attempt| attempt.attempt);
+        let left_something =
+            |attempt: &&AttemptInfo| attempt.steps.is_some() || Some(attempt.attempt) == newest;
+        let relaunched = run.attempts.iter().filter(left_something).count() > 1;
+        for attempt in run
+            .attempts
+            .iter()
+            .filter(left_something)
+            .filter(|_| relaunched)
+        {
             rows.push(attempt_row(run, attempt, format!("{}  ", place.below)));
         }
     }

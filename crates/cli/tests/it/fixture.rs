@@ -187,7 +187,12 @@ pub(crate) fn two_runs() -> Sandbox {
         })
         .unwrap();
     train(&hot, 51..=80, &[60, 70], |step| {
-        if step < 72 { 0.5 } else { f64::NAN }
+        // Healthy until then: a loss that jumped at the fork would be a spike, and `last-good` the fork itself.
+        if step < 72 {
+            1.0 / (1.0 + step as f64)
+        } else {
+            f64::NAN
+        }
     });
     hot.finish(
         Some(RunStatus::Failed),

@@ -6,6 +6,7 @@ use runtree_index::{AttemptRow, MetricChoice, Snapshot};
 use serde_json::Value;
 
 use super::compare::resume_report_in;
+use super::last_good;
 use super::list::Labels;
 use super::metrics::metric_infos;
 use crate::engine::Engine;
@@ -37,8 +38,10 @@ impl Engine {
                 });
             }
         }
+        let mut summary = self.summary_in(snapshot, &mut labels, run)?;
+        last_good::advise(snapshot, run, &mut summary)?;
         Ok(wire::RunDetail {
-            summary: self.summary_in(snapshot, &mut labels, run)?,
+            summary,
             notes: row.notes.clone(),
             attempts: self.attempt_infos(
                 snapshot,

@@ -8,6 +8,7 @@ use runtree_core::{AttemptNumber, Result, RunId, wire};
 use runtree_index::{AttemptRow, Deleted, Lineage, Order, RunRow, RunSort, Snapshot};
 use serde_json::Value;
 
+use super::last_good;
 use super::list::Labels;
 use crate::engine::Engine;
 use crate::runs::{config, require_row};
@@ -78,11 +79,13 @@ impl Engine {
         let checkpoints = snapshot.checkpoints(run)?;
         let nothing = Value::Object(serde_json::Map::new());
         let before = owner.map_or(&nothing, |owner| &owner.config);
+        let mut summary = self.to_summary(snapshot, labels, row.clone())?;
+        last_good::advise(snapshot, run, &mut summary)?;
         Ok(wire::LineageRun {
             config_diff: config::diff(before, &row.config),
             attempts: self.attempt_infos(snapshot, labels, &timeline, attempts)?,
             checkpoints: self.to_infos(snapshot, labels, run, &timeline, &checkpoints)?,
-            summary: self.to_summary(snapshot, labels, row.clone())?,
+            summary,
         })
     }
 }

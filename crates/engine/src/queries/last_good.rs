@@ -8,8 +8,8 @@
 //! ppl, nll, perplexity or grad_norm. Deterministic, no parameters.
 
 use runtree_core::manifest::CheckpointName;
-use runtree_core::{Result, RunId, Step};
-use runtree_index::CheckpointRow;
+use runtree_core::{Result, RunId, Step, wire};
+use runtree_index::{CheckpointRow, Snapshot};
 use runtree_metrics::Points;
 
 use super::{LastGood, effective_checkpoints};
@@ -46,50 +46,65 @@ impl Engine {
     /// `NotFound` if the run is not there.
     pub fn last_good(&self, run: RunId, metric: Option<&str>) -> Result<LastGood> {
         self.refresh_for(run)?;
-        let snapshot = self.snapshot()?;
-        let timeline = timeline_of(&*snapshot, run)?;
-        let segments = timeline.segments();
-        let rows = rows_of(&*snapshot, segments, Vec::new())?;
-        let mut names: Vec<MetricName> = rows
-            .values()
-            .flatten()
-            .filter(|row| !row.system)
-            .map(MetricName::of)
-            .collect();
-        names.sort();
-        names.dedup();
-        match metric {
-            Some(metric) => {
-                let wanted = MetricName::parse(metric);
-                names.retain(|name| {
-                    *name == wanted || (wanted.rank.is_none() && name.name == wanted.name)
-                });
-            }
-            None if names.iter().any(|name| is_loss_like(&name.name)) => {
-                names.retain(|name| is_loss_like(&name.name));
-            }
-            None => {}
-        }
-        let mut bad: Option<(String, Step)> = None;
-        for name in names {
-            let view = SeriesView::along(&*snapshot, segments, &name, &rows)?;
-            // Beyond a bad value that is known nothing matters any more.
-            let end = bad.as_ref().map_or(Step::MAX, |(_, step)| step.previous());
-            let points = view.stitched().points(Step::MIN, end, &view)?.points;
-            let spikes = metric.is_some() || is_loss_like(&name.name);
-            if let Some(step) = first_bad(&points, spikes) {
-                bad = Some((name.to_string(), step));
-            }
-        }
-        let candidates = effective_checkpoints(&*snapshot, &timeline)?;
-        let before = |row: &&CheckpointRow| {
-            bad.as_ref()
-                .is_none_or(|(_, step)| row.name.key.step < *step)
-        };
-        let checkpoint: Option<CheckpointName> =
-            candidates.iter().rfind(before).map(|row| row.name);
-        Ok(LastGood { checkpoint, bad })
+        last_good_in(&*self.snapshot()?, run, metric)
     }
+}
+
+/// Puts the advice of [`Engine::last_good`] where a metric stopped being a number: what is shown is what `@last-good` names.
+pub(super) fn advise(
+    snapshot: &dyn Snapshot,
+    run: RunId,
+    summary: &mut wire::RunSummary,
+) -> Result<()> {
+    if let Some(bad) = &mut summary.first_nonfinite {
+        let good = last_good_in(snapshot, run, None)?.checkpoint;
+        bad.last_good = good.map(|name| name.key.step);
+    }
+    Ok(())
+}
+
+fn last_good_in(snapshot: &dyn Snapshot, run: RunId, metric: Option<&str>) -> Result<LastGood> {
+    let timeline = timeline_of(snapshot, run)?;
+    let segments = timeline.segments();
+    let rows = rows_of(snapshot, segments, Vec::new())?;
+    let mut names: Vec<MetricName> = rows
+        .values()
+        .flatten()
+        .filter(|row| !row.system)
+        .map(MetricName::of)
+        .collect();
+    names.sort();
+    names.dedup();
+    match metric {
+        Some(metric) => {
+            let wanted = MetricName::parse(metric);
+            names.retain(|name| {
+                *name == wanted || (wanted.rank.is_none() && name.name == wanted.name)
+            });
+        }
+        None if names.iter().any(|name| is_loss_like(&name.name)) => {
+            names.retain(|name| is_loss_like(&name.name));
+        }
+        None => {}
+    }
+    let mut bad: Option<(String, Step)> = None;
+    for name in names {
+        let view = SeriesView::along(snapshot, segments, &name, &rows)?;
+        // Beyond a bad value that is known nothing matters any more.
+        let end = bad.as_ref().map_or(Step::MAX, |(_, step)| step.previous());
+        let points = view.stitched().points(Step::MIN, end, &view)?.points;
+        let spikes = metric.is_some() || is_loss_like(&name.name);
+        if let Some(step) = first_bad(&points, spikes) {
+            bad = Some((name.to_string(), step));
+        }
+    }
+    let candidates = effective_checkpoints(snapshot, &timeline)?;
+    let before = |row: &&CheckpointRow| {
+        bad.as_ref()
+            .is_none_or(|(_, step)| row.name.key.step < *step)
+    };
+    let checkpoint: Option<CheckpointName> = candidates.iter().rfind(before).map(|row| row.name);
+    Ok(LastGood { checkpoint, bad })
 }
 
 /// First step whose value is bad.
