@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from runtree._init import init
     from runtree._rng import Rng, rng
     from runtree.checkpoint import Checkpoint, PendingSave
-    from runtree.run import FinishReport, Health, Run, RunDiff, Segment, StoredRun
+    from runtree.run import FinishReport, Health, Run
     from runtree.series import Series
     from runtree.store import Store
+    from runtree.stored import RunDiff, Segment, StoredRun
 
 __all__ = [
     "Checkpoint",
@@ -82,12 +83,12 @@ _LAZY = {
     "PendingSave": "runtree.checkpoint",
     "Rng": "runtree._rng",
     "Run": "runtree.run",
-    "RunDiff": "runtree.run",
-    "Segment": "runtree.run",
+    "RunDiff": "runtree.stored",
+    "Segment": "runtree.stored",
     "Series": "runtree.series",
     "StateCheck": "runtree._check",
     "Store": "runtree.store",
-    "StoredRun": "runtree.run",
+    "StoredRun": "runtree.stored",
     "check": "runtree._check",
     "init": "runtree._init",
     "rng": "runtree._rng",

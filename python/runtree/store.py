@@ -12,7 +12,7 @@ from runtree.errors import Invalid, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from runtree.checkpoint import Checkpoint
-    from runtree.run import StoredRun
+    from runtree.stored import StoredRun
 
 # One engine per store: they share an index connection and what was folded.
 _open: dict[str, _native.Engine] = {}
@@ -93,7 +93,7 @@ class Store:
         ``sort`` is ``created``, ``last_activity``, ``name``, ``display_id``, ``status``, ``last_step``, ``metric:NAME`` or
         ``config:KEY``.
         """
-        from runtree.run import StoredRun
+        from runtree.stored import StoredRun
 
         found: list[StoredRun] = []
         for summary in self._pages(project, search, status, tags, sort, descending, limit, deleted):
@@ -137,7 +137,7 @@ class Store:
 
     def run(self, ref: str | int, *, project: str | None = None) -> StoredRun:
         """The run that a REF names: display id, key, name (``name~2``), RunId prefix; a number needs ``project``."""
-        from runtree.run import StoredRun
+        from runtree.stored import StoredRun
 
         return StoredRun(self, self.native.resolve_run(str(ref), project))
 
@@ -162,7 +162,7 @@ class Store:
         project: str | None = None,
     ) -> StoredRun:
         """Forks at a checkpoint, without a process: the new run waits for its first launch. No chunk is read or written."""
-        from runtree.run import StoredRun
+        from runtree.stored import StoredRun
 
         new = self.native.fork(
             {

@@ -8,5 +8,7 @@ pub(crate) mod build;
 pub(crate) mod frameworks;
 pub(crate) mod gather;
 pub(crate) mod json;
+mod kinds;
+mod objects;
 pub(crate) mod select;
 pub(crate) mod share;

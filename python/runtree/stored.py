@@ -1,0 +1,285 @@
+"""Runs to be read."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runtree.checkpoint import Checkpoint
+from runtree.checkpoint import time as _time
+from runtree.errors import NotFound, Unsupported
+from runtree.series import Series, Stretch
+from runtree.store import Store, reference
+
+# What tells "no default" from a default of None.
+MISSING: Any = object()
+
+
+class Segment(NamedTuple):
+    """A stretch of an effective history: what one launch of one run contributes. Steps are inclusive; None: open."""
+
+    run: str
+    attempt: int
+    first: int | None
+    last: int | None
+
+
+class RunDiff(NamedTuple):
+    """What differs between two runs."""
+
+    config: list[dict[str, Any]]
+    metrics: dict[str, Any]
+
+
+class StoredRun:
+    """A run to be read. Facts of its birth are looked up once, everything else when asked for."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store = store
+        self._id = run
+        self._born: dict[str, Any] | None = None
+
+    def _summary(self) -> dict[str, Any]:
+        summary = self._store.native.summary(self._id)
+        self._born = summary
+        return summary
+
+    def _birth(self) -> dict[str, Any]:
+        return self._born if self._born is not None else self._summary()
+
+    @property
+    def store(self) -> Store:
+        """The store it is in."""
+        return self._store
+
+    @property
+    def id(self) -> str:
+        """RunId: global, for ever."""
+        return self._id
+
+    @property
+    def display_id(self) -> str:
+        """What people call it: ``MMP-42``."""
+        return self._birth()["display_id"]
+
+    @property
+    def number(self) -> int:
+        """Its number in the project."""
+        return self._birth()["number"]
+
+    @property
+    def key(self) -> str | None:
+        """The caller's own name for it (``run_id=``)."""
+        return self._birth()["key"]
+
+    @property
+    def project(self) -> str:
+        """Its project."""
+        return self._birth()["project"]
+
+    @property
+    def experiment(self) -> str:
+        """The root's name, shared by the lineage."""
+        return self._birth()["experiment"]
+
+    @property
+    def created(self) -> datetime:
+        """When it was born."""
+        return _time(self._birth()["created"])
+
+    @property
+    def parent(self) -> str | None:
+        """Display id of the run named when forking."""
+        label = self._birth()["parent"]
+        return None if label is None else label["display_id"]
+
+    @property
+    def fork_run_id(self) -> str | None:
+        """Display id of the ancestor whose own history holds the fork step; may differ from :attr:`parent`."""
+        label = self._birth()["owner"]
+        return None if label is None else label["display_id"]
+
+    @property
+    def fork_step(self) -> int | None:
+        """The last step that is inherited."""
+        return self._birth()["fork_step"]
+
+    @property
+    def base(self) -> str | None:
+        """REF of the checkpoint of another run that it started from without forking."""
+        return self._birth()["base"]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._summary()["name"]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its effective config."""
+        return self._summary()["config"]
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return list(self._summary()["tags"])
+
+    @property
+    def notes(self) -> str | None:
+        """Its notes."""
+        return self._store.native.run(self._id)["notes"]
+
+    @property
+    def status(self) -> str:
+        """``running``, ``completed``, ``failed``, ``stopped``, ``lost`` or ``created``."""
+        return self._summary()["status"]
+
+    @property
+    def status_reason(self) -> str | None:
+        """Why, in words."""
+        return self._summary()["status_reason"]
+
+    @property
+    def attempt(self) -> int:
+        """Its newest launch."""
+        return self._summary()["attempt"]
+
+    @property
+    def last_step(self) -> int | None:
+        """Last step of its effective history."""
+        return self._summary()["last_step"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics of its effective history."""
+        return [metric["name"] for metric in self._store.native.run(self._id)["metrics"]]
+
+    def checkpoints(self, *, inherited: bool = True, pending: bool = False) -> list[Checkpoint]:
+        """Its checkpoints, ascending by step; those of ancestors that it inherits among them."""
+        found = self._store.native.checkpoints(self._id, inherited, pending)
+        return [Checkpoint(self._store, info) for info in found]
+
+    def checkpoint(self, ref: str | int = "latest") -> Checkpoint:
+        """One checkpoint: a step, ``"latest"``, ``"<=500"``, ``"best:loss"``, ``"last-good"``, a name, an id, or a REF."""
+        name = self._store.native.resolve_checkpoint(reference(self._id, ref), self.project)
+        return Checkpoint(self._store, self._store.native.checkpoint_info(*name))
+
+    def load(
+        self,
+        ref: str | int | Checkpoint = "latest",
+        *,
+        into: Any = None,
+        keys: str | Iterable[str] | None = None,
+        device: Any = None,
+        per_rank: Any = None,
+        default: Any = MISSING,
+    ) -> Any:
+        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys`` and ``device``.
+
+        ``default`` is returned if there is no checkpoint.
+        """
+        refuse_per_rank(per_rank)
+        try:
+            checkpoint = ref if isinstance(ref, Checkpoint) else self.checkpoint(ref)
+        except NotFound:
+            if default is MISSING:
+                raise
+            return default
+        return checkpoint.load(into=into, keys=keys, device=device)
+
+    def history(
+        self, *metrics: str, inherited: bool = True, steps: tuple[int, int] | None = None, points: int | None = None
+    ) -> Any:
+        """The effective history of a metric, as :class:`Series`; of several (or, without a name, of all), by name.
+
+        ``steps`` bounds it (inclusive); ``points`` thins it so that a chart of that width looks the same.
+        """
+        names = metrics or tuple(self.metrics)
+        found = {name: self._series(name, inherited, steps, points) for name in names}
+        return found[metrics[0]] if len(metrics) == 1 else found
+
+    def _series(self, name: str, inherited: bool, steps: tuple[int, int] | None, points: int | None) -> Series:
+        at, values, timestamps, stretches = self._store.native.history(self._id, name, inherited, steps, points)
+        return Series(name, at, values, timestamps, [Stretch(*stretch) for stretch in stretches])
+
+    def dir(self, ref: str | int = "latest") -> Path:
+        """A read-only copy of a checkpoint in the cache, for ``resume_from_checkpoint=`` and ``from_pretrained``."""
+        return self.checkpoint(ref).dir()
+
+    def lineage(self) -> list[Segment]:
+        """The stretches of its effective history, root first."""
+        segments = self._store.native.run(self._id)["segments"]
+        return [Segment(each["run"]["display_id"], each["attempt"], each["first"], each["last"]) for each in segments]
+
+    def children(self) -> list[StoredRun]:
+        """Its direct forks."""
+        return [StoredRun(self._store, each["run"]["id"]) for each in self._store.native.run(self._id)["children"]]
+
+    def diff(self, other: StoredRun | str) -> RunDiff:
+        """What differs from another run: config and latest metrics."""
+        that = other.id if isinstance(other, StoredRun) else self._store.native.resolve_run(other, self.project)
+        report = self._store.native.diff_runs(self._id, that)
+        return RunDiff(report["config"], report["metrics"])
+
+    def resume_report(self) -> dict[str, Any] | None:
+        """How the newest resumed launch repeats what the one before had logged beyond its checkpoint."""
+        return self._store.native.resume_report(self._id)
+
+    def console(self, limit: int = 10_000) -> list[str]:
+        """Lines it wrote to the console, oldest first."""
+        lines: list[str] = []
+        cursor: str | None = None
+        while len(lines) < limit:
+            page = self._store.native.console(self._id, cursor, min(limit - len(lines), 1000))
+            lines += [line["text"] for line in page["lines"]]
+            cursor = page["next_cursor"]
+            # A live run's console always has a next page: an empty one is its end for now.
+            if cursor is None or not page["lines"]:
+                break
+        return lines
+
+    def file(self, name: str) -> bytes:
+        """The bytes of an attached file."""
+        return self._store.native.read_file(self._id, name)
+
+    def fork(self, selector: str | int | None = None, **fork_keywords: Any) -> StoredRun:
+        """Forks it at a checkpoint (the newest unless ``selector`` says which), without a process; see :meth:`Store.fork`."""
+        ref = self._id if selector is None else reference(self._id, selector)
+        return self._store.fork(ref, **fork_keywords)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoredRun) and other._id == self._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.display_id} {self.name!r}>"
+
+    def _repr_html_(self) -> str:
+        facts = self._summary()
+        rows = [
+            ("run", f"{facts['display_id']} · {facts['name']}"),
+            ("status", facts["status"] + (f" ({facts['status_reason']})" if facts["status_reason"] else "")),
+            ("last step", facts["last_step"]),
+            ("forked from", f"{self.fork_run_id} at step {self.fork_step}" if self.fork_run_id else None),
+            ("store", self._store.location),
+        ]
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+            for name, value in rows
+            if value is not None
+        )
+        return f"<table>{cells}</table>"
+
+
+def refuse_per_rank(per_rank: Any) -> None:
+    """Says that loading on another world size is not there yet."""
+    if per_rank is not None:
+        raise Unsupported(
+            "per_rank= (loading on another world size) is not in this version",
+            hint="launch with the same number of ranks",
+        )
