@@ -16,7 +16,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer repetitions")
     parser.add_argument("--only", choices=["save", "fork", "log", "points", "series", "lineage"], action="append")
-    parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder beside this one's disk")
+    parser.add_argument(
+        "--folder", type=Path, help="where to write; default: a temporary folder beside this one's disk"
+    )
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="runtree-bench-", dir=Path.cwd()))
     folder.mkdir(parents=True, exist_ok=True)

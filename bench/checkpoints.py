@@ -127,7 +127,9 @@ def bench(report: Report, folder: Path, size: int, repeat: int) -> None:
         {
             "runtree, verified": lambda: run.load(),
             "runtree, verified, into=": lambda: run.load(into=into),
-            "safetensors + clone": lambda: {k: v.clone() for k, v in load_file(folder / "safetensors" / "state.safetensors").items()},
+            "safetensors + clone": lambda: {
+                k: v.clone() for k, v in load_file(folder / "safetensors" / "state.safetensors").items()
+            },
             "dcp.load": lambda: dcp.load(into, checkpoint_id=str(folder / "dcp")),
             "torch.load": lambda: torch.load(folder / "torch" / "state.pt", weights_only=True),
         },
@@ -135,7 +137,9 @@ def bench(report: Report, folder: Path, size: int, repeat: int) -> None:
     )
     for name, seconds in loads.items():
         report.row(name, f"{gigabytes / seconds:.2f} GB/s")
-    report.verdict("load / safetensors + clone", loads["runtree, verified"] / loads["safetensors + clone"], 1.0, unit="x")
+    report.verdict(
+        "load / safetensors + clone", loads["runtree, verified"] / loads["safetensors + clone"], 1.0, unit="x"
+    )
     report.verdict("load into= / dcp.load", loads["runtree, verified, into="] / loads["dcp.load"], 1.0, unit="x")
     run.finish()
     for name in ("async", "torch", "safetensors", "dcp"):
@@ -165,6 +169,12 @@ def bench_fork(report: Report, folder: Path, sizes: list[int]) -> None:
                 os.close(parent)
 
         times = median_seconds({"fork": lambda store=store: store.fork("parent@0"), "fsyncs": bare_fsyncs}, 15)
-        report.row(f"{size / 1e6:.0f} MB checkpoint", f"{times['fork'] * 1e3:.2f} ms", f"its fsyncs alone {times['fsyncs'] * 1e3:.2f} ms")
-        report.verdict(f"fork beside its fsyncs, {size / 1e6:.0f} MB", (times["fork"] - times["fsyncs"]) * 1e3, 5.0, unit="ms")
+        report.row(
+            f"{size / 1e6:.0f} MB checkpoint",
+            f"{times['fork'] * 1e3:.2f} ms",
+            f"its fsyncs alone {times['fsyncs'] * 1e3:.2f} ms",
+        )
+        report.verdict(
+            f"fork beside its fsyncs, {size / 1e6:.0f} MB", (times["fork"] - times["fsyncs"]) * 1e3, 5.0, unit="ms"
+        )
         shutil.rmtree(store_path)

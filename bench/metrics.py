@@ -55,7 +55,12 @@ def wandb(folder: Path, data) -> tuple[float, float]:
     import wandb as client
 
     (folder / "wandb").mkdir()
-    run = client.init(project="bench", mode="offline", dir=str(folder / "wandb"), settings=client.Settings(silent=True, x_disable_stats=True))
+    run = client.init(
+        project="bench",
+        mode="offline",
+        dir=str(folder / "wandb"),
+        settings=client.Settings(silent=True, x_disable_stats=True),
+    )
     took = microseconds(lambda row, step: run.log(row, step=step), data)
     run.finish()
     return took, sum(path.stat().st_size for path in (folder / "wandb").rglob("*.wandb")) / (len(data) * 10)
@@ -76,7 +81,12 @@ def bench_log(report: Report, folder: Path, count: int) -> None:
     report.section(f"log() of 10 metrics, {count} calls")
     data = rows(count)
     results = {}
-    for name, side in {"runtree": ours, "trackio": trackio, "tensorboard": tensorboard, "wandb (offline)": wandb}.items():
+    for name, side in {
+        "runtree": ours,
+        "trackio": trackio,
+        "tensorboard": tensorboard,
+        "wandb (offline)": wandb,
+    }.items():
         try:
             results[name] = side(folder, data if name in ("runtree", "tensorboard") else data[: count // 4])
         except ImportError as error:

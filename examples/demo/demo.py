@@ -108,10 +108,13 @@ def main():
     store = runtree.Store(str(store_path))
     resumed, reference = store.run("digits"), store.run("reference")
     same, arrays, size = bit_equal(resumed.checkpoint().load(), reference.checkpoint().load())
-    say(f"  weights, Adam state and data order: {arrays} leaves, {size:,} bytes of arrays, {'bit-identical' if same else 'DIFFERENT'}")
+    say(
+        f"  weights, Adam state and data order: {arrays} leaves, {size:,} bytes of arrays, {'bit-identical' if same else 'DIFFERENT'}"
+    )
     curves = resumed.history(*METRICS), reference.history(*METRICS)
     same_curves = all(
-        np.array_equal(curves[0][m].steps, curves[1][m].steps) and curves[0][m].values.tobytes() == curves[1][m].values.tobytes()
+        np.array_equal(curves[0][m].steps, curves[1][m].steps)
+        and curves[0][m].values.tobytes() == curves[1][m].values.tobytes()
         for m in METRICS
     )
     points = sum(len(series) for series in curves[0].values())
@@ -129,7 +132,9 @@ def main():
     clock = time.perf_counter()
     fork = store.fork("hot@last-good", name="cooler", run_id="cooler", config={"lr": 0.001, "growth": 1.0})
     milliseconds = (time.perf_counter() - clock) * 1e3
-    say(f"  {fork.display_id} forked from {fork.parent} at step {fork.fork_step}: {chunk_bytes(store_path) - before} chunk bytes, {milliseconds:.1f} ms")
+    say(
+        f"  {fork.display_id} forked from {fork.parent} at step {fork.fork_step}: {chunk_bytes(store_path) - before} chunk bytes, {milliseconds:.1f} ms"
+    )
     assert chunk_bytes(store_path) == before
     assert train("--run-id", "cooler") == 0
     for name in ("hot", "cooler"):

@@ -97,7 +97,12 @@ def main():
             with np.errstate(all="ignore"):  # a diverging run is part of the show: inf and NaN are logged as they are
                 loss = -np.log(probabilities[np.arange(BATCH), train_y[batch]]).mean()
                 lr = run.config["lr"] * run.config["growth"] ** (step / 100)
-                adam_step(state["params"], state["adam"], gradients(state["params"], layers, probabilities, train_y[batch]), lr)
+                adam_step(
+                    state["params"],
+                    state["adam"],
+                    gradients(state["params"], layers, probabilities, train_y[batch]),
+                    lr,
+                )
             accuracy = (probabilities.argmax(axis=1) == train_y[batch]).mean()
             run.log({"loss": loss, "accuracy": accuracy, "lr": lr}, step=step)
             if step % SAVE_EVERY == 0:

@@ -117,7 +117,9 @@ def main():
                     names = [f"{kind}-left-{cut}", f"{kind}-right-{cut}"]
                     saved = {name: set() for name in names}
                 checked = max(checked, one_cut(disk, rng, names, saved))
-            print(f"power cuts: {half} on {kind}, up to {checked} acknowledged checkpoints at once, none lost", flush=True)
+            print(
+                f"power cuts: {half} on {kind}, up to {checked} acknowledged checkpoints at once, none lost", flush=True
+            )
     finally:
         for kind in ("ext4", "xfs"):
             subprocess.run(["umount", "-l", str(folder / kind)], stderr=subprocess.DEVNULL, check=False)

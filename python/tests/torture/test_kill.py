@@ -5,6 +5,8 @@ import random
 import signal
 import time
 
+import pytest
+
 from tests.torture import saver
 
 KILLS = int(os.environ.get("RUNTREE_KILLS", "300"))
@@ -45,6 +47,7 @@ def check_in_child(*args):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.timeout(120 + 4 * KILLS)
 def test_killed_savers_lose_nothing_they_were_promised(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNTREE_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -20,7 +20,9 @@ def family(tmp_path, monkeypatch):
     store = tmp_path / "store"
     monkeypatch.setenv("RUNTREE_STORE", str(store))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    root = runtree.init("family", name="root", run_id="root", config={"lr": 0.1, "net": {"depth": 2}}, tags=["a"], console=False)
+    root = runtree.init(
+        "family", name="root", run_id="root", config={"lr": 0.1, "net": {"depth": 2}}, tags=["a"], console=False
+    )
     for step in range(120):
         root.log({"loss": 1 / (step + 1), "acc": step / 120}, step=step)
         if step % 20 == 0:
@@ -49,16 +51,31 @@ def family(tmp_path, monkeypatch):
 
 def answers(store, runs):
     texts = {}
-    for command in (["runs"], *(["tree", run] for run in runs), *(["checkpoints", run] for run in runs), *(["show", run] for run in runs)):
+    for command in (
+        ["runs"],
+        *(["tree", run] for run in runs),
+        *(["checkpoints", run] for run in runs),
+        *(["show", run] for run in runs),
+    ):
         told = subprocess.run([RUNTREE, *command, "--json"], capture_output=True, check=False, env=os.environ)
         assert told.returncode == 0, told.stderr.decode()
         texts[" ".join(command)] = told.stdout
     handle = runtree.Store(str(store))
     for run in runs:
         for inherited in (True, False):
-            for name, series in handle.run(run).history("loss", "acc", "only/child", inherited=inherited).items():
+            for name in ("loss", "acc", "only/child"):
+                try:
+                    series = handle.run(run).history(name, inherited=inherited)
+                except runtree.errors.NotFound as missing:
+                    texts[f"{run} {name} {inherited}"] = str(missing)
+                    continue
                 key = f"{run} {name} {inherited}"
-                texts[key] = series.steps.tobytes() + series.values.tobytes() + np.asarray(series.timestamps).tobytes() + repr(series.runs).encode()
+                texts[key] = (
+                    series.steps.tobytes()
+                    + series.values.tobytes()
+                    + np.asarray(series.timestamps).tobytes()
+                    + repr(series.runs).encode()
+                )
     return texts
 
 

@@ -9,6 +9,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 import runtree
 
 SECONDS = float(os.environ.get("RUNTREE_TOGETHER_SECONDS", "60"))
@@ -39,22 +41,33 @@ def get(url):
         return json.load(answer)
 
 
+@pytest.mark.timeout(SECONDS + 240)
 def test_two_trainers_a_server_and_the_command_line_share_a_store(tmp_path):
     store = tmp_path / "store"
     env = os.environ | {"RUNTREE_STORE": str(store), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     env["PYTHONWARNINGS"] = "error"
     runtree.Store(str(store), create=True)
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": env}
-    server = subprocess.Popen([RUNTREE, "serve", "--port", "0", "--json"], **pipe)
-    trainers = [subprocess.Popen([sys.executable, "-c", TRAINER, f"trainer-{i}", str(SECONDS)], **pipe) for i in range(2)]
+    server = subprocess.Popen([RUNTREE, "serve", "--port", "0"], **pipe)
+    trainers = [
+        subprocess.Popen([sys.executable, "-c", TRAINER, f"trainer-{i}", str(SECONDS)], **pipe) for i in range(2)
+    ]
     try:
-        address = json.loads(server.stdout.readline())["url"].rstrip("/")
+        address = server.stdout.readline().strip().rstrip("/")
         end, rounds = time.monotonic() + SECONDS, 0
-        commands = [["runs"], ["tree", "trainer-0"], ["checkpoints", "trainer-1"], ["show", "trainer-0"], ["log", "trainer-1"]]
+        commands = [
+            ["runs"],
+            ["tree", "trainer-0"],
+            ["checkpoints", "trainer-1"],
+            ["show", "trainer-0"],
+            ["log", "trainer-1"],
+        ]
         time.sleep(3)
         while time.monotonic() < end:
             command = random.choice(commands)
-            told = subprocess.run([RUNTREE, *command, "--json"], capture_output=True, text=True, env=env, timeout=60, check=False)
+            told = subprocess.run(
+                [RUNTREE, *command, "--json"], capture_output=True, text=True, env=env, timeout=60, check=False
+            )
             assert told.returncode == 0, f"{command}: {told.stderr}"
             json.loads(told.stdout)
             page = get(f"{address}/api/v1/runs?project=together")
