@@ -152,7 +152,8 @@ def bench_lineage(report: Report, folder: Path, depths: list[int]) -> None:
         built = time.perf_counter() - start
         leaf = runtree.Store(store).run(run.id)
         series = leaf.history("loss")
-        assert len(series) == depth and len(leaf.lineage()) == depth
+        assert len(series) == depth
+        assert len(leaf.lineage()) == depth
         limit = 10.0 if depth <= 1000 else 1000.0
         times = median_seconds({"lineage": leaf.lineage, "history": lambda leaf=leaf: leaf.history("loss")}, 7)
         report.row(f"{depth} deep: init, log, finish", f"{built / depth * 1e3:.1f} ms", "a run")

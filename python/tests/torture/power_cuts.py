@@ -1,6 +1,7 @@
-"""Power cuts on real file systems: ext4 and XFS on loop devices are shut down in the middle of two savers' work, mounted again and checked.
+"""Power cuts on real file systems: ext4 and XFS on loop devices are shut down under two savers, mounted again and checked.
 
-`EXT4_IOC_SHUTDOWN` / `XFS_IOC_GOINGDOWN` without log flush: what was not fsynced is gone, as after a power cut. Needs root and loop devices.
+`EXT4_IOC_SHUTDOWN` / `XFS_IOC_GOINGDOWN` without log flush: what was not fsynced is gone, as after a power cut. Needs root
+and loop devices.
 Run by `make power-cuts` (short) and `make torture`.
 """
 
@@ -18,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.torture import saver  # noqa: E402
-from tests.torture.test_kill import check_in_child, launch, read_all  # noqa: E402
+from tests.torture import saver
+from tests.torture.test_kill import check_in_child, launch, read_all
 
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32), the same number on ext4 and XFS
 NO_LOG_FLUSH = 2

@@ -13,14 +13,14 @@ KILLS = int(os.environ.get("RUNTREE_KILLS", "300"))
 
 
 def launch(name, seed):
-    """Forks a saver (the engine is not started yet in this process, so that costs milliseconds); returns its pid and the pipe's end to read."""
+    """Forks a saver; returns its pid and the pipe's end to read. No engine runs in this process, so a fork costs milliseconds."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read)
         try:
             saver.save_for_ever(name, write, seed)
-        except BaseException as error:  # noqa: BLE001 - the parent must hear of whatever it was
+        except BaseException as error:
             os.write(write, f"WRONG {type(error).__name__}: {error}\n".replace("\n", " ").encode() + b"\n")
         os._exit(1)
     os.close(write)
@@ -41,7 +41,7 @@ def check_in_child(*args):
             worst = saver.check(*args)
             status = 0
             print(f"lost {worst:.2f} s", flush=True)
-        except BaseException as error:  # noqa: BLE001 - printed for the report, told by the exit code
+        except BaseException as error:
             print(f"{type(error).__name__}: {error}", flush=True)
         os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
