@@ -14,23 +14,11 @@ from measure import Report
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="smaller sizes, fewer repetitions"
-    )
-    parser.add_argument(
-        "--only",
-        choices=["save", "fork", "log", "points", "series", "lineage"],
-        action="append",
-    )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        help="where to write; default: a temporary folder beside this one's disk",
-    )
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer repetitions")
+    parser.add_argument("--only", choices=["save", "fork", "log", "points", "series", "lineage"], action="append")
+    parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder beside this one's disk")
     args = parser.parse_args()
-    folder = args.folder or Path(
-        tempfile.mkdtemp(prefix="runtree-bench-", dir=Path.cwd())
-    )
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="runtree-bench-", dir=Path.cwd()))
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     warnings.simplefilter("ignore")
@@ -39,13 +27,9 @@ def main() -> None:
     report = Report()
     try:
         if "save" in wanted:
-            checkpoints.bench(
-                report, folder, (256 << 20) if quick else (1 << 30), 3 if quick else 7
-            )
+            checkpoints.bench(report, folder, (256 << 20) if quick else (1 << 30), 3 if quick else 7)
         if "fork" in wanted:
-            checkpoints.bench_fork(
-                report, folder, [10_000_000, 100_000_000 if quick else 1_000_000_000]
-            )
+            checkpoints.bench_fork(report, folder, [10_000_000, 100_000_000 if quick else 1_000_000_000])
         if "log" in wanted:
             metrics.bench_log(report, folder, 2_000 if quick else 20_000)
         if "points" in wanted:

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def median_seconds(
-    sides: dict[str, Callable[[], object]], repeat: int = 5, warm: int = 1
-) -> dict[str, float]:
+def median_seconds(sides: dict[str, Callable[[], object]], repeat: int = 5, warm: int = 1) -> dict[str, float]:
     """Seconds per call of each side, the median of `repeat` rounds; sides take turns, so that a noisy neighbour hits all of them."""
     for _ in range(warm):
         for call in sides.values():
@@ -19,9 +17,7 @@ def median_seconds(
         for name, call in sides.items():
             start = time.perf_counter()
             told = call()
-            times[name].append(
-                told if isinstance(told, float) else time.perf_counter() - start
-            )
+            times[name].append(told if isinstance(told, float) else time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -53,23 +49,14 @@ class Report:
     def row(self, what: str, value: str, note: str = "") -> None:
         print(f"  {what:<44} {value:>14}  {note}", flush=True)
 
-    def verdict(
-        self, what: str, ours: float, limit: float, *, unit: str, smaller: bool = True
-    ) -> None:
+    def verdict(self, what: str, ours: float, limit: float, *, unit: str, smaller: bool = True) -> None:
         """States whether `ours` keeps `limit`."""
         good = ours <= limit if smaller else ours >= limit
         sign = "≤" if smaller else "≥"
         if not good:
             self.behind.append(f"{what}: {ours:.3g} {unit}, wanted {sign} {limit:.3g}")
-        self.row(
-            what,
-            f"{ours:.3g} {unit}",
-            f"{'ok' if good else 'NOT YET'} ({sign} {limit:.3g})",
-        )
+        self.row(what, f"{ours:.3g} {unit}", f"{'ok' if good else 'NOT YET'} ({sign} {limit:.3g})")
 
     def close(self) -> None:
         """Says where we are behind."""
-        print(
-            "\nBehind in: "
-            + ("; ".join(self.behind) if self.behind else "nothing measured here")
-        )
+        print("\nBehind in: " + ("; ".join(self.behind) if self.behind else "nothing measured here"))

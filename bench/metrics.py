@@ -6,21 +6,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import Report, bytes_below, median_seconds
-
 import runtree
+
+from measure import Report, bytes_below, median_seconds
 
 NAMES = [f"train/metric_{i}" for i in range(10)]
 
 
 def rows(count: int) -> list[dict[str, float]]:
     """`count` rows of 10 noisy float32-born values."""
-    values = (
-        np.random.default_rng(3)
-        .standard_normal((count, 10))
-        .astype(np.float32)
-        .cumsum(axis=0)
-    )
+    values = np.random.default_rng(3).standard_normal((count, 10)).astype(np.float32).cumsum(axis=0)
     return [dict(zip(NAMES, map(float, row), strict=True)) for row in values]
 
 
@@ -35,18 +30,10 @@ def microseconds(call, data) -> float:
 
 
 def ours(folder: Path, data) -> tuple[float, float]:
-    run = runtree.init(
-        "bench",
-        name="log",
-        store=str(folder / "runtree"),
-        system_metrics=False,
-        console=False,
-    )
+    run = runtree.init("bench", name="log", store=str(folder / "runtree"), system_metrics=False, console=False)
     took = microseconds(lambda row, step: run.log(row, step=step), data)
     run.finish()
-    journals = sum(
-        path.stat().st_size for path in (folder / "runtree").rglob("journal/*/*")
-    )
+    journals = sum(path.stat().st_size for path in (folder / "runtree").rglob("journal/*/*"))
     return took, journals / (len(data) * 10)
 
 
@@ -69,16 +56,11 @@ def wandb(folder: Path, data) -> tuple[float, float]:
 
     (folder / "wandb").mkdir()
     run = client.init(
-        project="bench",
-        mode="offline",
-        dir=str(folder / "wandb"),
-        settings=client.Settings(silent=True, x_disable_stats=True),
+        project="bench", mode="offline", dir=str(folder / "wandb"), settings=client.Settings(silent=True, x_disable_stats=True)
     )
     took = microseconds(lambda row, step: run.log(row, step=step), data)
     run.finish()
-    return took, sum(
-        path.stat().st_size for path in (folder / "wandb").rglob("*.wandb")
-    ) / (len(data) * 10)
+    return took, sum(path.stat().st_size for path in (folder / "wandb").rglob("*.wandb")) / (len(data) * 10)
 
 
 def trackio(folder: Path, data) -> tuple[float, float]:
@@ -96,44 +78,24 @@ def bench_log(report: Report, folder: Path, count: int) -> None:
     report.section(f"log() of 10 metrics, {count} calls")
     data = rows(count)
     results = {}
-    for name, side in {
-        "runtree": ours,
-        "trackio": trackio,
-        "tensorboard": tensorboard,
-        "wandb (offline)": wandb,
-    }.items():
+    for name, side in {"runtree": ours, "trackio": trackio, "tensorboard": tensorboard, "wandb (offline)": wandb}.items():
         try:
-            results[name] = side(
-                folder,
-                data if name in ("runtree", "tensorboard") else data[: count // 4],
-            )
+            results[name] = side(folder, data if name in ("runtree", "tensorboard") else data[: count // 4])
         except ImportError as error:
             report.row(name, "not installed", str(error))
             continue
-        report.row(
-            name, f"{results[name][0]:.1f} µs", f"{results[name][1]:.1f} bytes a point"
-        )
+        report.row(name, f"{results[name][0]:.1f} µs", f"{results[name][1]:.1f} bytes a point")
     report.verdict("log, median", results["runtree"][0], 5.0, unit="µs")
     report.verdict("bytes a point", results["runtree"][1], 5.0, unit="B")
     for name in results.keys() - {"runtree"}:
-        report.verdict(
-            f"log / {name}", results["runtree"][0] / results[name][0], 1.0, unit="x"
-        )
-        report.verdict(
-            f"bytes / {name}", results["runtree"][1] / results[name][1], 1.0, unit="x"
-        )
+        report.verdict(f"log / {name}", results["runtree"][0] / results[name][0], 1.0, unit="x")
+        report.verdict(f"bytes / {name}", results["runtree"][1] / results[name][1], 1.0, unit="x")
 
 
 def bench_points(report: Report, folder: Path, calls: int) -> None:
     """Points a second from the first `log` to all of them durable."""
     report.section(f"Points to durable, {calls * 10:,}")
-    run = runtree.init(
-        "bench",
-        name="points",
-        store=str(folder / "points"),
-        system_metrics=False,
-        console=False,
-    )
+    run = runtree.init("bench", name="points", store=str(folder / "points"), system_metrics=False, console=False)
     data = rows(1000)
     start = time.perf_counter()
     for step in range(calls):
@@ -141,9 +103,7 @@ def bench_points(report: Report, folder: Path, calls: int) -> None:
     run.finish()
     seconds = time.perf_counter() - start
     lost = sum(run.health().dropped_points.values())
-    report.verdict(
-        "points a second", calls * 10 / seconds / 1e6, 1.0, unit="M/s", smaller=False
-    )
+    report.verdict("points a second", calls * 10 / seconds / 1e6, 1.0, unit="M/s", smaller=False)
     report.row("points lost to a full queue", str(lost))
 
 
@@ -152,28 +112,11 @@ def bench_series(report: Report, folder: Path, points: int, forks: int) -> None:
     report.section(f"Charts, {points:,} points over {forks} runs, 1000 px")
     store_path = str(folder / "series")
     per_run = points // forks
-    values = (
-        np.random.default_rng(5)
-        .standard_normal(per_run)
-        .astype(np.float32)
-        .cumsum()
-        .tolist()
-    )
+    values = np.random.default_rng(5).standard_normal(per_run).astype(np.float32).cumsum().tolist()
     parent = None
     for k in range(forks):
-        fork = (
-            {}
-            if parent is None
-            else {"fork_run_id": parent, "fork_step": k * per_run - 1}
-        )
-        run = runtree.init(
-            "bench",
-            name="series",
-            store=store_path,
-            system_metrics=False,
-            console=False,
-            **fork,
-        )
+        fork = {} if parent is None else {"fork_run_id": parent, "fork_step": k * per_run - 1}
+        run = runtree.init("bench", name="series", store=store_path, system_metrics=False, console=False, **fork)
         for i, value in enumerate(values):
             run.log({"loss": value}, step=k * per_run + i)
             if i % 500_000 == 499_999:
@@ -194,14 +137,7 @@ def bench_lineage(report: Report, folder: Path, depths: list[int]) -> None:
         fork: dict[str, object] = {}
         start = time.perf_counter()
         for step in range(depth):
-            run = runtree.init(
-                "bench",
-                name="chain",
-                store=store,
-                system_metrics=False,
-                console=False,
-                **fork,
-            )
+            run = runtree.init("bench", name="chain", store=store, system_metrics=False, console=False, **fork)
             run.log({"loss": float(step)}, step=step)
             run.finish()
             fork = {"fork_run_id": run.id, "fork_step": step}
@@ -211,19 +147,7 @@ def bench_lineage(report: Report, folder: Path, depths: list[int]) -> None:
         assert len(series) == depth
         assert len(leaf.lineage()) == depth
         limit = 10.0 if depth <= 1000 else 1000.0
-        times = median_seconds(
-            {
-                "lineage": leaf.lineage,
-                "history": lambda leaf=leaf: leaf.history("loss"),
-            },
-            7,
-        )
-        report.row(
-            f"{depth} deep: init, log, finish", f"{built / depth * 1e3:.1f} ms", "a run"
-        )
-        report.verdict(
-            f"{depth} deep: lineage", times["lineage"] * 1e3, limit, unit="ms"
-        )
-        report.verdict(
-            f"{depth} deep: stitched read", times["history"] * 1e3, limit, unit="ms"
-        )
+        times = median_seconds({"lineage": leaf.lineage, "history": lambda leaf=leaf: leaf.history("loss")}, 7)
+        report.row(f"{depth} deep: init, log, finish", f"{built / depth * 1e3:.1f} ms", "a run")
+        report.verdict(f"{depth} deep: lineage", times["lineage"] * 1e3, limit, unit="ms")
+        report.verdict(f"{depth} deep: stitched read", times["history"] * 1e3, limit, unit="ms")

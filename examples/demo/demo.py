@@ -15,7 +15,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-
 import runtree
 
 HERE = Path(__file__).parent
@@ -28,11 +27,7 @@ def say(text=""):
 
 
 def title(number, text):
-    say(
-        f"\n\033[1m{number}. {text}\033[0m"
-        if sys.stdout.isatty()
-        else f"\n{number}. {text}"
-    )
+    say(f"\n\033[1m{number}. {text}\033[0m" if sys.stdout.isatty() else f"\n{number}. {text}")
 
 
 class Killer:
@@ -47,9 +42,7 @@ class Killer:
         commits, size = set(), None
         while self.process.poll() is None:
             now = {path.name for path in self.store.glob("runs/*/commits/*")}
-            bytes_now = sum(
-                path.stat().st_size for path in self.store.glob("runs/*/journal/*/*")
-            )
+            bytes_now = sum(path.stat().st_size for path in self.store.glob("runs/*/journal/*/*"))
             if now != commits:
                 commits, size = now, bytes_now
             elif len(commits) >= 5 and bytes_now > size:
@@ -65,10 +58,7 @@ def train(*args, killed_in=None):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         killer = Killer(killed_in, process) if killed_in else None
         for line in process.stdout:
-            if (
-                not line.startswith("step")
-                or int(line.split()[1].rstrip(":")) % 150 == 0
-            ):
+            if not line.startswith("step") or int(line.split()[1].rstrip(":")) % 150 == 0:
                 say("  " + line.rstrip())
         if killer:
             killer.thread.join()
@@ -86,32 +76,18 @@ def leaves(tree, path=""):
 
 def bits(value):
     """An array's type and bytes; anything else (a step count, 128-bit random state) as it is."""
-    return (
-        (value.dtype, value.shape, value.tobytes())
-        if isinstance(value, np.ndarray)
-        else value
-    )
+    return (value.dtype, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
 
 
 def bit_equal(a, b):
     """Whether two saved states are the same in every bit; the number of leaves and array bytes that were compared."""
     left, right = dict(leaves(a)), dict(leaves(b))
-    same = left.keys() == right.keys() and all(
-        bits(left[path]) == bits(right[path]) for path in left
-    )
-    return (
-        same,
-        len(left),
-        sum(value.nbytes for value in left.values() if isinstance(value, np.ndarray)),
-    )
+    same = left.keys() == right.keys() and all(bits(left[path]) == bits(right[path]) for path in left)
+    return (same, len(left), sum(value.nbytes for value in left.values() if isinstance(value, np.ndarray)))
 
 
 def chunk_bytes(store):
-    return sum(
-        path.stat().st_size
-        for path in (Path(store) / "chunks").rglob("*")
-        if path.is_file()
-    )
+    return sum(path.stat().st_size for path in (Path(store) / "chunks").rglob("*") if path.is_file())
 
 
 def main():
@@ -123,35 +99,26 @@ def main():
     started = time.monotonic()
 
     title(1, "A run is killed in the middle of training")
-    assert train("--run-id", "digits", killed_in=store_path) == -signal.SIGKILL, (
-        "it ended before it was killed"
-    )
+    assert train("--run-id", "digits", killed_in=store_path) == -signal.SIGKILL, "it ended before it was killed"
 
     title(2, "The same command goes on, and ends where an uninterrupted run ends")
     assert train("--run-id", "digits") == 0
     assert train("--run-id", "reference") == 0
     store = runtree.Store(str(store_path))
     resumed, reference = store.run("digits"), store.run("reference")
-    same, arrays, size = bit_equal(
-        resumed.checkpoint().load(), reference.checkpoint().load()
-    )
+    same, arrays, size = bit_equal(resumed.checkpoint().load(), reference.checkpoint().load())
     say(
         f"  weights, Adam state and data order: {arrays} leaves, {size:,} bytes of arrays, {'bit-identical' if same else 'DIFFERENT'}"
     )
     curves = resumed.history(*METRICS), reference.history(*METRICS)
     same_curves = all(
-        np.array_equal(curves[0][m].steps, curves[1][m].steps)
-        and curves[0][m].values.tobytes() == curves[1][m].values.tobytes()
+        np.array_equal(curves[0][m].steps, curves[1][m].steps) and curves[0][m].values.tobytes() == curves[1][m].values.tobytes()
         for m in METRICS
     )
     points = sum(len(series) for series in curves[0].values())
-    say(
-        f"  metrics: {points:,} points, {'bit-identical' if same_curves else 'DIFFERENT'}"
-    )
+    say(f"  metrics: {points:,} points, {'bit-identical' if same_curves else 'DIFFERENT'}")
     report = resumed.resume_report()
-    say(
-        f"  resume report: {report['text'] if report else 'it died right after a checkpoint, so no step was repeated'}"
-    )
+    say(f"  resume report: {report['text'] if report else 'it died right after a checkpoint, so no step was repeated'}")
     assert same, "the resumed run did not end where the uninterrupted one did"
     assert same_curves, "the resumed run's curves are not the uninterrupted one's"
 
@@ -162,12 +129,7 @@ def main():
     title(4, "Fork it at the last good checkpoint, with a lower rate")
     before = chunk_bytes(store_path)
     clock = time.perf_counter()
-    fork = store.fork(
-        "hot@last-good",
-        name="cooler",
-        run_id="cooler",
-        config={"lr": 0.001, "growth": 1.0},
-    )
+    fork = store.fork("hot@last-good", name="cooler", run_id="cooler", config={"lr": 0.001, "growth": 1.0})
     milliseconds = (time.perf_counter() - clock) * 1e3
     copied = chunk_bytes(store_path) - before
     where = f"{fork.display_id} forked from {fork.parent} at step {fork.fork_step}"

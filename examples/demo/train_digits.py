@@ -10,9 +10,8 @@ the same path again, with another learning rate.
 import argparse
 
 import numpy as np
-from sklearn.datasets import load_digits
-
 import runtree
+from sklearn.datasets import load_digits
 
 BATCH, HIDDEN, SAVE_EVERY = 128, 256, 50
 
@@ -23,16 +22,10 @@ def new_state(seed):
     sizes = [(64, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 10)]
     params = {}
     for layer, (fan_in, fan_out) in enumerate(sizes):
-        params[f"w{layer}"] = rng.normal(
-            0, (2 / fan_in) ** 0.5, (fan_in, fan_out)
-        ).astype(np.float32)
+        params[f"w{layer}"] = rng.normal(0, (2 / fan_in) ** 0.5, (fan_in, fan_out)).astype(np.float32)
         params[f"b{layer}"] = np.zeros(fan_out, np.float32)
     zeros = {name: np.zeros_like(value) for name, value in params.items()}
-    moments = {
-        "m": zeros,
-        "v": {name: value.copy() for name, value in zeros.items()},
-        "t": 0,
-    }
+    moments = {"m": zeros, "v": {name: value.copy() for name, value in zeros.items()}, "t": 0}
     return {"params": params, "adam": moments, "data_order": rng.bit_generator.state}
 
 
@@ -40,9 +33,7 @@ def forward(params, x):
     """Activations of each layer, then the class probabilities, float32 [batch, 10]."""
     layers = [x]
     for layer in range(2):
-        layers.append(
-            np.maximum(layers[-1] @ params[f"w{layer}"] + params[f"b{layer}"], 0)
-        )
+        layers.append(np.maximum(layers[-1] @ params[f"w{layer}"] + params[f"b{layer}"], 0))
     logits = layers[-1] @ params["w2"] + params["b2"]
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     return layers, exp / exp.sum(axis=1, keepdims=True)
@@ -76,45 +67,18 @@ def adam_step(params, adam, grads, lr):
 
 def main():
     args = argparse.ArgumentParser()
-    args.add_argument(
-        "--run-id",
-        required=True,
-        help="this run's own name; the same name goes on where it stopped",
-    )
+    args.add_argument("--run-id", required=True, help="this run's own name; the same name goes on where it stopped")
     args.add_argument("--fork", help="checkpoint to fork from, like digits@250")
-    args.add_argument(
-        "--lr",
-        type=float,
-        default=None,
-        help="learning rate; default 0.001, or the parent's",
-    )
-    args.add_argument(
-        "--growth",
-        type=float,
-        default=None,
-        help="factor on the learning rate every 100 steps",
-    )
+    args.add_argument("--lr", type=float, default=None, help="learning rate; default 0.001, or the parent's")
+    args.add_argument("--growth", type=float, default=None, help="factor on the learning rate every 100 steps")
     args.add_argument("--steps", type=int, default=600)
     args = args.parse_args()
 
     wanted = {"lr": args.lr, "growth": args.growth}
     config = {key: value for key, value in wanted.items() if value is not None}
     if not args.fork:
-        config = {
-            "lr": 0.001,
-            "growth": 1.0,
-            "hidden": HIDDEN,
-            "batch": BATCH,
-            "seed": 7,
-        } | config
-    run = runtree.init(
-        "digits",
-        name=args.run_id,
-        run_id=args.run_id,
-        resume="allow",
-        fork=args.fork,
-        config=config,
-    )
+        config = {"lr": 0.001, "growth": 1.0, "hidden": HIDDEN, "batch": BATCH, "seed": 7} | config
+    run = runtree.init("digits", name=args.run_id, run_id=args.run_id, resume="allow", fork=args.fork, config=config)
     state = run.load(default=None)
     if state is None:
         state = new_state(run.config["seed"])
@@ -129,30 +93,18 @@ def main():
         for step in range(run.next_step, args.steps + 1):
             batch = data_order.integers(0, len(train_x), BATCH)
             layers, probabilities = forward(state["params"], train_x[batch])
-            with np.errstate(
-                all="ignore"
-            ):  # a diverging run is part of the show: inf and NaN are logged as they are
+            with np.errstate(all="ignore"):  # a diverging run is part of the show: inf and NaN are logged as they are
                 loss = -np.log(probabilities[np.arange(BATCH), train_y[batch]]).mean()
                 lr = run.config["lr"] * run.config["growth"] ** (step / 100)
-                adam_step(
-                    state["params"],
-                    state["adam"],
-                    gradients(state["params"], layers, probabilities, train_y[batch]),
-                    lr,
-                )
+                adam_step(state["params"], state["adam"], gradients(state["params"], layers, probabilities, train_y[batch]), lr)
             accuracy = (probabilities.argmax(axis=1) == train_y[batch]).mean()
             run.log({"loss": loss, "accuracy": accuracy, "lr": lr}, step=step)
             if step % SAVE_EVERY == 0:
-                test = (
-                    forward(state["params"], test_x)[1].argmax(axis=1) == test_y
-                ).mean()
+                test = (forward(state["params"], test_x)[1].argmax(axis=1) == test_y).mean()
                 run.log({"test/accuracy": test}, step=step)
                 state["data_order"] = data_order.bit_generator.state
                 run.save(state, step=step)
-                print(
-                    f"step {step}: loss {loss:.4f}, test accuracy {test:.3f}",
-                    flush=True,
-                )
+                print(f"step {step}: loss {loss:.4f}, test accuracy {test:.3f}", flush=True)
 
 
 if __name__ == "__main__":

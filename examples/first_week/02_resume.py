@@ -4,7 +4,6 @@ python examples/first_week/02_resume.py --stop-at 40; python examples/first_week
 import argparse
 
 import numpy as np
-
 import runtree
 
 arguments = argparse.ArgumentParser()
@@ -15,9 +14,7 @@ stop_at = arguments.parse_args().stop_at
 with runtree.init("first-week", run_id="resume-me", resume="allow") as run:
     rng = np.random.default_rng(0)
     goal = np.arange(8.0)
-    state = run.load(
-        default={"weights": np.zeros(8), "step": -1, "rng": rng.bit_generator.state}
-    )
+    state = run.load(default={"weights": np.zeros(8), "step": -1, "rng": rng.bit_generator.state})
     rng.bit_generator.state = state["rng"]
     for step in range(state["step"] + 1, 100):
         if step == stop_at:
