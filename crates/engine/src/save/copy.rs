@@ -7,12 +7,12 @@ use std::fs::File;
 use std::num::NonZero;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use runtree_core::{Error, Result};
 
 /// Most bytes of a piece, and about the bytes of a batch.
-pub(crate) const PIECE_BYTES: usize = 8 << 20;
+pub(crate) const PIECE_BYTES: usize = 4 << 20;
 /// More threads than this do not copy faster on the machines we know: memory is the limit.
 const MAX_THREADS: usize = 8;
 
@@ -71,11 +71,14 @@ pub(crate) fn copy_all(pieces: Vec<Piece<'_>>) -> Result<()> {
     })
 }
 
-/// Threads that this machine copies, hashes or reads with.
+/// Threads that this machine copies, hashes or reads with. Asked for once: the answer is in a dozen files of control groups.
 pub(crate) fn threads() -> usize {
-    std::thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(MAX_THREADS)
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| {
+        std::thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(MAX_THREADS)
+    })
 }
 
 fn deal(pieces: Vec<Piece<'_>>) -> Vec<Vec<Piece<'_>>> {

@@ -76,13 +76,16 @@ impl ChunkPlan {
 
 /// Lays chunks out in segments of `segment_bytes`, in order, first fit over the segments that were opened: chunk → (segment, offset).
 ///
+/// Each begins at a page, as writing around the page cache demands.
 /// Chunks of a part are at most a segment long. First fit over the last few segments alone keeps this linear for a million chunks.
 pub(crate) fn lay_out(sizes: &[u64], segment_bytes: u64) -> (Vec<(usize, u64)>, usize) {
     const OPEN: usize = 8;
+    const PAGE_BYTES: u64 = 4096;
     let mut free: Vec<u64> = Vec::new();
     let places = sizes
         .iter()
         .map(|&bytes| {
+            let bytes = bytes.next_multiple_of(PAGE_BYTES);
             let first = free.len().saturating_sub(OPEN);
             let found = (first..free.len()).find(|&segment| free[segment] >= bytes);
             let segment = found.unwrap_or_else(|| {
@@ -144,7 +147,7 @@ mod tests {
             let (places, segments) = lay_out(plan.sizes(), MAX_CHUNK_BYTES);
             let mut spans: Vec<(usize, u64, u64)> = places.iter().zip(plan.sizes()).map(|(&(s, o), &b)| (s, o, o + b)).collect();
             spans.sort_unstable();
-            prop_assert!(spans.iter().all(|&(s, _, end)| s < segments && end <= MAX_CHUNK_BYTES));
+            prop_assert!(spans.iter().all(|&(s, start, end)| s < segments && start.is_multiple_of(4096) && end <= MAX_CHUNK_BYTES));
             prop_assert!(spans.windows(2).all(|w| w[0].0 != w[1].0 || w[0].2 <= w[1].1));
         }
     }

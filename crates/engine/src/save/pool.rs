@@ -9,6 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::copy::threads;
 
+/// Threads for each that the machine hashes with: about half of a job is waiting for the disk.
+const THREADS_PER_CORE: usize = 2;
+
 /// A unit of background work. It reports its own errors to whoever it belongs to.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
@@ -47,7 +50,7 @@ impl Pool {
     pub(crate) fn submit(&self, job: Job) {
         let mut state = self.shared.lock();
         state.queue.push_back(job);
-        if state.idle < state.queue.len() && state.threads < threads() {
+        if state.idle < state.queue.len() && state.threads < threads() * THREADS_PER_CORE {
             let shared = Arc::clone(&self.shared);
             let started = std::thread::Builder::new()
                 .name("runtree-write".to_owned())

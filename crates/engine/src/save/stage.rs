@@ -74,13 +74,17 @@ pub(crate) fn stage(
         let mut of_turn = rest[..turn].iter().peekable();
         for (index, segment) in segments.iter_mut().enumerate() {
             let mut memory = segment.memory();
-            while let Some(&&(at, _, bytes, from)) = of_turn.peek() {
+            let mut filled = 0;
+            while let Some(&&(at, offset, bytes, from)) = of_turn.peek() {
                 if at != done + index {
                     break;
                 }
-                // Chunks have no holes and follow each other: each copy begins where the one before ended.
-                let (to, behind) = std::mem::take(&mut memory).split_at_mut(bytes as usize);
+                // Chunks have no holes, but there is some space between them.
+                let room = std::mem::take(&mut memory);
+                let behind = room.split_at_mut((offset - filled) as usize).1;
+                let (to, behind) = behind.split_at_mut(bytes as usize);
                 memory = behind;
+                filled = offset + bytes;
                 pieces.push(Piece { from, to });
                 of_turn.next();
             }

@@ -25,6 +25,7 @@ use object_store::{
     RenameTargetMode, Result,
 };
 
+mod direct;
 mod directories;
 mod error;
 mod leftovers;

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{PutPayload, PutResult, Result};
 
 use super::error::fail;
-use super::{parent_of, read};
+use super::{direct, parent_of, read};
 use crate::layout::TEMPORARY_PREFIX;
 
 /// Tries to find a free temporary name; each is 64 random bits, so a second one is never needed but for bad luck.
@@ -58,9 +58,15 @@ impl TempFile {
 
     pub(super) fn write_all(&mut self, payload: &PutPayload) -> Result<()> {
         let pieces: &[bytes::Bytes] = payload.as_ref();
+        let direct = match pieces {
+            [only] => {
+                direct::write(&self.file, only).map_err(|error| fail("write", &self.path, error))?
+            }
+            _ => 0,
+        };
         let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
         let mut rest = &mut slices[..];
-        IoSlice::advance_slices(&mut rest, 0);
+        IoSlice::advance_slices(&mut rest, direct);
         while !rest.is_empty() {
             match self.file.write_vectored(rest) {
                 Ok(0) => {
