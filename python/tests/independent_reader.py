@@ -28,6 +28,12 @@ def escape(name: str) -> str:
     return "~" + digest(name.encode()) if len(text) > 200 else text or "%"
 
 
+def word(path: Path) -> str:
+    text, _, check = path.read_text().partition(".")
+    need(check == digest(text.encode())[:16], f"{path}: not what its checksum says")
+    return text
+
+
 def planes_object(data: bytes, size: int) -> bytes:
     """The raw bytes of a ``.z`` object."""
     raw, blocks, version, w, reserved, crc, magic = struct.unpack("<QIBBHQ4s", data[-28:].rjust(28))
@@ -57,6 +63,8 @@ class Reader:
         need((self.path / path).is_file(), f"{path}: missing")
         data = (self.path / path).read_bytes()
         need(hashed in (None, digest(data)), f"{path}: not the bytes that the commit names")
+        sealed = f',"check":"{digest(data[:-28])[:16]}"}}'.encode()
+        need(form == "runtree.part" or data[-28:] == sealed, f"{path}: not what its checksum says")
         try:
             value = json.loads(data)
         except ValueError as error:
@@ -74,10 +82,10 @@ class Reader:
     def find(self, project: str, name: str) -> str:
         """The run of a project with a display id or a key."""
         folder = self.path / "projects" / escape(project)
-        display = re.fullmatch(rf"{re.escape((folder / 'prefix').read_text())}-({INT})", name)
+        display = re.fullmatch(rf"{re.escape(word(folder / 'prefix'))}-({INT})", name)
         for path in ([folder / "numbers" / display[1]] if display else []) + [folder / "keys" / escape(name)]:
-            if path.is_file() and (self.path / "runs" / path.read_text() / "run").is_file():
-                return path.read_text()
+            if path.is_file() and (self.path / "runs" / word(path) / "run").is_file():
+                return word(path)
         raise LookupError(name)
 
     def checkpoints(self, run: str) -> dict[str, dict[str, Any]]:

@@ -55,6 +55,17 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// A checkpoint was damaged when it was loaded: later launches verify it before they resume from it, until one has loaded it.
+    Damaged {
+        /// The run that saved it.
+        run: crate::id::RunId,
+        /// The save.
+        key: SaveKey,
+        /// What is hurt, in words.
+        what: String,
+        /// When.
+        at: Timestamp,
+    },
     /// A hint that `commits/<key>` was written; the index confirms it by reading that.
     Saved {
         /// The save.

@@ -2,8 +2,9 @@
 //!
 //! Every record starts with `format` and `version`; a reader refuses a version it does not know ([`Record::load`]). Records are
 //! written in one canonical form (field order of the struct, no spaces), so that two writers of the same facts write the same
-//! bytes and "exists and is equal" is success. What the records mean and when they are written is PROTOCOL; the byte layout is
-//! `docs/formats/records.md`. Parsers here trust nothing: see [`PartManifest::check`].
+//! bytes and "exists and is equal" is success. Their last field, `check`, is a checksum of all before it: a flipped bit that leaves
+//! valid JSON must not move a run's history. Only parts have none, since commits hold the hash of their bytes. What the records mean
+//! and when they are written is PROTOCOL; the byte layout is `docs/formats/records.md`. Parsers here trust nothing: see [`PartManifest::check`].
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,8 @@ pub trait Record: Serialize + DeserializeOwned {
     const FORMAT: &'static str;
     /// The version this build writes, and the newest it reads.
     const VERSION: u32;
+    /// Whether the last field is a checksum of the bytes before it. Not where another record holds the hash of the whole.
+    const CHECKED: bool;
 
     /// The canonical bytes.
     fn to_bytes(&self) -> Vec<u8> {
@@ -44,12 +47,18 @@ pub trait Record: Serialize + DeserializeOwned {
             #[serde(flatten)]
             body: &'a T,
         }
-        serde_json::to_vec(&Head {
+        let mut bytes = serde_json::to_vec(&Head {
             format: Self::FORMAT,
             version: Self::VERSION,
             body: self,
         })
-        .expect("BUG: records have string keys and no failing serializer")
+        .expect("BUG: records have string keys and no failing serializer");
+        if Self::CHECKED {
+            bytes.pop();
+            let check = check_field(&bytes);
+            bytes.extend_from_slice(check.as_bytes());
+        }
+        bytes
     }
 
     /// Parses bytes that were read as `what` (an object's path, for the error).
@@ -79,6 +88,9 @@ pub trait Record: Serialize + DeserializeOwned {
                 Self::FORMAT
             )));
         }
+        if Self::CHECKED {
+            verify_check(bytes, what)?;
+        }
         if head.version == 0 {
             return Err(Error::corrupt(format!(
                 "{what} has {} version 0, which never was",
@@ -98,11 +110,32 @@ pub trait Record: Serialize + DeserializeOwned {
     }
 }
 
+/// Bytes of [`check_field`].
+const CHECK_FIELD_BYTES: usize = r#","check":"0123456789abcdef"}"#.len();
+
+/// The end of a record that begins with `bytes`: its last field and the closing brace.
+fn check_field(bytes: &[u8]) -> String {
+    let hash = blake3::hash(bytes).to_hex();
+    format!(r#","check":"{}"}}"#, &hash[..16])
+}
+
+/// Compares the end of a record with what precedes it.
+fn verify_check(bytes: &[u8], what: &str) -> Result<()> {
+    let (body, found) = bytes.split_at(bytes.len().saturating_sub(CHECK_FIELD_BYTES));
+    if found == check_field(body).as_bytes() {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "{what} is damaged: its checksum does not match its content"
+    )))
+}
+
 macro_rules! record {
-    ($name:ident, $format:literal, $version:literal) => {
+    ($name:ident, $format:literal, $version:literal, checked: $checked:literal) => {
         impl Record for $name {
             const FORMAT: &'static str = $format;
             const VERSION: u32 = $version;
+            const CHECKED: bool = $checked;
         }
     };
 }
@@ -121,7 +154,7 @@ pub struct StoreRecord {
     /// Whether conditional create was probed and is atomic here.
     pub conditional_create: bool,
 }
-record!(StoreRecord, "runtree.store", 1);
+record!(StoreRecord, "runtree.store", 1, checked: true);
 
 /// A point of a run's history: after `step` of `attempt` of `run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -184,7 +217,7 @@ pub struct RunRecord {
     /// Its notes at birth.
     pub notes: Option<String>,
 }
-record!(RunRecord, "runtree.run", 1);
+record!(RunRecord, "runtree.run", 1, checked: true);
 
 /// `runs/<run>/attempts/<n>`: one launch of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -206,7 +239,7 @@ pub struct AttemptRecord {
     /// Host, command line, git commit and the like; for people.
     pub launch: BTreeMap<String, String>,
 }
-record!(AttemptRecord, "runtree.attempt", 1);
+record!(AttemptRecord, "runtree.attempt", 1, checked: true);
 
 /// What made an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,7 +299,7 @@ pub struct PartManifest {
     /// Files and state trees.
     pub entries: Vec<Entry>,
 }
-record!(PartManifest, "runtree.part", 1);
+record!(PartManifest, "runtree.part", 1, checked: false);
 
 /// A chunk that a part references.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -386,7 +419,7 @@ pub struct CommitRecord {
     /// The parts, sorted by (component, rank); empty if abandoned.
     pub parts: Vec<CommittedPart>,
 }
-record!(CommitRecord, "runtree.commit", 1);
+record!(CommitRecord, "runtree.commit", 1, checked: true);
 
 /// What a commit decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -415,7 +448,7 @@ pub struct PartConfirmation {
     /// BLAKE3 of the manifest that is confirmed.
     pub hash: PartHash,
 }
-record!(PartConfirmation, "runtree.part-ok", 1);
+record!(PartConfirmation, "runtree.part-ok", 1, checked: true);
 
 /// `runs/<run>/tombstones/<key>.<i>`: even `i` deleted, odd restored; the highest decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -427,7 +460,7 @@ pub struct TombstoneRecord {
     /// When, by the writer's clock; for people.
     pub created: Timestamp,
 }
-record!(TombstoneRecord, "runtree.tombstone", 1);
+record!(TombstoneRecord, "runtree.tombstone", 1, checked: true);
 
 /// `pins/<name>`: keeps a checkpoint whatever retention says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -441,7 +474,7 @@ pub struct PinRecord {
     /// Set for a lease: rewritten by its holder, it lapses when unchanged for this long.
     pub ttl_seconds: Option<u64>,
 }
-record!(PinRecord, "runtree.pin", 1);
+record!(PinRecord, "runtree.pin", 1, checked: true);
 
 /// `gc/<n>`: a round of a collector; its names are nobody's dedup hits any more (W1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -451,7 +484,7 @@ pub struct RoundRecord {
     /// When, by the collector's clock; for people.
     pub created: Timestamp,
 }
-record!(RoundRecord, "runtree.gc-round", 1);
+record!(RoundRecord, "runtree.gc-round", 1, checked: true);
 
 /// `u64` as 16 hexadecimal digits.
 pub(crate) mod hex_u64 {

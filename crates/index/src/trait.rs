@@ -119,6 +119,12 @@ pub trait Snapshot: AttemptSource + BlockSource + Send {
     /// `Unavailable`.
     fn find_checkpoint(&self, id: CheckpointId) -> Result<Option<CheckpointName>>;
 
+    /// Checkpoints that a launch of `run` found damaged and no later one loaded, its own and inherited ones, and what was hurt.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn damage(&self, run: RunId) -> Result<Vec<(CheckpointName, String)>>;
+
     /// Launches that start from a checkpoint of `run`: (launch, checkpoint), by launch.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ impl Store {
     pub fn set_prefix(&self, project: &ProjectName, prefix: &str) -> Result<String> {
         DisplayId::check_prefix(prefix)?;
         let path = layout::project_prefix(project);
-        match self.create_bytes(&path, Bytes::from(prefix.to_owned()))? {
+        match self.create_bytes(&path, checked(prefix))? {
             Created::Created | Created::ExistsEqual => Ok(prefix.to_owned()),
             Created::ExistsOther(winner) => parse_prefix(&winner, &path),
         }
@@ -51,7 +51,7 @@ impl Store {
             .filter_map(|(name, _)| layout::parse_number::<u64>(name))
             .max()
             .unwrap_or(0);
-        let content = Bytes::from(run.to_string());
+        let content = checked(&run.to_string());
         for offset in 1..=NUMBER_TRIES {
             let number = highest
                 .checked_add(offset)
@@ -81,7 +81,7 @@ impl Store {
     /// `Corrupt` if the object does not hold a run id.
     pub fn claim_key(&self, project: &ProjectName, key: &str, run: RunId) -> Result<RunId> {
         let path = layout::run_key(project, key);
-        match self.create_bytes(&path, Bytes::from(run.to_string()))? {
+        match self.create_bytes(&path, checked(&run.to_string()))? {
             Created::Created | Created::ExistsEqual => Ok(run),
             Created::ExistsOther(winner) => parse_run_id(&winner, &path),
         }
@@ -102,17 +102,35 @@ impl Store {
     }
 }
 
-fn parse_run_id(bytes: &[u8], path: &ObjectPath) -> Result<RunId> {
+/// What an object holds that is one word: the word, a point, and 16 hexadecimal digits of its BLAKE3. Most flipped bits of a run id
+/// leave another run id, and a key that names another run must not become that run.
+fn checked(word: &str) -> Bytes {
+    let hash = blake3::hash(word.as_bytes()).to_hex();
+    Bytes::from(format!("{word}.{}", &hash[..16]))
+}
+
+/// The word that [`checked`] wrote.
+fn unchecked<'a>(bytes: &'a [u8], path: &ObjectPath) -> Result<&'a str> {
     std::str::from_utf8(bytes)
         .ok()
-        .and_then(layout::parse_id)
+        .and_then(|text| text.rsplit_once('.'))
+        .map(|(word, _)| word)
+        .filter(|word| checked(word) == bytes)
+        .ok_or_else(|| {
+            Error::corrupt(format!(
+                "{path} is damaged: its checksum does not match its content"
+            ))
+        })
+}
+
+fn parse_run_id(bytes: &[u8], path: &ObjectPath) -> Result<RunId> {
+    layout::parse_id(unchecked(bytes, path)?)
         .ok_or_else(|| Error::corrupt(format!("{path} does not hold a run id")))
 }
 
 fn parse_prefix(bytes: &[u8], path: &ObjectPath) -> Result<String> {
-    std::str::from_utf8(bytes)
-        .ok()
-        .filter(|prefix| DisplayId::check_prefix(prefix).is_ok())
-        .map(ToOwned::to_owned)
-        .ok_or_else(|| Error::corrupt(format!("{path} does not hold a run prefix")))
+    let prefix = unchecked(bytes, path)?;
+    DisplayId::check_prefix(prefix)
+        .map_err(|_| Error::corrupt(format!("{path} does not hold a run prefix")))?;
+    Ok(prefix.to_owned())
 }

@@ -22,17 +22,42 @@ fn attempt() -> AttemptRecord {
     }
 }
 
+/// An object with the last field that a writer adds.
+fn checked(object: &str) -> Vec<u8> {
+    let Some(body) = object.strip_suffix('}') else {
+        return object.into();
+    };
+    let hash = blake3::hash(body.as_bytes()).to_hex();
+    format!(r#"{body},"check":"{}"}}"#, &hash[..16]).into_bytes()
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_record_is_noticed() {
+    let bytes = attempt().to_bytes();
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let error = AttemptRecord::load(&damaged, "attempts/2").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}, bit {bit}");
+            assert!(error.message().contains("attempts/2"), "{error}");
+        }
+        let error = AttemptRecord::load(&bytes[..at], "attempts/2").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{at} bytes");
+    }
+}
+
 #[test]
 fn a_record_has_one_spelling_that_starts_with_its_format_and_version() {
     let bytes = attempt().to_bytes();
-    insta::assert_snapshot!(String::from_utf8(bytes.clone()).unwrap(), @r#"{"format":"runtree.attempt","version":1,"run":"01m7q5cqg00000000000000007","attempt":2,"base":{"run":"01m7q5cqg00000000000000007","attempt":1,"step":-5},"checkpoint":null,"kind":"resume","launch_key":"host \"a\"\n数","created":-9223372036854775808,"launch":{"argv":"train.py --lr 1e-4"}}"#);
+    insta::assert_snapshot!(String::from_utf8(bytes.clone()).unwrap(), @r#"{"format":"runtree.attempt","version":1,"run":"01m7q5cqg00000000000000007","attempt":2,"base":{"run":"01m7q5cqg00000000000000007","attempt":1,"step":-5},"checkpoint":null,"kind":"resume","launch_key":"host \"a\"\n数","created":-9223372036854775808,"launch":{"argv":"train.py --lr 1e-4"},"check":"26cf7ecb0fbad7ac"}"#);
     assert_eq!(AttemptRecord::load(&bytes, "x").unwrap(), attempt());
 }
 
 #[test]
 fn another_format_a_newer_version_and_no_version_are_three_errors() {
     let load = |text: &str| {
-        let error = StoreRecord::load(text.as_bytes(), "runtree.json").unwrap_err();
+        let error = StoreRecord::load(&checked(text), "runtree.json").unwrap_err();
         (
             error.kind(),
             error.message().to_owned(),
@@ -78,7 +103,8 @@ fn another_format_a_newer_version_and_no_version_are_three_errors() {
 
 #[test]
 fn the_cause_is_in_the_chain_and_not_in_the_message() {
-    let error = StoreRecord::load(br#"{"format":"runtree.store","version":1}"#, "x").unwrap_err();
+    let bytes = checked(r#"{"format":"runtree.store","version":1}"#);
+    let error = StoreRecord::load(&bytes, "x").unwrap_err();
     assert_eq!(error.to_string(), "x is not a runtree.store record");
     assert!(
         error

@@ -30,6 +30,8 @@ pub(super) mod kind {
     pub(in super::super) const CHECKPOINT_METRIC: i64 = 5;
     /// Key: save key, newline, tag; value: `1` or `0`.
     pub(in super::super) const CHECKPOINT_TAG: i64 = 6;
+    /// Key: saver, slash, save key; value: what is hurt, empty once a later launch loaded it.
+    pub(in super::super) const CHECKPOINT_DAMAGE: i64 = 7;
 }
 
 /// Value of a status field.
@@ -168,7 +170,15 @@ pub(super) fn event(
             writer.process.clone_from(process);
             writer.sign(*at);
         }
-        Event::Alive { at } | Event::Loaded { at, .. } => writer.sign(*at),
+        Event::Alive { at } => writer.sign(*at),
+        Event::Loaded { run, key, at } => {
+            writer.sign(*at);
+            set_damage(fold, writer, ordinal, &format!("{run}/{key}"), None)?;
+        }
+        Event::Damaged { run, key, what, at } => {
+            writer.sign(*at);
+            set_damage(fold, writer, ordinal, &format!("{run}/{key}"), Some(what))?;
+        }
         Event::Closed { at } => {
             writer.sign(*at);
             writer.closed = Some(*at);
@@ -358,5 +368,24 @@ fn set(
             value
         ],
     )?;
+    Ok(())
+}
+
+/// Damage outlives what other ranks of the same launch loaded, and ends with the load of a later one.
+fn set_damage(
+    fold: &Fold<'_>,
+    writer: &mut WriterState,
+    ordinal: u64,
+    key: &str,
+    what: Option<&str>,
+) -> Result<()> {
+    let attempt = writer.attempt.map_or(0, |attempt| u64::from(attempt.0));
+    let order = Lamport(attempt * 2 + u64::from(what.is_some()));
+    let value = what.unwrap_or_default();
+    // Its order is no Lamport count: the writer's stays.
+    let lamport = writer.lamport;
+    let kind = kind::CHECKPOINT_DAMAGE;
+    set(fold, writer, ordinal, order, kind, key, value)?;
+    writer.lamport = lamport;
     Ok(())
 }

@@ -302,6 +302,21 @@ impl Snapshot for SqliteSnapshot<'_> {
         Ok(found.first().copied())
     }
 
+    fn damage(&self, run: RunId) -> Result<Vec<(CheckpointName, String)>> {
+        let found = self.rows(
+            "SELECT field.key, field.value FROM field JOIN run ON run.id = field.run_id
+             WHERE run.run = ?1 AND field.kind = ?2 AND field.value <> '' ORDER BY field.key",
+            params![run_blob(run), kind::CHECKPOINT_DAMAGE],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+        )?;
+        let named = |(key, what): (String, String)| {
+            let (run, key) = key.split_once('/')?;
+            let (run, key) = (run.parse().ok()?, key.parse().ok()?);
+            Some((CheckpointName { run, key }, what))
+        };
+        Ok(found.into_iter().filter_map(named).collect())
+    }
+
     fn started_from(&self, run: RunId) -> Result<Vec<(AttemptId, CheckpointName)>> {
         let found = self.rows(
             "SELECT run.run, attempt.number, attempt.checkpoint_key

@@ -25,6 +25,9 @@ const PROBE_RACERS: usize = 8;
 /// What may lie in a directory that becomes a store: what an interrupted creation left, and what file systems put there.
 const HARMLESS: &[&str] = &[".gitignore", "lost+found", ".DS_Store"];
 
+/// What only a store has. A directory that holds one of them and no `runtree.json` lost it.
+const DIRECTORIES: &[&str] = &["chunks", "runs", "projects", "gc"];
+
 fn system_random() -> Random {
     Arc::new(rand::random::<u64>)
 }
@@ -90,7 +93,15 @@ impl Store {
             }
         };
         let objects = wrap(Arc::new(local.clone()));
-        let record = read_store_record(&objects)?.ok_or_else(|| no_store(&path.display()))?;
+        let Some(record) = read_store_record(&objects)? else {
+            let holds = DIRECTORIES
+                .iter()
+                .find(|name| local.root().join(name).is_dir());
+            return Err(match holds {
+                Some(name) => lost_identity(path, name),
+                None => no_store(&path.display()),
+            });
+        };
         Self::assemble(objects, Some(local), record, mode, system_random())
     }
 
@@ -148,6 +159,14 @@ impl Store {
     }
 }
 
+fn lost_identity(path: &FsPath, name: &str) -> Error {
+    Error::corrupt(format!(
+        "{} holds {name}/ but no runtree.json: it is a store whose identity is lost",
+        path.display()
+    ))
+    .with_hint("restore runtree.json from a copy of the store")
+}
+
 fn no_store(at: &dyn std::fmt::Display) -> Error {
     Error::not_found(format!("there is no runtree store at {at}"))
         .with_hint("set RUNTREE_STORE to a store, or start a run to make one")
@@ -178,16 +197,12 @@ fn check_empty(local: &LocalStore, path: &FsPath) -> Result<()> {
         .names(&ObjectPath::ROOT)
         .map_err(|error| from_object(error, &format!("list {}", path.display())))?;
     for (name, _) in names {
-        if matches!(name.as_str(), "chunks" | "runs" | "projects" | "gc") {
+        if DIRECTORIES.contains(&name.as_str()) {
             // Another process may have created the store since we looked, and be at work.
             if local.root().join("runtree.json").exists() {
                 return Ok(());
             }
-            return Err(Error::corrupt(format!(
-                "{} holds {name}/ but no runtree.json: it is a store whose identity is lost",
-                path.display()
-            ))
-            .with_hint("restore runtree.json from a copy of the store"));
+            return Err(lost_identity(path, &name));
         }
         if !HARMLESS.contains(&name.as_str())
             && !name.starts_with("probe-")

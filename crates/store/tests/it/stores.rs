@@ -117,13 +117,37 @@ fn a_damaged_store_record_is_named() {
     );
     let error = Store::open_over(Arc::clone(&objects), Mode::ReadOnly).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    put(
-        &objects,
-        "runtree.json",
-        b"{\"format\":\"runtree.store\",\"version\":99}",
-    );
+    let newer = r#"{"format":"runtree.store","version":99"#;
+    put(&objects, "runtree.json", format!("{newer}}}").as_bytes());
+    let error = Store::open_over(Arc::clone(&objects), Mode::ReadOnly).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "it has no checksum");
+    let check = blake3::hash(newer.as_bytes()).to_hex();
+    let whole = format!(r#"{newer},"check":"{}"}}"#, &check[..16]);
+    put(&objects, "runtree.json", whole.as_bytes());
     let error = Store::open_over(objects, Mode::ReadOnly).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_store_that_lost_its_record_is_no_absent_store() {
+    let store = on_disk();
+    let path = store.directory.path();
+    store
+        .store
+        .create_bytes(
+            &layout::commit(crate::support::run(1), crate::support::key(1)),
+            "x".into(),
+        )
+        .unwrap();
+    std::fs::remove_file(path.join("runtree.json")).unwrap();
+    for error in [
+        Store::open(path, Mode::ReadOnly).unwrap_err(),
+        Store::open(path, Mode::ReadWrite).unwrap_err(),
+        Store::create(path, runtree_core::Timestamp(0)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.message().contains("runtree.json"), "{error}");
+    }
 }
 
 #[test]
