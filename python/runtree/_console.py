@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 # Longest line that is kept whole; a program that prints without line ends must not fill the memory.
@@ -94,7 +95,7 @@ class Capture:
             inner: Any = getattr(sys, name)
             if inner is None:
                 continue
-            tee = Tee(inner, lambda lines, name=name: keep(name, lines))
+            tee = Tee(inner, partial(keep, name))
             setattr(sys, name, tee)
             self._tees.append((name, tee))
 

@@ -79,9 +79,9 @@ def init(
     fork = _check_fork(fork, fork_run_id, fork_step, base)
     settings = as_config(config)
     if environ.get("RUNTREE_MODE") == "disabled":
-        run = Run(DisabledStore(), None, Setup())
-        run.update_config(settings or {})
-        return run
+        disabled = Run(DisabledStore(), None, Setup())
+        disabled.update_config(settings or {})
+        return disabled
     project = project or environ.get("RUNTREE_PROJECT") or _default_project()
     run_id = run_id or environ.get("RUNTREE_RUN_ID") or None
     stored = Store(store, create=True)
