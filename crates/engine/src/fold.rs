@@ -8,16 +8,19 @@
 //! (at most half a minute). A store of a few hundred runs is always looked at. What this process wrote itself, and the run a query
 //! is about, are looked at whatever the throttle says.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use runtree_core::{Error, ErrorKind, Result, RunId};
+use runtree_core::{Error, ErrorKind, Result, RunId, SaveKey};
 use runtree_index::{FoldItem, Index as _, PinFacts};
 
 use crate::engine::Engine;
 
+pub(crate) mod damage;
 mod run;
+
+use damage::RunDamage;
 
 /// A scan that took `t` is not repeated within this many `t`.
 const THROTTLE_FACTOR: u32 = 8;
@@ -65,6 +68,8 @@ struct Scan {
     stamps: HashMap<RunId, Vec<u8>>,
     known: HashMap<RunId, run::Known>,
     pins: Option<BTreeSet<String>>,
+    /// Runs whose last fold found damage: their stamp then, when that was, and how long it took.
+    damaged: HashMap<RunId, (Vec<u8>, Instant, Duration)>,
     /// When the last scan ended, how long it took, how many runs it saw.
     last: Option<(Instant, Duration, usize)>,
 }
@@ -72,7 +77,7 @@ struct Scan {
 #[derive(Debug, Default)]
 struct Changes {
     /// What could not be folded because it is damaged, until it can.
-    damaged: HashMap<RunId, String>,
+    damaged: HashMap<RunId, RunDamage>,
     counter: u64,
     log: VecDeque<(u64, RunId)>,
     /// Changes up to this one were forgotten.
@@ -114,19 +119,68 @@ impl Engine {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Refuses to show what can not be shown whole: a run with a damaged journal.
+    /// Refuses to show what can not be shown whole: points of a run with a damaged journal or launch.
     ///
     /// # Errors
     /// `Corrupt` that names what is damaged.
     pub(crate) fn check_damage(&self, runs: impl Iterator<Item = RunId>) -> Result<()> {
+        self.refuse_damage(runs, |damage| {
+            damage.lineage.iter().chain(&damage.journals).collect()
+        })
+    }
+
+    /// Refuses to say what belongs to a run if its birth or launches, or those of a run that it was forked from, are damaged.
+    ///
+    /// # Errors
+    /// `Corrupt` that names what is damaged.
+    pub(crate) fn check_lineage(&self, run: RunId) -> Result<()> {
+        let hurt: BTreeSet<RunId> = {
+            let changes = lock(&self.fold.changes);
+            let hurt = changes.damaged.iter();
+            let hurt = hurt.filter(|(_, damage)| !damage.lineage.is_empty());
+            hurt.map(|(run, _)| *run).collect()
+        };
+        if hurt.is_empty() {
+            return Ok(());
+        }
+        let mut seen = BTreeSet::new();
+        let mut next = Some(run);
+        while let Some(run) = next.filter(|run| seen.insert(*run)) {
+            self.refuse_damage(std::iter::once(run), |damage| {
+                damage.lineage.iter().collect()
+            })?;
+            let record = self.store.try_read_run(run)?;
+            let fork = record.and_then(|record| record.fork);
+            next = fork.map(|fork| fork.owner.run);
+        }
+        Ok(())
+    }
+
+    fn refuse_damage(
+        &self,
+        runs: impl Iterator<Item = RunId>,
+        relevant: impl Fn(&RunDamage) -> Vec<&String>,
+    ) -> Result<()> {
         let changes = lock(&self.fold.changes);
         for run in runs {
-            if let Some(damage) = changes.damaged.get(&run) {
-                return Err(Error::corrupt(damage.clone())
-                    .with_hint("runtree verify lists everything that is damaged"));
+            let Some(damage) = changes.damaged.get(&run) else {
+                continue;
+            };
+            let texts: Vec<&str> = relevant(damage).into_iter().map(String::as_str).collect();
+            if !texts.is_empty() {
+                return Err(damage::as_error(&texts));
             }
         }
         Ok(())
+    }
+
+    /// Checkpoints of a run whose commit or parts can not be read, and why. Known as far as the run was folded.
+    pub(crate) fn damaged_checkpoints(&self, run: RunId) -> BTreeMap<SaveKey, String> {
+        lock(&self.fold.changes)
+            .damaged
+            .get(&run)
+            .map(|damage| damage.checkpoints.clone())
+            .unwrap_or_default()
     }
 
     /// What is damaged so that it can not be folded, by run, in words.
@@ -135,7 +189,7 @@ impl Engine {
         let mut damaged: Vec<_> = changes
             .damaged
             .iter()
-            .map(|(run, text)| (*run, text.clone()))
+            .map(|(run, damage)| (*run, damage.to_error().message().to_owned()))
             .collect();
         damaged.sort();
         damaged
@@ -270,25 +324,43 @@ impl Engine {
         if scan.stamps.get(&run) == Some(&stamp) {
             return Ok(());
         }
+        let start = Instant::now();
+        if let Some((seen, at, took)) = scan.damaged.get(&run)
+            && *seen == stamp
+            && at.elapsed() < (*took * THROTTLE_FACTOR).min(MAX_THROTTLE)
+            && let Some(damage) = lock(&self.fold.changes).damaged.get(&run)
+        {
+            return Err(damage.to_error());
+        }
         let key = format!("run/{run}");
-        if self.index.stamp(&key)?.as_ref() != Some(&stamp) {
+        let folded = self.index.stamp(&key)?;
+        if folded.as_ref() != Some(&stamp) {
             let known = match scan.known.entry(run) {
                 std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::hash_map::Entry::Vacant(entry) => {
-                    entry.insert(run::Known::load(&self.index, run)?)
+                    entry.insert(run::Known::load(&self.index, run, folded.is_some())?)
                 }
             };
-            let folded = self.fold_run_objects(run, known);
-            if let Err(error) = folded {
-                // What was half folded is read again from what the index says.
-                scan.known.remove(&run);
-                if error.kind() == ErrorKind::Corrupt {
-                    let mut changes = lock(&self.fold.changes);
-                    changes.damaged.insert(run, error.chain());
+            match self.fold_run_objects(run, known) {
+                Ok(run::Folded::Whole) => {}
+                Ok(run::Folded::Damaged(damage)) => {
+                    return Err(self.note_damage(scan, run, stamp, start, damage)?);
                 }
-                return Err(error);
+                Ok(run::Folded::Shrunk) => {
+                    // The index knows what was never durable: it is a cache, and is begun anew.
+                    self.index.clear()?;
+                    *scan = Scan::default();
+                    self.check_generation(scan)?;
+                    return self.fold_run(scan, run);
+                }
+                Err(error) => {
+                    // What was half folded is read again from what the index says.
+                    scan.known.remove(&run);
+                    return Err(error);
+                }
             }
             lock(&self.fold.changes).damaged.remove(&run);
+            scan.damaged.remove(&run);
             self.index.apply(&[FoldItem::Stamp {
                 key,
                 value: stamp.clone(),
@@ -297,6 +369,34 @@ impl Engine {
         scan.stamps.insert(run, stamp);
         self.note_change(run);
         Ok(())
+    }
+
+    /// Remembers what of a run is damaged. It keeps no stamp, here and in the index, so that every process finds it again until it is mended.
+    fn note_damage(
+        &self,
+        scan: &mut Scan,
+        run: RunId,
+        stamp: Vec<u8>,
+        start: Instant,
+        damage: RunDamage,
+    ) -> Result<Error> {
+        scan.known.remove(&run);
+        self.index.apply(&[FoldItem::Stamp {
+            key: format!("run/{run}"),
+            value: Vec::new(),
+        }])?;
+        let is_new = scan
+            .damaged
+            .get(&run)
+            .is_none_or(|(seen, ..)| *seen != stamp);
+        scan.damaged
+            .insert(run, (stamp, Instant::now(), start.elapsed()));
+        let error = damage.to_error();
+        lock(&self.fold.changes).damaged.insert(run, damage);
+        if is_new {
+            self.note_change(run);
+        }
+        Ok(error)
     }
 
     /// Pins are few and not bound to a run's stamp: their names are listed each time, new ones are read.
@@ -319,7 +419,12 @@ impl Engine {
                         name: text.clone(),
                         record: Some(record),
                     })),
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    // One that can not be read keeps what it keeps, since collectors look at names; `verify` reports it.
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) =>
+                    {
+                        continue;
+                    }
                     Err(error) => return Err(error),
                 }
             }

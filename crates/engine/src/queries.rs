@@ -15,9 +15,11 @@ mod files;
 mod last_good;
 mod list;
 mod metrics;
+mod quarantine;
 
 pub(crate) use checkpoints::effective_checkpoints;
 pub(crate) use last_good::is_loss_like;
+pub(crate) use quarantine::Quarantine;
 
 /// Which runs are wanted, in which order. The default is: all that are not deleted, newest first.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use runtree_core::{DisplayId, Error, ProjectName, Result, RunId, Step};
 use runtree_index::{CheckpointRow, RunLookup, Snapshot};
 
 use crate::engine::Engine;
-use crate::queries::{effective_checkpoints, is_loss_like};
+use crate::queries::{Quarantine, is_loss_like};
 use crate::runs::newest_attempt_of;
 
 /// How many steps or candidates an error lists.
@@ -222,12 +222,14 @@ impl Engine {
                 checkpoint: None,
             }),
             Some(Selector::Step(step)) => {
-                let rows = self.candidates(run)?;
+                let (rows, quarantine) = self.candidates(run)?;
                 let checkpoint = rows.iter().rfind(|row| row.name.key.step == *step);
+                let checkpoint = checkpoint.map(|row| row.name);
+                checkpoint.map_or(Ok(()), |name| quarantine.refuse_unreadable(name))?;
                 Ok(Resolved {
                     run,
                     step: Some(*step),
-                    checkpoint: checkpoint.map(|row| row.name),
+                    checkpoint,
                 })
             }
             Some(selector) => {
@@ -270,16 +272,21 @@ impl Engine {
         self.resolve_run(&run, named.or(project), purpose)
     }
 
-    /// Complete checkpoints on a run's effective timeline, in order of precedence within ascending steps.
-    fn candidates(&self, run: RunId) -> Result<Vec<CheckpointRow>> {
+    /// Checkpoints on a run's effective timeline, in order of precedence within ascending steps. Those that can not be read are among
+    /// them: who asked for the newest must not get an older one in silence.
+    fn candidates(&self, run: RunId) -> Result<(Vec<CheckpointRow>, Quarantine)> {
+        self.refresh_known(run)?;
+        self.check_lineage(run)?;
         let snapshot = self.snapshot()?;
         let leaf = newest_attempt_of(&*snapshot, run)?;
         let timeline = Timeline::of(&snapshot, leaf)?;
-        effective_checkpoints(&*snapshot, &timeline)
+        let quarantine = self.quarantine(&*snapshot, run, &timeline)?;
+        let rows = self.effective_or_damaged(&*snapshot, &timeline, &quarantine)?;
+        Ok((rows, quarantine))
     }
 
     fn select(&self, run: RunId, selector: &Selector) -> Result<CheckpointName> {
-        let rows = self.candidates(run)?;
+        let (rows, quarantine) = self.candidates(run)?;
         let found = match selector {
             Selector::Latest => rows.last(),
             Selector::Step(step) => rows.iter().rfind(|row| row.name.key.step == *step),
@@ -305,9 +312,11 @@ impl Engine {
                 rows.iter().find(|row| Some(row.name) == good)
             }
         };
-        found
+        let name = found
             .map(|row| row.name)
-            .ok_or_else(|| self.no_such_checkpoint(run, selector, &rows))
+            .ok_or_else(|| self.no_such_checkpoint(run, selector, &rows))?;
+        quarantine.refuse_unreadable(name)?;
+        Ok(name)
     }
 
     fn no_such_checkpoint(&self, run: RunId, selector: &Selector, rows: &[CheckpointRow]) -> Error {

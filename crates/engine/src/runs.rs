@@ -22,7 +22,7 @@ use runtree_core::{Error, ErrorKind, ProjectName, Result, RunId, Step};
 use serde_json::Value;
 
 use crate::engine::Engine;
-use crate::live::{Bounds, Launch, RunWriter, Warning};
+use crate::live::{Bounds, Launch, RunWriter, Warning, WarningKind};
 
 mod birth;
 pub(crate) mod config;
@@ -201,8 +201,18 @@ impl Engine {
         self.refresh()?;
         let mut warnings = Vec::new();
         let record = self.find_or_create(&spec, &mut warnings)?;
-        let attempt = self.launch(&record, &spec)?;
+        let attempt = self.launch(&record, &spec, &mut warnings)?;
         self.refresh_known(record.run)?;
+        if let Err(damage) = self.check_damage(std::iter::once(record.run)) {
+            warnings.push(Warning {
+                kind: WarningKind::Damaged,
+                message: format!(
+                    "run {} goes on, but its charts can not be shown: {}",
+                    record.display_id,
+                    damage.message()
+                ),
+            });
+        }
         let bounds = self.bounds(&record, &attempt)?;
         RunWriter::start(
             Arc::clone(self),

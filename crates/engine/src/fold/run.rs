@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use runtree_core::manifest::{CheckpointName, TombstoneRecord};
-use runtree_core::{AttemptNumber, ComponentName, ErrorKind, Result, RunId, SaveKey, WriterId};
+use runtree_core::manifest::{CheckpointName, JournalPosition, TombstoneRecord};
+use runtree_core::{
+    AttemptNumber, ComponentName, Error, ErrorKind, Result, RunId, SaveKey, WriterId,
+};
 use runtree_index::{FoldItem, Frame, FrameContent, FrameRange, Index, JournalCursor, PartFacts};
 use runtree_metrics::{Limits, PointsBatch};
 use runtree_store::{Cursor, FrameKind, JournalReader, layout};
 
+use super::damage::{RunDamage, Told, corrupt, missing_attempt, missing_commit};
 use crate::engine::Engine;
 
 /// Frames of at most about this many bytes are folded in one transaction.
@@ -32,11 +35,27 @@ pub(super) struct Known {
     cursors: HashMap<WriterId, JournalCursor>,
 }
 
+/// How a fold went.
+pub(super) enum Folded {
+    /// All of it.
+    Whole,
+    /// Without what is damaged.
+    Damaged(RunDamage),
+    /// A journal lost what was folded of it: the index has to be begun anew.
+    Shrunk,
+}
+
 impl Known {
-    /// What the index holds of the run.
-    pub(super) fn load(index: &impl Index, run: RunId) -> Result<Self> {
+    /// What the index holds of the run. Without `trusted`, records are read again: damage among them was found before, or never looked for.
+    pub(super) fn load(index: &impl Index, run: RunId, trusted: bool) -> Result<Self> {
         let snapshot = index.snapshot()?;
         let mut known = Self::default();
+        for writer in snapshot.writers(run)? {
+            known.cursors.insert(writer.writer, writer.cursor);
+        }
+        if !trusted {
+            return Ok(known);
+        }
         for attempt in snapshot.attempts(run)? {
             known.attempts.insert(attempt.record.attempt);
         }
@@ -57,42 +76,179 @@ impl Known {
                     .insert((key, part.component, part.rank), part.confirmed);
             }
         }
-        for writer in snapshot.writers(run)? {
-            known.cursors.insert(writer.writer, writer.cursor);
-        }
         Ok(known)
     }
 }
 
 impl Engine {
-    pub(super) fn fold_run_objects(&self, run: RunId, known: &mut Known) -> Result<()> {
+    /// Folds what can be read of a run, and says what can not. A damaged object hides itself, never another one.
+    pub(super) fn fold_run_objects(&self, run: RunId, known: &mut Known) -> Result<Folded> {
+        let mut damage = RunDamage::default();
         let mut items = Vec::new();
+        let attempts = self.store.list_attempts(run)?;
         if !known.born {
             match self.store.read_run(run) {
                 Ok(record) => items.push(FoldItem::RunBorn(Box::new(record))),
                 // A birth that is not finished: the key is claimed, the record not yet written.
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::NotFound && attempts.is_empty() => {
+                    return Ok(Folded::Whole);
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let path = layout::run(run);
+                    let text = format!("{path} is missing, and the run was launched");
+                    damage.lineage.push(text);
+                }
+                Err(error) => damage.lineage.push(corrupt(error)?),
             }
         }
-        for attempt in self.store.list_attempts(run)? {
+        for &attempt in &attempts {
             if !known.attempts.contains(&attempt) {
-                let record = self.store.read_attempt(run, attempt)?;
-                items.push(FoldItem::Attempt(Box::new(record)));
-                known.attempts.insert(attempt);
+                match self.store.read_attempt(run, attempt) {
+                    Ok(record) => {
+                        items.push(FoldItem::Attempt(Box::new(record)));
+                        known.attempts.insert(attempt);
+                    }
+                    Err(error) => damage.lineage.push(corrupt(error)?),
+                }
             }
         }
-        self.fold_checkpoints(run, known, &mut items)?;
+        damage.note_gaps(run, &attempts);
+        let mut positions = HashMap::new();
+        self.fold_checkpoints(run, known, &mut items, &mut positions, &mut damage)?;
         if !items.is_empty() {
             self.index.apply(&items)?;
         }
         known.born = true;
+        let mut told = Told::default();
+        if self.fold_journals(run, known, positions, &mut told, &mut damage)? {
+            return Ok(Folded::Shrunk);
+        }
+        self.check_told(run, known, &told, &mut damage)?;
+        Ok(if damage.is_empty() {
+            Folded::Whole
+        } else {
+            Folded::Damaged(damage)
+        })
+    }
+
+    /// Folds what is new in each journal; `true` if one has become shorter and nothing says that it must not.
+    ///
+    /// Readers see what a writer has not made durable yet. After a power cut such a journal is shorter than what was folded of it: that is no
+    /// damage unless a part recorded what is gone, and the index is what has to follow.
+    fn fold_journals(
+        &self,
+        run: RunId,
+        known: &mut Known,
+        mut positions: HashMap<WriterId, Vec<JournalPosition>>,
+        told: &mut Told,
+        damage: &mut RunDamage,
+    ) -> Result<bool> {
+        let mut sizes: BTreeMap<WriterId, u64> = BTreeMap::new();
         for journal in self.store.list_journals(run)? {
-            let cursor = known.cursors.get(&journal.writer);
-            if cursor.is_none_or(|cursor| cursor.offset < journal.bytes) {
-                self.fold_journal(run, journal.writer, known)?;
+            sizes.insert(journal.writer, journal.bytes);
+        }
+        let size = |writer: &WriterId| sizes.get(writer).copied().unwrap_or(0);
+        let shrunk = known
+            .cursors
+            .iter()
+            .any(|(writer, cursor)| size(writer) < cursor.offset);
+        if shrunk {
+            let (recorded, _) = self.recorded_positions(run)?;
+            for (writer, recorded) in recorded {
+                if let Err(error) = self.store.check_journals(run, &recorded) {
+                    damage.journals.push(corrupt(error)?);
+                    // Said once.
+                    positions.remove(&writer);
+                }
+            }
+            if damage.journals.is_empty() {
+                return Ok(true);
             }
         }
+        let writers: BTreeSet<WriterId> = sizes.keys().chain(positions.keys()).copied().collect();
+        for writer in writers {
+            let cursor = known.cursors.get(&writer).copied().unwrap_or_default();
+            let expected: Vec<_> = positions
+                .remove(&writer)
+                .into_iter()
+                .flatten()
+                .filter(|position| position.ordinal > cursor.ordinal)
+                .collect();
+            if !sizes.contains_key(&writer) {
+                if let Err(error) = self.store.check_journals(run, &expected) {
+                    damage.journals.push(corrupt(error)?);
+                }
+            } else if cursor.offset < size(&writer) || !expected.is_empty() {
+                if cursor.offset > size(&writer) {
+                    continue;
+                }
+                if let Err(error) = self.fold_journal(run, writer, known, &expected, told) {
+                    damage.journals.push(corrupt(error)?);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Positions in journals that the parts of a run recorded, by writer, and how many parts could not be read.
+    pub(crate) fn recorded_positions(
+        &self,
+        run: RunId,
+    ) -> Result<(BTreeMap<WriterId, Vec<JournalPosition>>, u64)> {
+        let mut recorded: BTreeMap<WriterId, Vec<JournalPosition>> = BTreeMap::new();
+        let mut unreadable = 0;
+        let mut keys = self.store.list_commits(run)?;
+        keys.extend(self.store.list_pending(run)?);
+        for key in keys {
+            // Only what the commit vouches for counts: a flipped bit of a part must not blame a journal.
+            let commit = match self.store.read_commit(run, key) {
+                Ok(commit) => commit,
+                Err(error) => {
+                    corrupt(error)?;
+                    unreadable += 1;
+                    continue;
+                }
+            };
+            for part in commit.into_iter().flat_map(|commit| commit.parts) {
+                match self.store.read_committed_part(run, key, &part) {
+                    Ok(manifest) => {
+                        let journal = manifest.journal;
+                        recorded.entry(journal.writer).or_default().push(journal);
+                    }
+                    Err(error) => {
+                        corrupt(error)?;
+                        unreadable += 1;
+                    }
+                }
+            }
+        }
+        Ok((recorded, unreadable))
+    }
+
+    /// Compares what journals told with what is there.
+    fn check_told(
+        &self,
+        run: RunId,
+        known: &Known,
+        told: &Told,
+        damage: &mut RunDamage,
+    ) -> Result<()> {
+        for &key in told.saved.difference(&known.decided) {
+            // It may have come since the commits were listed.
+            if damage.checkpoints.contains_key(&key) || self.store.has_commit(run, key)? {
+                continue;
+            }
+            damage.checkpoints.insert(key, missing_commit(run, key));
+        }
+        for &attempt in told.attempts.difference(&known.attempts) {
+            let path = layout::attempt(run, attempt);
+            if self.store.list_attempts(run)?.contains(&attempt) {
+                continue;
+            }
+            damage.lineage.push(missing_attempt(path.as_ref()));
+        }
+        damage.lineage.sort();
+        damage.lineage.dedup();
         Ok(())
     }
 
@@ -101,44 +257,96 @@ impl Engine {
         run: RunId,
         known: &mut Known,
         items: &mut Vec<FoldItem>,
+        positions: &mut HashMap<WriterId, Vec<JournalPosition>>,
+        damage: &mut RunDamage,
     ) -> Result<()> {
         let commits = self.store.list_commits(run)?;
         let pending = self.store.list_pending(run)?;
-        let new = commits.iter().filter(|key| !known.decided.contains(key));
-        let new: Vec<SaveKey> = new.copied().collect();
-        for &key in new.iter().chain(&pending) {
-            for part in self.store.list_parts(run, key)? {
-                let id = (key, part.component.clone(), part.rank);
-                if known
-                    .parts
-                    .get(&id)
-                    .is_some_and(|&seen| seen == part.confirmed)
-                {
+        for key in commits {
+            if known.decided.contains(&key) {
+                continue;
+            }
+            let commit = match self.store.read_commit(run, key) {
+                Ok(Some(commit)) => commit,
+                Ok(None) => continue,
+                Err(error) => {
+                    damage.checkpoints.insert(key, corrupt(error)?);
+                    self.fold_parts(run, key, known, items)?;
                     continue;
                 }
-                match self.store.read_part(run, key, &part.component, part.rank) {
-                    Ok((manifest, _)) => {
-                        let facts = PartFacts::of(&manifest, part.confirmed);
+            };
+            let confirmed: BTreeSet<(ComponentName, u32)> = self
+                .store
+                .list_parts(run, key)?
+                .into_iter()
+                .filter(|part| part.confirmed)
+                .map(|part| (part.component, part.rank))
+                .collect();
+            for part in &commit.parts {
+                let is_confirmed = confirmed.contains(&(part.component.clone(), part.rank));
+                let id = (key, part.component.clone(), part.rank);
+                if known.parts.get(&id) == Some(&is_confirmed) {
+                    continue;
+                }
+                match self.store.read_committed_part(run, key, part) {
+                    Ok(manifest) => {
+                        let journal = manifest.journal;
+                        positions.entry(journal.writer).or_default().push(journal);
+                        let facts = PartFacts::of(&manifest, is_confirmed);
                         items.push(FoldItem::Part(Box::new(facts)));
+                        known.parts.insert(id, is_confirmed);
                     }
-                    // A damaged part is what loads and `verify` complain about; the run's other facts are shown all the same.
-                    Err(error) if error.kind() == ErrorKind::Corrupt => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        damage.checkpoints.insert(key, corrupt(error)?);
+                    }
                 }
-                known.parts.insert(id, part.confirmed);
             }
+            if commit.parts.is_empty() {
+                self.fold_parts(run, key, known, items)?;
+            }
+            items.push(FoldItem::Commit(commit));
+            known.decided.insert(key);
         }
-        for key in new {
-            match self.store.read_commit(run, key) {
-                Ok(Some(commit)) => {
-                    items.push(FoldItem::Commit(commit));
-                    known.decided.insert(key);
+        for key in pending {
+            self.fold_parts(run, key, known, items)?;
+        }
+        self.fold_tombstones(run, known, items, damage)
+    }
+
+    /// Parts that no commit vouches for. What can not be read is left to whoever commits them.
+    fn fold_parts(
+        &self,
+        run: RunId,
+        key: SaveKey,
+        known: &mut Known,
+        items: &mut Vec<FoldItem>,
+    ) -> Result<()> {
+        for part in self.store.list_parts(run, key)? {
+            let id = (key, part.component.clone(), part.rank);
+            if known.parts.get(&id) == Some(&part.confirmed) {
+                continue;
+            }
+            match self.store.read_part(run, key, &part.component, part.rank) {
+                Ok((manifest, _)) => {
+                    let facts = PartFacts::of(&manifest, part.confirmed);
+                    items.push(FoldItem::Part(Box::new(facts)));
                 }
-                Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::Corrupt => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    corrupt(error)?;
+                }
             }
+            known.parts.insert(id, part.confirmed);
         }
+        Ok(())
+    }
+
+    fn fold_tombstones(
+        &self,
+        run: RunId,
+        known: &mut Known,
+        items: &mut Vec<FoldItem>,
+        damage: &mut RunDamage,
+    ) -> Result<()> {
         for (key, number) in self.store.list_tombstones(run)? {
             if known
                 .tombstones
@@ -147,11 +355,22 @@ impl Engine {
             {
                 continue;
             }
-            let record: TombstoneRecord = self
-                .store
-                .read_record(&layout::tombstone(run, key, number))?;
+            let checkpoint = CheckpointName { run, key };
+            let path = layout::tombstone(run, key, number);
+            let record = match self.store.read_record::<TombstoneRecord>(&path) {
+                Ok(record) => record,
+                Err(error) => {
+                    // That it is there says what it means; only the reason is lost.
+                    damage.other.push(corrupt(error)?);
+                    TombstoneRecord {
+                        checkpoint,
+                        reason: String::new(),
+                        created: runtree_core::Timestamp::default(),
+                    }
+                }
+            };
             items.push(FoldItem::Tombstone {
-                checkpoint: CheckpointName { run, key },
+                checkpoint,
                 number: u32::try_from(number).unwrap_or(u32::MAX),
                 record,
             });
@@ -160,7 +379,14 @@ impl Engine {
         Ok(())
     }
 
-    fn fold_journal(&self, run: RunId, writer: WriterId, known: &mut Known) -> Result<()> {
+    fn fold_journal(
+        &self,
+        run: RunId,
+        writer: WriterId,
+        known: &mut Known,
+        expected: &[JournalPosition],
+        told: &mut Told,
+    ) -> Result<()> {
         let mut tries = 0;
         let mut before = match known.cursors.get(&writer) {
             Some(cursor) => *cursor,
@@ -168,8 +394,12 @@ impl Engine {
         };
         loop {
             let mut reader = JournalReader::open(&self.store, run, writer, to_store(before))?;
+            for position in expected {
+                reader.expect(*position);
+            }
             let conflict = loop {
-                let (range, more) = read_range(&mut reader, run, writer, before)?;
+                let (range, end) = read_range(&mut reader, run, writer, before);
+                told.take(&range);
                 let after = range.after;
                 if after != before {
                     match self.index.apply(&[FoldItem::Frames(range)]) {
@@ -182,8 +412,10 @@ impl Engine {
                     before = after;
                     known.cursors.insert(writer, after);
                 }
-                if !more {
-                    break false;
+                match end {
+                    End::More => {}
+                    End::Reached => break false,
+                    End::Failed(error) => return Err(error),
                 }
             };
             if !conflict {
@@ -196,44 +428,63 @@ impl Engine {
     }
 }
 
-/// Reads frames until the range is large enough or the journal ends; says whether there may be more.
+/// Why a range ends.
+enum End {
+    More,
+    Reached,
+    Failed(Error),
+}
+
+/// Reads frames until the range is large enough or the journal ends. What stands before damage is in the range.
 fn read_range(
     reader: &mut JournalReader,
     run: RunId,
     writer: WriterId,
     before: JournalCursor,
-) -> Result<(FrameRange, bool)> {
+) -> (FrameRange, End) {
     let mut frames = Vec::new();
     let mut bytes = 0;
-    let mut more = true;
+    let mut end = End::More;
+    let mut after = before;
     while bytes < RANGE_BYTES && frames.len() < RANGE_FRAMES {
-        let Some(frame) = reader.next_frame()? else {
-            more = false;
-            break;
+        let frame = match reader.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                end = End::Reached;
+                break;
+            }
+            Err(error) => {
+                end = End::Failed(error);
+                break;
+            }
         };
         bytes += frame.payload.len();
         let content = match frame.kind {
-            FrameKind::Event => FrameContent::Event(frame.event()?),
+            FrameKind::Event => frame.event().map(FrameContent::Event),
             FrameKind::Points => {
-                FrameContent::Points(PointsBatch::decode(&frame.payload, Limits::default())?)
+                PointsBatch::decode(&frame.payload, Limits::default()).map(FrameContent::Points)
             }
         };
-        frames.push(Frame {
-            ordinal: frame.ordinal,
-            content,
-        });
+        match content {
+            Ok(content) => frames.push(Frame {
+                ordinal: frame.ordinal,
+                content,
+            }),
+            Err(error) => {
+                end = End::Failed(error);
+                break;
+            }
+        }
+        after = from_store(reader.cursor());
     }
-    let after = from_store(reader.cursor());
-    Ok((
-        FrameRange {
-            run,
-            writer,
-            before,
-            after,
-            frames,
-        },
-        more,
-    ))
+    let range = FrameRange {
+        run,
+        writer,
+        before,
+        after,
+        frames,
+    };
+    (range, end)
 }
 
 fn to_store(cursor: JournalCursor) -> Cursor {

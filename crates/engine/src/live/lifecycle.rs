@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use runtree_core::event::{Event, RunStatus};
 use runtree_core::lineage::AttemptId;
 use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
-use runtree_core::{Error, Result, Step};
+use runtree_core::{ComponentName, Error, Result, SaveKey, Step};
 
 use super::flusher::{Durable, Flusher, open_journal};
 use super::front::{Bounds, Front};
 use super::{FinishReport, Notices, RunWriter, Shared, Warning, WarningKind, fenced_error, lock};
 use crate::engine::Engine;
-use crate::runs::LogRanks;
+use crate::runs::{LogRanks, is_random};
 use crate::save::RunSaves;
 
 /// How long a writer that is dropped without `finish` waits for its last flush.
@@ -56,6 +56,7 @@ impl RunWriter {
         for warning in launch.warnings {
             shared.warn(warning.kind, warning.message);
         }
+        let saves = RunSaves::resuming(earlier_saves(&shared, &launch.attempt)?);
         let mut journal = open_journal(&shared, &launch.attempt)?;
         if launch.rank == 0 {
             let seen = shared.engine.current_lamport(shared.record.run)?;
@@ -72,7 +73,7 @@ impl RunWriter {
         let flusher = Flusher::spawn(Arc::clone(&shared), journal, launch.attempt)?;
         Ok(Arc::new(Self {
             engine,
-            saves: RunSaves::default(),
+            saves,
             shared,
             flusher: Mutex::new(Some(flusher)),
             finished: Mutex::new(None),
@@ -110,6 +111,20 @@ impl RunWriter {
         Ok(())
     }
 
+    /// Says that a checkpoint was damaged when it was loaded, and waits until that is durable: the process may be about to end for it.
+    ///
+    /// # Errors
+    /// `Unavailable` if the journal can not be written.
+    pub fn note_damaged(&self, checkpoint: CheckpointName, what: &str) -> Result<()> {
+        self.push_event(Event::Damaged {
+            run: checkpoint.run,
+            key: checkpoint.key,
+            what: what.to_owned(),
+            at: self.shared.engine.now(),
+        });
+        self.flush().map(|_| ())
+    }
+
     /// Goes back to a step: a new attempt in this process, whose history continues after `step`.
     ///
     /// # Errors
@@ -120,12 +135,10 @@ impl RunWriter {
         lock(&shared.front).commit_pending()?;
         self.flush()?;
         let current = self.attempt_record();
-        let attempt = shared.engine.create_rewind(
-            &shared.record,
-            step,
-            &current.launch_key,
-            &shared.process,
-        )?;
+        let attempt =
+            shared
+                .engine
+                .rewind_launch(&shared.record, &current, step, &shared.process)?;
         let bounds = Bounds {
             first: step,
             floor: Some(crate::runs::floor_of(&shared.record)),
@@ -260,6 +273,30 @@ impl RunWriter {
             warnings: lock(&self.shared.notices).all.clone(),
         }
     }
+}
+
+/// What a process of this rank has saved in this launch before: one that died and was started again with the same launch key. What other
+/// ranks saved is theirs to count.
+fn earlier_saves(
+    shared: &Shared,
+    attempt: &AttemptRecord,
+) -> Result<Vec<(SaveKey, ComponentName, u32)>> {
+    if is_random(&attempt.launch_key) {
+        return Ok(Vec::new());
+    }
+    let (store, run) = (&shared.engine.store, attempt.run);
+    let mut keys = store.list_commits(run)?;
+    keys.extend(store.list_pending(run)?);
+    let mut earlier = Vec::new();
+    for key in keys
+        .into_iter()
+        .filter(|key| key.attempt == attempt.attempt)
+    {
+        let parts = store.list_parts(run, key)?.into_iter();
+        let own = parts.filter(|part| part.rank == shared.rank);
+        earlier.extend(own.map(|part| (key, part.component, part.rank)));
+    }
+    Ok(earlier)
 }
 
 impl Drop for RunWriter {

@@ -11,6 +11,7 @@ use runtree_index::{CheckpointRow, Snapshot};
 
 use super::CheckpointScope;
 use super::list::Labels;
+use super::quarantine::{Quarantine, add_unlisted};
 use crate::engine::Engine;
 use crate::series::{MetricName, SeriesView, rows_of, timeline_of};
 
@@ -27,12 +28,14 @@ impl Engine {
         self.refresh_for(run)?;
         let snapshot = self.snapshot()?;
         let timeline = timeline_of(&*snapshot, run)?;
+        let quarantine = self.quarantine(&*snapshot, run, &timeline)?;
         let mut rows = snapshot.checkpoints(run)?;
+        add_unlisted(&mut rows, run, &quarantine);
         if scope.inherited {
-            let inherited = effective_checkpoints(&*snapshot, &timeline)?;
+            let inherited = self.effective_or_damaged(&*snapshot, &timeline, &quarantine)?;
             rows.extend(inherited.into_iter().filter(|row| row.name.run != run));
         }
-        rows.retain(|row| match state_of(row) {
+        rows.retain(|row| match state_of(row, &quarantine) {
             CheckpointState::Complete | CheckpointState::Quarantined => true,
             CheckpointState::Pending | CheckpointState::Abandoned => scope.pending,
             CheckpointState::Deleted => scope.deleted,
@@ -92,6 +95,7 @@ impl Engine {
         rows: &[CheckpointRow],
     ) -> Result<Vec<wire::CheckpointInfo>> {
         let mut started: BTreeMap<RunId, Vec<(AttemptId, CheckpointName)>> = BTreeMap::new();
+        let quarantine = self.quarantine(snapshot, run, timeline)?;
         let mut infos = Vec::with_capacity(rows.len());
         for (index, row) in rows.iter().enumerate() {
             let saver = row.name.run;
@@ -126,7 +130,7 @@ impl Engine {
                 k: row.name.key.k,
                 name: row.label.clone(),
                 created: row.created.unwrap_or_default(),
-                state: state_of(row),
+                state: state_of(row, &quarantine),
                 inherited: saver != run,
                 effective,
                 superseded,
@@ -235,9 +239,10 @@ pub(super) fn is_on(timeline: &Timeline, name: CheckpointName) -> bool {
     )
 }
 
-fn state_of(row: &CheckpointRow) -> CheckpointState {
+fn state_of(row: &CheckpointRow, quarantine: &Quarantine) -> CheckpointState {
     match row.outcome {
         _ if row.deleted => CheckpointState::Deleted,
+        _ if quarantine.of(row.name).is_some() => CheckpointState::Quarantined,
         None => CheckpointState::Pending,
         Some(Outcome::Abandoned) => CheckpointState::Abandoned,
         Some(Outcome::Committed) => CheckpointState::Complete,
@@ -245,7 +250,7 @@ fn state_of(row: &CheckpointRow) -> CheckpointState {
 }
 
 /// By step; at one step those off the timeline first, then by how late on the timeline they were saved, then by k.
-fn sort(rows: &mut [CheckpointRow], timeline: &Timeline) {
+pub(super) fn sort(rows: &mut [CheckpointRow], timeline: &Timeline) {
     let place = |name: CheckpointName| {
         timeline.segments().iter().rposition(|segment| {
             segment.id.run == name.run

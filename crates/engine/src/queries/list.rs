@@ -109,10 +109,12 @@ impl Engine {
         timeline_of(&*snapshot, run)
     }
 
-    /// Everything that is new in general, and of one run in particular; damage is not this question's business.
+    /// Everything that is new in general, and of one run in particular. Damage is not this question's business, unless nobody can say what
+    /// belongs to the run.
     pub(crate) fn refresh_for(&self, run: RunId) -> Result<()> {
         self.refresh()?;
-        self.refresh_known(run)
+        self.refresh_known(run)?;
+        self.check_lineage(run)
     }
 
     /// The largest Lamport count of a run that is known here.

@@ -89,9 +89,14 @@ impl Engine {
                 let leaf = newest_attempt_of(&*snapshot, declared)?;
                 let owner = lineage::resolve_owner(&snapshot, leaf, *step)?;
                 let timeline = Timeline::up_to(&snapshot, owner, *step)?;
-                let nearest = effective_checkpoints(&*snapshot, &timeline)?
+                let quarantine = self.quarantine(&*snapshot, declared, &timeline)?;
+                let nearest = self
+                    .effective_or_damaged(&*snapshot, &timeline, &quarantine)?
                     .into_iter()
                     .rfind(|row| row.name.key.step <= *step);
+                if let Some(row) = &nearest {
+                    quarantine.refuse_unreadable(row.name)?;
+                }
                 let owner = BasePoint {
                     run: owner.run,
                     attempt: owner.attempt,

@@ -11,6 +11,7 @@ use runtree_store::Created;
 use super::fork::{effective_steps, newest_attempt_of};
 use super::{LaunchKey, RunSpec};
 use crate::engine::Engine;
+use crate::live::Warning;
 use crate::queries::effective_checkpoints;
 use crate::resolve::Purpose;
 
@@ -35,7 +36,12 @@ pub(crate) fn floor_of(record: &RunRecord) -> Step {
 
 impl Engine {
     /// The attempt this process belongs to.
-    pub(super) fn launch(&self, record: &RunRecord, spec: &RunSpec) -> Result<AttemptRecord> {
+    pub(super) fn launch(
+        &self,
+        record: &RunRecord,
+        spec: &RunSpec,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<AttemptRecord> {
         let key = match &spec.launch_key {
             LaunchKey::Named(key) => key.clone(),
             LaunchKey::Random => self.random_launch_key(),
@@ -51,9 +57,12 @@ impl Engine {
             if newest.launch_key == key {
                 return Ok(newest);
             }
-            let next = self.plan_resume(record, &newest, spec, &key)?;
+            let (next, mut passed) = self.plan_resume(record, &newest, spec, &key)?;
             match self.store.create_attempt(&next)? {
-                Created::Created | Created::ExistsEqual => return Ok(next),
+                Created::Created | Created::ExistsEqual => {
+                    warnings.append(&mut passed);
+                    return Ok(next);
+                }
                 // Another launch took the number: join it or go on after it.
                 Created::ExistsOther(_) => {}
             }
@@ -110,10 +119,13 @@ impl Engine {
         newest: &AttemptRecord,
         spec: &RunSpec,
         launch_key: &str,
-    ) -> Result<AttemptRecord> {
+    ) -> Result<(AttemptRecord, Vec<Warning>)> {
         self.refresh_known(record.run)?;
-        let (base, checkpoint) = self.resume_point(record, newest, &spec.resume_from)?;
-        Ok(AttemptRecord {
+        self.check_lineage(record.run)?;
+        let mut passed = Vec::new();
+        let (base, checkpoint) =
+            self.resume_point(record, newest, &spec.resume_from, &mut passed)?;
+        let next = AttemptRecord {
             run: record.run,
             attempt: newest.attempt.next(),
             base,
@@ -122,7 +134,8 @@ impl Engine {
             launch_key: launch_key.to_owned(),
             created: self.now(),
             launch: spec.process.clone(),
-        })
+        };
+        Ok((next, passed))
     }
 
     fn resume_point(
@@ -130,16 +143,17 @@ impl Engine {
         record: &RunRecord,
         newest: &AttemptRecord,
         resume_from: &str,
+        passed: &mut Vec<Warning>,
     ) -> Result<(Option<BasePoint>, Option<CheckpointName>)> {
         let run = record.run;
         let selector: Selector = resume_from.parse()?;
         let checkpoint = if selector == Selector::Latest {
-            let snapshot = self.snapshot()?;
-            let leaf = newest_attempt_of(&*snapshot, run)?;
-            let timeline = Timeline::of(&snapshot, leaf)?;
-            effective_checkpoints(&*snapshot, &timeline)?
-                .pop()
-                .map(|row| row.name)
+            let timeline = {
+                let snapshot = self.snapshot()?;
+                let leaf = newest_attempt_of(&*snapshot, run)?;
+                Timeline::of(&snapshot, leaf)?
+            };
+            self.newest_sound(run, &timeline, passed)?
         } else {
             let reference = Reference {
                 store: None,

@@ -49,6 +49,7 @@ impl Engine {
         run: RunId,
     ) -> Result<wire::SeriesBuckets> {
         let metric = MetricName::parse(&selector.metric);
+        self.check_lineage(run)?;
         let segments = segments_of(snapshot, run, &metric, selector.attempt, request.inherited)?;
         self.check_damage(segments.iter().map(|segment| segment.id.run))?;
         let rows = read::rows_of(snapshot, &segments, vec![metric.name.clone()])?;

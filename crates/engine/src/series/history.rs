@@ -20,7 +20,8 @@ impl Engine {
     /// `NotFound` if the run is not there, or never had the metric: the names it has are listed.
     pub fn history(&self, run: RunId, metric: &str, query: HistoryQuery) -> Result<HistoryColumns> {
         self.refresh()?;
-        self.refresh_run(run)?;
+        self.refresh_known(run)?;
+        self.check_lineage(run)?;
         let snapshot = self.snapshot()?;
         let name = MetricName::parse(metric);
         let segments = segments_of(&*snapshot, run, &name, query.attempt, query.inherited)?;

@@ -104,6 +104,14 @@ impl Store {
         self.parsed(&layout::commits(run), false, layout::parse_id)
     }
 
+    /// Whether a save of a run is decided, as far as a listing can say: its commit may be damaged.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn has_commit(&self, run: RunId, key: SaveKey) -> Result<bool> {
+        Ok(self.head(&layout::commit(run, key))?.is_some())
+    }
+
     /// Saves of a run that have parts and are not decided, ascending.
     ///
     /// # Errors
