@@ -314,7 +314,7 @@ class Run(StoredRun):
             if ref != "latest" or self._setup.world_size > 1:
                 raise
             checkpoint, state = self._fall_back(checkpoint, damage, into, keys, device)
-        writer.note_loaded(*checkpoint._name)  # pyright: ignore[reportPrivateUsage]
+        writer.note_loaded(*checkpoint._name, checkpoint.bytes // max(1, len(checkpoint.parts)))  # pyright: ignore[reportPrivateUsage]
         return state
 
     def _to_load(self, ref: str | int | Checkpoint) -> Checkpoint:

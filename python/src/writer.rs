@@ -287,9 +287,12 @@ impl RunWriter {
         Ok(())
     }
 
-    fn note_loaded(&self, py: Python<'_>, run: &str, key: &str) -> PyResult<()> {
+    /// `bytes` is about what one process loaded of it.
+    fn note_loaded(&self, py: Python<'_>, run: &str, key: &str, bytes: u64) -> PyResult<()> {
         let name: CheckpointName = checkpoint_name(py, run, key)?;
         let inner = self.inner(py)?;
+        // Who loads a state saves one like it: its memory is made ready while the training begins.
+        inner.engine().prepare_staging(bytes);
         py.detach(|| inner.note_loaded(name)).into_py(py)
     }
 

@@ -75,6 +75,9 @@ impl Engine {
     /// Makes staging memory ready for saves of about `bytes` bytes, on a thread of its own: without it the first save pays for the first touch of every
     /// page, several times a copy. Call it where the size is known early: a checkpoint that was loaded, a state that was checked.
     pub fn prepare_staging(&self, bytes: u64) {
+        if bytes <= stage::SMALL_BYTES {
+            return;
+        }
         let arena = Arc::clone(&self.saver().arena);
         // Without a thread the first save is slower, and that is all.
         let _ = std::thread::Builder::new()

@@ -114,22 +114,27 @@ impl Arena {
     }
 
     /// Makes segments for a save of `bytes` bytes and touches their pages, so that the first save copies into warm memory. Returns when that is done.
+    ///
+    /// At most half of the limit: nobody saved yet, and perhaps nobody will.
     pub(crate) fn prefault(&self, bytes: u64) {
         const PAGE_BYTES: usize = 4096;
         let wanted = bytes.div_ceil(SEGMENT_BYTES) as usize;
+        let mut untouched = bytes as usize;
         loop {
             let state = self.lock();
             let there = state.free.len() + state.lent;
             drop(state);
-            if there >= wanted.min(self.limit_segments) {
+            if there >= wanted.min(self.limit_segments / 2) {
                 return;
             }
             let Some(mut buffer) = map_segment() else {
                 return;
             };
-            for page in buffer.chunks_mut(PAGE_BYTES) {
+            let touched = untouched.min(buffer.len());
+            for page in buffer[..touched].chunks_mut(PAGE_BYTES) {
                 page[0] = 1;
             }
+            untouched -= touched;
             self.lock().free.push(buffer);
             self.returned.notify_all();
         }

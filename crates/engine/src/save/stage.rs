@@ -15,7 +15,7 @@ use super::request::IfBusy;
 /// Longest wait for staging memory; then the save is skipped (the one exception to "training goes on").
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
 /// A state up to this size gets memory of its own: a segment would be wasted on it.
-const SMALL_BYTES: u64 = 1 << 20;
+pub(crate) const SMALL_BYTES: u64 = 1 << 20;
 
 /// What became of staging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
