@@ -165,11 +165,8 @@ pub(crate) fn try_commit(owner: &dyn Owner, save: &Active) -> Result<Option<Ende
         ))
         .with_hint("pass the same parts= on every process"));
     }
-    // Read back: what is acknowledged is what a reader finds.
-    let found = owner
-        .engine()
-        .store()
-        .acknowledged_commit(owner.run(), key)?;
+    // Read back: what is acknowledged is what a reader finds. It is durable since it was decided.
+    let found = owner.engine().store().read_commit(owner.run(), key)?;
     if found.as_ref() != Some(&record) {
         return Err(Error::corrupt(format!(
             "the commit of save {key} reads back differently"

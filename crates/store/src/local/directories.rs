@@ -3,11 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use object_store::{Error, Result};
 
 use super::error::{LocalError, fail};
+
+/// Directories that are synced at once.
+const MAX_THREADS: usize = 8;
 
 /// Directories below a root: whose entry in its parent is durable, and whose sync failed.
 pub(super) struct Directories {
@@ -44,8 +47,8 @@ impl Directories {
         let mut level = directories;
         while !level.is_empty() {
             let mut parents = BTreeSet::new();
+            self.sync_level(&level)?;
             for directory in level {
-                self.sync_one(&directory)?;
                 if directory != self.root && !self.lock().anchored.contains(&directory) {
                     parents.extend(directory.parent().map(ToOwned::to_owned));
                     anchored.push(directory);
@@ -55,6 +58,34 @@ impl Directories {
         }
         self.lock().anchored.extend(anchored);
         Ok(())
+    }
+
+    /// Syncs several directories at once: a journaling file system commits all of them together, and answers each.
+    fn sync_level(&self, level: &BTreeSet<PathBuf>) -> Result<()> {
+        let queue = Mutex::new(level.iter());
+        let work = || -> Result<()> {
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(directory) = next else { return Ok(()) };
+                self.sync_one(directory)?;
+            }
+        };
+        std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..level.len().min(MAX_THREADS))
+                .filter_map(|_| {
+                    // Without a helper the others do its share.
+                    std::thread::Builder::new().spawn_scoped(scope, work).ok()
+                })
+                .collect();
+            let own = work();
+            helpers.into_iter().fold(own, |result, helper| {
+                // A panic of a helper is one of ours.
+                let theirs = helper
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                result.and(theirs)
+            })
+        })
     }
 
     fn sync_one(&self, directory: &Path) -> Result<()> {
@@ -72,8 +103,6 @@ impl Directories {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
