@@ -118,6 +118,19 @@ bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, tr
 	$(BIN)/pip install -q --disable-pip-version-check -r bench/requirements.txt
 	$(BIN)/python bench/bench.py
 
+FUZZ_SECONDS ?= 60
+fuzz: target/tools/bin/cargo-fuzz ## every parser of persisted bytes and of names, FUZZ_SECONDS each
+	@cd fuzz && for target in $$(ls fuzz_targets | sed 's/\.rs//'); do \
+	  echo "fuzz $$target"; \
+	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -verbosity=0 -print_final_stats=1 2>&1 | grep -E 'number_of_executed_units|ERROR|panicked|SUMMARY' || true; \
+	  if ls artifacts/$$target/* >/dev/null 2>&1; then echo "found: fuzz/artifacts/$$target" >&2; exit 1; fi; \
+	done
+
+target/tools/bin/cargo-fuzz:
+	CARGO_TARGET_DIR=target/tools/build cargo install --quiet --locked --root target/tools cargo-fuzz@0.13
+	rm -rf target/tools/build
+
 docs: ## the Rust API docs
 	cargo doc --workspace --no-deps
 
