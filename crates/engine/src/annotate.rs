@@ -236,7 +236,7 @@ impl Engine {
         self.require_writable()?;
         let record = self.store.read_run(run)?;
         let key = self.random_launch_key();
-        let attempt = self.create_rewind(&record, step, &key, &BTreeMap::new())?;
+        let attempt = self.create_rewind(&record, step, &key)?;
         // Nobody runs it until it is launched again; without a word it would look like a launch that is under way.
         let waits = format!("rewound to step {step}; the next launch continues there");
         self.annotate(

@@ -197,8 +197,8 @@ impl Engine {
     /// `Conflict` if the key is taken and may not be resumed, or names a fork of another point; `NotFound` if what is forked or must be
     /// resumed is not there; `Invalid` if a step is out of range.
     pub fn start_run(self: &Arc<Self>, spec: RunSpec) -> Result<Arc<RunWriter>> {
+        // No scan of the whole store here: what has to be looked up by name refreshes where it does so, keys are read from the store.
         self.require_writable()?;
-        self.refresh()?;
         let mut warnings = Vec::new();
         let record = self.find_or_create(&spec, &mut warnings)?;
         let attempt = self.launch(&record, &spec, &mut warnings)?;

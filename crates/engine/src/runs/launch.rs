@@ -11,7 +11,7 @@ use runtree_store::Created;
 use super::fork::{effective_steps, newest_attempt_of};
 use super::{LaunchKey, RunSpec};
 use crate::engine::Engine;
-use crate::live::Warning;
+use crate::live::{Warning, fenced_error};
 use crate::queries::effective_checkpoints;
 use crate::resolve::Purpose;
 
@@ -120,6 +120,10 @@ impl Engine {
         spec: &RunSpec,
         launch_key: &str,
     ) -> Result<(AttemptRecord, Vec<Warning>)> {
+        if record.fork.is_some() {
+            // The history of a fork is its ancestors', too.
+            self.refresh()?;
+        }
         self.refresh_known(record.run)?;
         self.check_lineage(record.run)?;
         let mut passed = Vec::new();
@@ -146,28 +150,10 @@ impl Engine {
         passed: &mut Vec<Warning>,
     ) -> Result<(Option<BasePoint>, Option<CheckpointName>)> {
         let run = record.run;
-        let selector: Selector = resume_from.parse()?;
-        let checkpoint = if selector == Selector::Latest {
-            let timeline = {
-                let snapshot = self.snapshot()?;
-                let leaf = newest_attempt_of(&*snapshot, run)?;
-                Timeline::of(&snapshot, leaf)?
-            };
-            self.newest_sound(run, &timeline, passed)?
-        } else {
-            let reference = Reference {
-                store: None,
-                project: None,
-                run: run.to_string(),
-                nth: None,
-                selector: Some(selector),
-            };
-            Some(self.resolve_checkpoint(&reference, None, Purpose::Read)?)
-        };
+        let checkpoint = self.resume_checkpoint(record, resume_from, passed)?;
         let fork_step = record.fork.as_ref().map(|fork| fork.owner.step);
         let at = |attempt: AttemptNumber, step: Step| BasePoint { run, attempt, step };
         if let Some(name) = checkpoint {
-            self.require_forkable(name)?;
             if name.run == run {
                 return Ok((Some(at(name.key.attempt, name.key.step)), checkpoint));
             }
@@ -189,66 +175,155 @@ impl Engine {
         Ok((base, record.base))
     }
 
-    /// A new attempt of a run that goes back to `step`.
+    /// The checkpoint that a resume starts from, if there is one; what is damaged and passed over is a warning.
+    fn resume_checkpoint(
+        &self,
+        record: &RunRecord,
+        resume_from: &str,
+        passed: &mut Vec<Warning>,
+    ) -> Result<Option<CheckpointName>> {
+        let run = record.run;
+        let born_with = record.fork.as_ref().and_then(|fork| fork.checkpoint);
+        let selector: Selector = resume_from.parse()?;
+        let (timeline, quarantine) = {
+            let snapshot = self.snapshot()?;
+            let leaf = newest_attempt_of(&*snapshot, run)?;
+            let timeline = Timeline::of(&snapshot, leaf)?;
+            let quarantine = self.quarantine(&*snapshot, run, &timeline)?;
+            (timeline, quarantine)
+        };
+        if selector == Selector::Latest {
+            let latest = self.newest_sound(run, &timeline, passed)?;
+            // What a fork was born with stays its start: neither its deletion nor another save of that step changes the child.
+            if let Some(born) = born_with
+                && quarantine.of(born).is_none()
+                && latest.is_none_or(|name| name.run != run && name.key.step <= born.key.step)
+            {
+                return Ok(Some(born));
+            }
+            return latest
+                .map(|name| self.require_forkable(name).map(|()| name))
+                .transpose();
+        }
+        let reference = Reference {
+            store: None,
+            project: None,
+            run: run.to_string(),
+            nth: None,
+            selector: Some(selector),
+        };
+        let name = self.resolve_checkpoint(&reference, None, Purpose::Read)?;
+        let saver = AttemptId {
+            run: name.run,
+            attempt: name.key.attempt,
+        };
+        let started_with = [born_with, record.base].contains(&Some(name));
+        if name.run != run && !started_with && !timeline.holds(saver, name.key.step) {
+            return Err(Error::invalid(format!(
+                "resume_from={resume_from:?} is a checkpoint of run {}, which is not in the history of run {}",
+                self.store.read_run(name.run)?.display_id,
+                record.display_id
+            ))
+            .with_hint("fork that run, or start a new one with base="));
+        }
+        self.require_forkable(name)?;
+        Ok(Some(name))
+    }
+
+    /// Takes a run back to `step`, from outside: the attempt after its newest.
     pub(crate) fn create_rewind(
         &self,
         record: &RunRecord,
         step: Step,
         launch_key: &str,
-        process: &BTreeMap<String, String>,
     ) -> Result<AttemptRecord> {
-        let run = record.run;
         for _ in 0..TRIES {
-            self.refresh_known(run)?;
-            let (leaf, timeline) = {
-                let snapshot = self.snapshot()?;
-                let leaf = newest_attempt_of(&*snapshot, run)?;
-                (leaf, Timeline::of(&snapshot, leaf)?)
-            };
-            self.check_rewind(record, &timeline, step)?;
-            let snapshot = self.snapshot()?;
-            let checkpoint = effective_checkpoints(&*snapshot, &timeline)?
-                .into_iter()
-                .rfind(|row| row.name.key.step <= step)
-                .map(|row| row.name);
-            drop(snapshot);
-            // The latest launch of the run that holds the step: its own points at the step stay.
-            let owner = timeline
-                .segments()
-                .iter()
-                .rfind(|segment| {
-                    segment.id.run == run && segment.first <= step && step <= segment.last
-                })
-                .map_or(leaf.attempt, |segment| segment.id.attempt);
-            let next = AttemptRecord {
-                run,
-                attempt: leaf.attempt.next(),
-                base: Some(BasePoint {
-                    run,
-                    attempt: owner,
-                    step,
-                }),
-                checkpoint,
-                kind: AttemptKind::Rewind,
-                launch_key: launch_key.to_owned(),
-                created: self.now(),
-                launch: process.clone(),
-            };
+            self.refresh_known(record.run)?;
+            let leaf = newest_attempt_of(&*self.snapshot()?, record.run)?.attempt;
+            let next = self.plan_rewind(record, leaf, step, launch_key, &BTreeMap::new())?;
             match self.store.create_attempt(&next)? {
                 Created::Created | Created::ExistsEqual => return Ok(next),
-                Created::ExistsOther(_) => {
-                    let other = self.store.read_attempt(run, next.attempt)?;
-                    // A sibling rank rewound to the same step a moment before: one attempt for all.
-                    if other.launch_key == launch_key && other.base == next.base {
-                        return Ok(other);
-                    }
-                }
+                Created::ExistsOther(_) => {}
             }
         }
         Err(Error::conflict(format!(
             "run {} is launched by others again and again",
             record.display_id
         )))
+    }
+
+    /// Takes the launch `current` back to `step`, from inside: the attempt after it. Every rank of the launch does so, one sooner, one later; the
+    /// first makes the attempt, the others find it. So its number is the one after `current`, never the one after the newest.
+    pub(crate) fn rewind_launch(
+        &self,
+        record: &RunRecord,
+        current: &AttemptRecord,
+        step: Step,
+        process: &BTreeMap<String, String>,
+    ) -> Result<AttemptRecord> {
+        let number = current.attempt.next();
+        let listed = self.store.list_attempts(record.run)?;
+        if !listed.contains(&number) {
+            self.refresh_known(record.run)?;
+            let key = &current.launch_key;
+            let next = self.plan_rewind(record, current.attempt, step, key, process)?;
+            match self.store.create_attempt(&next)? {
+                Created::Created | Created::ExistsEqual => return Ok(next),
+                Created::ExistsOther(_) => {}
+            }
+        }
+        let other = self.store.read_attempt(record.run, number)?;
+        if other.launch_key != current.launch_key {
+            return Err(fenced_error(&record.display_id, number));
+        }
+        match other.base {
+            Some(base) if base.step == step => Ok(other),
+            base => Err(Error::conflict(format!(
+                "another rank of this launch of run {} went back to step {}, this one to {step}",
+                record.display_id,
+                base.map_or_else(|| "none".to_owned(), |base| base.step.to_string())
+            ))
+            .with_hint("rewind to the same step on every rank")),
+        }
+    }
+
+    /// The attempt that follows `leaf` and goes back to `step`.
+    fn plan_rewind(
+        &self,
+        record: &RunRecord,
+        leaf: AttemptNumber,
+        step: Step,
+        launch_key: &str,
+        process: &BTreeMap<String, String>,
+    ) -> Result<AttemptRecord> {
+        let run = record.run;
+        let snapshot = self.snapshot()?;
+        let timeline = Timeline::of(&snapshot, AttemptId { run, attempt: leaf })?;
+        self.check_rewind(record, &timeline, step)?;
+        let checkpoint = effective_checkpoints(&*snapshot, &timeline)?
+            .into_iter()
+            .rfind(|row| row.name.key.step <= step)
+            .map(|row| row.name);
+        // The latest launch of the run that holds the step: its own points at the step stay.
+        let owner = timeline
+            .segments()
+            .iter()
+            .rfind(|segment| segment.id.run == run && segment.first <= step && step <= segment.last)
+            .map_or(leaf, |segment| segment.id.attempt);
+        Ok(AttemptRecord {
+            run,
+            attempt: leaf.next(),
+            base: Some(BasePoint {
+                run,
+                attempt: owner,
+                step,
+            }),
+            checkpoint,
+            kind: AttemptKind::Rewind,
+            launch_key: launch_key.to_owned(),
+            created: self.now(),
+            launch: process.clone(),
+        })
     }
 
     fn check_rewind(&self, record: &RunRecord, timeline: &Timeline, step: Step) -> Result<()> {

@@ -65,6 +65,23 @@ impl RunSaves {
         saves
     }
 
+    /// Saves of a process that joined a launch in which one of its rank saved before: `earlier` are the keys of those, and numbers go on after them.
+    pub(crate) fn resuming(
+        earlier: impl IntoIterator<Item = (SaveKey, ComponentName, u32)>,
+    ) -> Self {
+        let saves = Self::default();
+        let mut state = saves.shared.lock();
+        for (key, component, rank) in earlier {
+            let next = state
+                .counters
+                .entry((key.attempt, key.step, component, rank))
+                .or_default();
+            *next = key.k.saturating_add(1).max(*next);
+        }
+        drop(state);
+        saves
+    }
+
     /// The number of this save among those of its step: 0 for the first.
     pub(crate) fn count(
         &self,

@@ -11,6 +11,7 @@ mod annotations;
 mod creation;
 mod folding;
 mod forks;
+mod launches;
 mod live_runs;
 mod model;
 mod resumes;

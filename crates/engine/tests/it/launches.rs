@@ -1,0 +1,140 @@
+//! Launches of several processes: rewinds on every rank, processes that come back into their launch, what a fork starts from later.
+
+use std::sync::Arc;
+
+use runtree_core::manifest::CheckpointName;
+use runtree_core::{AttemptNumber, CheckpointId, ErrorKind, RunId, Step};
+use runtree_engine::{ForkSpec, ResumePolicy, RunSpec, RunWriter};
+
+use crate::support::*;
+
+/// Ranks of one launch, each with an engine of its own, like processes.
+fn ranks(bench: &Bench, count: u32) -> Vec<Arc<RunWriter>> {
+    let spec = |rank, run| RunSpec {
+        rank,
+        run,
+        world_size: count,
+        ..launched_as("job-1", named("ranks"))
+    };
+    let first = bench.start(spec(0, None));
+    let run: RunId = first.run();
+    let others = (1..count).map(|rank| bench.other().start_run(spec(rank, Some(run))).unwrap());
+    std::iter::once(Arc::clone(&first)).chain(others).collect()
+}
+
+fn checkpoint_of(bench: &Bench, run: RunId) -> CheckpointName {
+    let newest = bench.engine.checkpoints(run, Default::default()).unwrap();
+    let id: CheckpointId = newest.last().unwrap().id.parse().unwrap();
+    bench.engine.find_checkpoint(id).unwrap()
+}
+
+#[test]
+fn ranks_that_rewind_one_after_another_share_one_new_attempt() {
+    let bench = Bench::new();
+    let ranks = ranks(&bench, 3);
+    train(&ranks[0], 0..=20, &[10]);
+    for rank in &ranks {
+        rank.rewind(Step(12)).unwrap();
+        assert_eq!(rank.attempt(), AttemptNumber(2));
+        assert_eq!(rank.resumed_from().unwrap().key.step, Step(10));
+        assert_eq!(rank.fenced_by(), None);
+    }
+    // Again, and this time the ranks disagree.
+    ranks[1].rewind(Step(11)).unwrap();
+    assert_eq!(ranks[1].attempt(), AttemptNumber(3));
+    assert_error(
+        ranks[0].rewind(Step(12)),
+        ErrorKind::Conflict,
+        &["another rank", "step 11", "12"],
+    );
+    let run = ranks[0].run();
+    assert_eq!(bench.engine.run(run).unwrap().attempts.len(), 3);
+}
+
+#[test]
+fn ranks_that_rewind_at_once_share_one_new_attempt() {
+    let bench = Bench::new();
+    let ranks = ranks(&bench, 4);
+    train(&ranks[0], 0..=20, &[10]);
+    ranks[0].flush().unwrap();
+    for round in 0..5 {
+        std::thread::scope(|scope| {
+            for rank in &ranks {
+                scope.spawn(move || rank.rewind(Step(15 - round)).unwrap());
+            }
+        });
+        for rank in &ranks {
+            assert_eq!(rank.attempt(), AttemptNumber(2 + round as u32));
+        }
+    }
+}
+
+#[test]
+fn a_process_that_comes_back_into_its_launch_saves_the_same_step_again() {
+    let bench = Bench::new();
+    let spec = || launched_as("job-1", keyed("k", ResumePolicy::Allow));
+    let first = bench.start(spec());
+    train(&first, 0..=5, &[5]);
+    save(&first, 5);
+    first.flush().unwrap();
+    drop(first);
+    let again = bench.other().start_run(spec()).unwrap();
+    assert_eq!(again.attempt(), AttemptNumber(1));
+    let third = save(&again, 5);
+    assert_eq!((third.key.attempt.0, third.key.k), (1, 2));
+    assert_eq!(save(&again, 5).key.k, 3);
+    assert_eq!(save(&again, 6).key.k, 0);
+    again.finish(None, None, None).unwrap();
+}
+
+#[test]
+fn a_fork_that_saved_nothing_starts_again_from_what_it_was_born_with() {
+    let bench = Bench::new();
+    let parent = bench.start(named("A"));
+    train(&parent, 0..=20, &[10, 20]);
+    let born_with = checkpoint_of(&bench, parent.run());
+    let child = bench
+        .engine
+        .fork(ForkSpec::new(at_step(parent.run(), 20)))
+        .unwrap();
+    let launch = || {
+        bench.start(RunSpec {
+            run: Some(child),
+            ..spec()
+        })
+    };
+    // The parent saves the fork step once more: another checkpoint, and not the child's.
+    let newer = save(&parent, 20);
+    assert_ne!(newer, born_with);
+    assert_eq!(launch().resumed_from(), Some(born_with));
+    parent.finish(None, None, None).unwrap();
+    bench.engine.delete_checkpoint(newer, "test").unwrap();
+    assert_eq!(launch().resumed_from(), Some(born_with));
+    // Deleted, it is in the trash, which keeps what a fork starts from.
+    bench.engine.delete_checkpoint(born_with, "test").unwrap();
+    let relaunched = launch();
+    assert_eq!(relaunched.resumed_from(), Some(born_with));
+    assert_eq!(relaunched.next_step(), Step(21));
+    train(&relaunched, 21..=22, &[22]);
+    relaunched.finish(None, None, None).unwrap();
+    assert_eq!(launch().resumed_from().unwrap().key.step, Step(22));
+}
+
+#[test]
+fn a_run_does_not_resume_from_a_stranger() {
+    let bench = Bench::new();
+    let stranger = bench.trained("S", 0..=10, &[10]);
+    let id = CheckpointId::of(stranger, checkpoint_of(&bench, stranger).key);
+    let run = bench.start(keyed("k", ResumePolicy::Allow));
+    train(&run, 0..=5, &[5]);
+    run.finish(None, None, None).unwrap();
+    let refused = bench.engine.start_run(RunSpec {
+        resume_from: id.to_string(),
+        ..keyed("k", ResumePolicy::Allow)
+    });
+    assert_error(
+        refused,
+        ErrorKind::Invalid,
+        &["not in the history", "base="],
+    );
+}
