@@ -44,7 +44,8 @@ pub struct StatsReport {
 }
 
 impl Engine {
-    /// Reads and verifies a checkpoint, or all of them: part manifests and chunks by their BLAKE3, chunks against their block checksums.
+    /// Reads and verifies a checkpoint: part manifests and chunks by their BLAKE3, chunks against their block checksums. Or the whole store: all
+    /// checkpoints, and births, launches, journals with every position that a part recorded, names, pins and attached files.
     ///
     /// # Errors
     /// `NotFound` if the named checkpoint does not exist; damage is not an error but a finding.

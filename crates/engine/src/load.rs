@@ -58,9 +58,10 @@ impl Engine {
             Error::not_found(format!("checkpoint {key} of run {run} {what}"))
                 .with_hint(format!("see what there is: runtree checkpoints {run}"))
         };
-        let commit = store
-            .read_commit(run, key)?
-            .ok_or_else(|| missing("does not exist"))?;
+        let Some(commit) = store.read_commit(run, key)? else {
+            self.check_commit_is_not_lost(checkpoint)?;
+            return Err(missing("does not exist"));
+        };
         if commit.outcome == Outcome::Abandoned {
             return Err(missing("was given up before all its parts were there"));
         }
@@ -85,6 +86,21 @@ impl Engine {
             name: checkpoint,
             parts,
         })
+    }
+
+    /// Tells a checkpoint that was there, and whose commit is gone, from one that never was.
+    fn check_commit_is_not_lost(&self, checkpoint: CheckpointName) -> Result<()> {
+        self.refresh_known(checkpoint.run)?;
+        match self
+            .damaged_checkpoints(checkpoint.run)
+            .remove(&checkpoint.key)
+        {
+            Some(text) => {
+                Err(Error::corrupt(text)
+                    .with_hint("runtree verify lists everything that is damaged"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Reads, verifies and places bytes, on up to `threads` threads (0: as many as there are processors).

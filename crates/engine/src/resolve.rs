@@ -110,7 +110,28 @@ impl Engine {
                 }
             }
         }
+        self.check_not_damaged(text, project.as_ref())?;
         Err(self.no_such_run(&*snapshot, text, project.as_ref()))
+    }
+
+    /// Tells a run whose birth can not be read from one that is not there.
+    fn check_not_damaged(&self, text: &str, project: Option<&ProjectName>) -> Result<()> {
+        for (run, damage) in self.damaged_runs() {
+            let number = text.to_ascii_uppercase().parse::<DisplayId>();
+            let number = number.map(|id| id.number()).or(text.parse::<u64>());
+            let mut is_named = run.to_string().starts_with(text) && text.len() >= RunId::MIN_PREFIX;
+            if let Some(project) = project {
+                is_named |= self.store.find_key(project, text)? == Some(run);
+                if let Ok(number) = number {
+                    is_named |= self.store.find_number(project, number)? == Some(run);
+                }
+            }
+            if is_named {
+                return Err(Error::corrupt(damage)
+                    .with_hint("runtree verify lists everything that is damaged"));
+            }
+        }
+        Ok(())
     }
 
     fn choose(
@@ -308,8 +329,11 @@ impl Engine {
                 rows.iter().find(|row| Some(row.name) == best)
             }
             Selector::LastGood(metric) => {
-                let good = self.last_good(run, metric.as_deref())?.checkpoint;
-                rows.iter().find(|row| Some(row.name) == good)
+                let bad = self.last_good(run, metric.as_deref())?.bad;
+                rows.iter().rfind(|row| {
+                    bad.as_ref()
+                        .is_none_or(|(_, step)| row.name.key.step < *step)
+                })
             }
         };
         let name = found

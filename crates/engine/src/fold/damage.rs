@@ -40,7 +40,7 @@ impl RunDamage {
     }
 
     /// Launches are numbered without gaps.
-    pub(super) fn note_gaps(&mut self, run: RunId, attempts: &[AttemptNumber]) {
+    pub(crate) fn note_gaps(&mut self, run: RunId, attempts: &[AttemptNumber]) {
         let last = attempts.last().map_or(0, |last| last.0);
         for number in (1..last).map(AttemptNumber) {
             if attempts.binary_search(&number).is_err() {

@@ -10,6 +10,8 @@ use super::VerifyReport;
 use crate::engine::Engine;
 use crate::save::threads;
 
+mod records;
+
 /// A chunk, and where it is needed: the first checkpoint that was seen to, and how many more.
 struct Needed {
     chunk: ChunkRecord,
@@ -56,6 +58,24 @@ pub(super) fn verify(engine: &Engine, checkpoint: Option<CheckpointName>) -> Res
                         others: 0,
                     });
             }
+        }
+    }
+    if checkpoint.is_none() {
+        let mut found = records::Found::default();
+        records::verify_pins(engine, &mut found)?;
+        for run in engine.store().list_runs()? {
+            records::verify_run(engine, run, &mut found)?;
+        }
+        report.problems.append(&mut found.problems);
+        for (chunk, by) in found.chunks {
+            needed
+                .entry(chunk.hash)
+                .and_modify(|needed| needed.others += u64::from(needed.by != by))
+                .or_insert(Needed {
+                    chunk,
+                    by,
+                    others: 0,
+                });
         }
     }
     let mut needed: Vec<Needed> = needed.into_values().collect();

@@ -174,6 +174,32 @@ pub fn parse_frame(bytes: &[u8], ordinal: u64, previous: u64) -> ParsedFrame {
     }
 }
 
+/// Whether bytes that are not the frame that belongs here were that frame before something was flipped in them: a frame that is cut off is shorter
+/// than it says. What a power cut leaves of a frame that has its full length is zeros.
+pub(super) fn was_whole(bytes: &[u8], ordinal: u64, previous: u64) -> bool {
+    if bytes.len() < FRAME_HEADER_BYTES {
+        return false;
+    }
+    let ends_here = |head: &[u8]| FRAME_HEADER_BYTES + payload_len(head) == bytes.len();
+    if ends_here(bytes) {
+        let payload = &bytes[FRAME_HEADER_BYTES..];
+        return u64_at(bytes, 0).count_ones() > 0 && payload.iter().any(|byte| *byte != 0);
+    }
+    // The length itself may be what was hurt.
+    (0..32).any(|bit| {
+        let mut head = [0; FRAME_HEADER_BYTES];
+        head.copy_from_slice(&bytes[..FRAME_HEADER_BYTES]);
+        head[9 + bit / 8] ^= 1 << (bit % 8);
+        ends_here(&head) && {
+            let mended = [&head[..], &bytes[FRAME_HEADER_BYTES..]].concat();
+            matches!(
+                parse_frame(&mended, ordinal, previous),
+                ParsedFrame::Whole { .. }
+            )
+        }
+    })
+}
+
 fn payload_len(bytes: &[u8]) -> usize {
     u32::from_le_bytes([bytes[9], bytes[10], bytes[11], bytes[12]]) as usize
 }

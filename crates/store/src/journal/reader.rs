@@ -5,7 +5,8 @@ use runtree_core::manifest::JournalPosition;
 use runtree_core::{Error, Result, RunId, WriterId};
 
 use super::frame::{
-    FRAME_HEADER_BYTES, FileHeader, HEADER_BYTES, ParsedFrame, holds_frame, parse_frame, start_hash,
+    FRAME_HEADER_BYTES, FileHeader, HEADER_BYTES, MAX_PAYLOAD_BYTES, ParsedFrame, holds_frame,
+    parse_frame, start_hash, was_whole,
 };
 use super::{Cursor, Frame, FrameKind, describe};
 use crate::error::from_object;
@@ -111,6 +112,23 @@ impl JournalReader {
             }
             _ => 0,
         }
+    }
+
+    /// Whether the tail behind the cursor looks like a frame that was whole once, and not like one that was never written to its end. Readers
+    /// need not care, since nothing recorded it; who looks for damage does.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn tail_is_damaged(&self) -> Result<bool> {
+        let torn = self.torn_bytes();
+        if torn == 0 || torn > (FRAME_HEADER_BYTES + MAX_PAYLOAD_BYTES) as u64 {
+            return Ok(false);
+        }
+        if self.cursor == Cursor::START {
+            return Ok(torn >= HEADER_BYTES as u64);
+        }
+        let tail = self.read_range(self.cursor.offset..self.cursor.offset + torn)?;
+        Ok(was_whole(&tail, self.cursor.ordinal, self.cursor.hash))
     }
 
     /// Demands that the journal is at least as long as recorded elsewhere, and the same up to there. Checked while reading; a position behind the cursor

@@ -1,0 +1,219 @@
+//! Verifying what is no checkpoint: births, launches, journals, names, pins, attached files.
+
+use std::collections::BTreeMap;
+
+use runtree_core::manifest::{ChunkRecord, PartConfirmation, RunRecord, TombstoneRecord};
+use runtree_core::{Result, RunId, WriterId};
+use runtree_metrics::{Limits, PointsBatch};
+use runtree_store::{Cursor, FrameKind, JournalReader, layout};
+
+use crate::engine::Engine;
+use crate::fold::damage::{RunDamage, Told, corrupt, missing_attempt, missing_commit};
+
+/// What was found, and what else has to be read.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) problems: Vec<String>,
+    /// Chunks of attached files, and whose they are.
+    pub(super) chunks: Vec<(ChunkRecord, String)>,
+}
+
+impl Found {
+    /// Notes an error that is damage; any other is passed on.
+    fn note<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                self.problems.push(corrupt(error)?);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Reads every pin.
+pub(super) fn verify_pins(engine: &Engine, found: &mut Found) -> Result<()> {
+    for name in engine.store().list_pins()? {
+        match engine.store().read_pin(&name) {
+            Err(error) if error.kind() == runtree_core::ErrorKind::NotFound => {}
+            read => {
+                found.note(read)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads everything of a run that is no checkpoint.
+pub(super) fn verify_run(engine: &Engine, run: RunId, found: &mut Found) -> Result<()> {
+    let store = engine.store();
+    let attempts = store.list_attempts(run)?;
+    match found.note(store.try_read_run(run))? {
+        Some(Some(record)) => verify_names(engine, &record, found)?,
+        // A birth that was interrupted.
+        Some(None) if attempts.is_empty() => return Ok(()),
+        Some(None) => found.problems.push(format!(
+            "{} is missing, and the run was launched",
+            layout::run(run)
+        )),
+        None => {}
+    }
+    let mut told = Told::default();
+    let mut gaps = RunDamage::default();
+    gaps.note_gaps(run, &attempts);
+    found.problems.append(&mut gaps.lineage);
+    for attempt in attempts {
+        found.note(store.read_attempt(run, attempt))?;
+    }
+    verify_saves(engine, run, found)?;
+    verify_journals(engine, run, &mut told, found)?;
+    for key in told.saved {
+        if !store.has_commit(run, key)? {
+            found.problems.push(missing_commit(run, key));
+        }
+    }
+    let attempts = store.list_attempts(run)?;
+    for attempt in told.attempts {
+        let text = missing_attempt(layout::attempt(run, attempt).as_ref());
+        if !attempts.contains(&attempt) && !found.problems.contains(&text) {
+            found.problems.push(text);
+        }
+    }
+    Ok(())
+}
+
+/// The objects that lead to the run by number and key.
+fn verify_names(engine: &Engine, record: &RunRecord, found: &mut Found) -> Result<()> {
+    let (store, project) = (engine.store(), &record.project);
+    found.note(store.read_prefix(project))?;
+    let number = record.display_id.number();
+    let by_number = found.note(store.find_number(project, number))?;
+    let path = layout::number(project, number);
+    check_leads_here(record.run, path.as_ref(), by_number, found);
+    if let Some(key) = &record.key {
+        let by_key = found.note(store.find_key(project, key))?;
+        let path = layout::run_key(project, key);
+        check_leads_here(record.run, path.as_ref(), by_key, found);
+    }
+    Ok(())
+}
+
+fn check_leads_here(run: RunId, path: &str, read: Option<Option<RunId>>, found: &mut Found) {
+    match read {
+        None => {}
+        Some(Some(there)) if there == run => {}
+        Some(Some(there)) => found.problems.push(format!(
+            "{path} names run {there}, and belongs to run {run}"
+        )),
+        Some(None) => found
+            .problems
+            .push(format!("{path} is missing, it belongs to run {run}")),
+    }
+}
+
+/// What checkpoints do not need, but somebody wrote: confirmations, parts without a commit, commits of deleted checkpoints, tombstones.
+fn verify_saves(engine: &Engine, run: RunId, found: &mut Found) -> Result<()> {
+    let store = engine.store();
+    let tombstones = store.list_tombstones(run)?;
+    for &(key, highest) in &tombstones {
+        for number in 0..=highest {
+            let path = layout::tombstone(run, key, number);
+            match store.read_record::<TombstoneRecord>(&path) {
+                Err(error) if error.kind() == runtree_core::ErrorKind::NotFound => {
+                    found
+                        .problems
+                        .push(format!("{path} is missing, and a later one is there"));
+                }
+                read => {
+                    found.note(read)?;
+                }
+            }
+        }
+    }
+    let pending = store.list_pending(run)?;
+    for key in store.list_commits(run)? {
+        if tombstones.iter().any(|(deleted, _)| *deleted == key) {
+            found.note(store.read_commit(run, key))?;
+        }
+        verify_confirmations(engine, run, key, found)?;
+    }
+    for key in pending {
+        for part in store.list_parts(run, key)? {
+            found.note(store.read_part(run, key, &part.component, part.rank))?;
+        }
+        verify_confirmations(engine, run, key, found)?;
+    }
+    Ok(())
+}
+
+fn verify_confirmations(
+    engine: &Engine,
+    run: RunId,
+    key: runtree_core::SaveKey,
+    found: &mut Found,
+) -> Result<()> {
+    for part in engine.store().list_parts(run, key)? {
+        if part.confirmed {
+            let path = layout::part_confirmation(run, key, &part.component, part.rank);
+            found.note(engine.store().read_record::<PartConfirmation>(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every frame of every journal, and every position that a part recorded.
+fn verify_journals(engine: &Engine, run: RunId, told: &mut Told, found: &mut Found) -> Result<()> {
+    let store = engine.store();
+    // What can not be read is reported with its checkpoint.
+    let (mut recorded, _) = engine.recorded_positions(run)?;
+    let journals = store.list_journals(run)?;
+    for journal in journals {
+        let positions = recorded.remove(&journal.writer).unwrap_or_default();
+        let reader = JournalReader::open(store, run, journal.writer, Cursor::START);
+        let Some(mut reader) = found.note(reader)? else {
+            continue;
+        };
+        for position in positions {
+            reader.expect(position);
+        }
+        let read = read_all(&mut reader, run, told, found);
+        if found.note(read)?.is_some() && reader.tail_is_damaged()? {
+            found.problems.push(format!(
+                "journal {} of run {run} is damaged in its last frame ({} bytes after frame {}), which is ignored",
+                journal.writer,
+                reader.torn_bytes(),
+                reader.cursor().ordinal
+            ));
+        }
+    }
+    let missing: BTreeMap<WriterId, _> = recorded;
+    for positions in missing.into_values() {
+        found.note(store.check_journals(run, &positions))?;
+    }
+    Ok(())
+}
+
+fn read_all(
+    reader: &mut JournalReader,
+    run: RunId,
+    told: &mut Told,
+    found: &mut Found,
+) -> Result<()> {
+    while let Some(frame) = reader.next_frame()? {
+        match frame.kind {
+            FrameKind::Event => {
+                let event = frame.event()?;
+                told.take_event(&event);
+                if let runtree_core::event::Event::File { name, chunks, .. } = event {
+                    let by = format!("file {name:?} of run {run}");
+                    let chunks = chunks.into_iter().map(|chunk| (chunk, by.clone()));
+                    found.chunks.extend(chunks);
+                }
+            }
+            FrameKind::Points => {
+                PointsBatch::decode(&frame.payload, Limits::default())?;
+            }
+        }
+    }
+    Ok(())
+}
