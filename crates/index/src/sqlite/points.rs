@@ -157,7 +157,7 @@ fn rewrite_blocks(connection: &Connection, head: &Head, new: &Points) -> Result<
             continue;
         }
         let number = number as u32;
-        let old = block_points(connection, head.id, number)?;
+        let old = block(connection, head.id, number)?;
         let merged = Points::merge(&Points::merge(&displaced, &old), &new.slice(taken..end));
         taken = end;
         displaced = merged.slice(MAX_POINTS..merged.len());
@@ -280,7 +280,7 @@ fn closed_stats(connection: &Connection, series: i64, blocks: u32) -> Result<Opt
         // Where exactly the first NaN is stands in the payload alone; only the first block that has one is asked.
         let known = whole.is_some_and(|whole| whole.first_nonfinite.is_some());
         let first_nonfinite = if total.nonfinite > 0 && !known {
-            first_nonfinite(&block_points(connection, series, number)?, Step::MIN)
+            first_nonfinite(&block(connection, series, number)?, Step::MIN)
         } else {
             None
         };
@@ -327,7 +327,7 @@ fn summaries(connection: &Connection, series: i64, number: u32) -> Result<Summar
 }
 
 /// The points of a full block.
-fn block_points(connection: &Connection, series: i64, number: u32) -> Result<Points> {
+pub(super) fn block(connection: &Connection, series: i64, number: u32) -> Result<Points> {
     let points = connection
         .prepare_cached("SELECT payload FROM block WHERE id = ?1")
         .and_then(|mut statement| {
@@ -347,7 +347,7 @@ fn block_points(connection: &Connection, series: i64, number: u32) -> Result<Poi
 }
 
 /// The points after the last full block.
-fn tail(connection: &Connection, series: i64) -> Result<Points> {
+pub(super) fn tail(connection: &Connection, series: i64) -> Result<Points> {
     let mut statement = connection
         .prepare_cached("SELECT payload FROM tail WHERE id >= ?1 AND id < ?2 ORDER BY id")
         .map_err(from_sqlite)?;
@@ -368,8 +368,8 @@ fn tail(connection: &Connection, series: i64) -> Result<Points> {
     Ok(Points::from_arrival(rest.iter().flat_map(Points::iter)))
 }
 
-/// Blocks that meet a span, the tail as the last.
-pub(super) fn blocks(
+/// Full blocks that meet a span.
+pub(super) fn full_blocks(
     connection: &Connection,
     series: i64,
     span: StepSpan,
@@ -387,31 +387,40 @@ pub(super) fn blocks(
                 .collect()
         })
         .map_err(from_sqlite)?;
-    let mut blocks = Vec::with_capacity(found.len() + 1);
-    for (id, summaries) in found {
-        blocks.push(StoredBlock {
+    let stored = |(id, summaries): (i64, Result<Summaries>)| {
+        Ok(StoredBlock {
             id: id as u64,
             summaries: summaries?,
-        });
-    }
-    if let Some(tail) = Block::new(tail(connection, series)?) {
-        let total = tail.summaries().total();
-        if total.step_last >= span.first && total.step_first <= span.last {
-            blocks.push(StoredBlock {
-                id: row_id(series, TAIL_NUMBER) as u64,
-                summaries: tail.summaries(),
-            });
-        }
-    }
-    Ok(blocks)
+        })
+    };
+    found.into_iter().map(stored).collect()
 }
 
-/// The points of a block that [`blocks`] listed.
-pub(super) fn load(connection: &Connection, id: u64) -> Result<Points> {
+/// A tail as a block, if it meets a span.
+pub(super) fn tail_block(series: i64, tail: Points, span: StepSpan) -> Option<StoredBlock> {
+    let summaries = Block::new(tail)?.summaries();
+    let total = summaries.total();
+    let meets = total.step_last >= span.first && total.step_first <= span.last;
+    meets.then(|| StoredBlock {
+        id: row_id(series, TAIL_NUMBER) as u64,
+        summaries,
+    })
+}
+
+/// What the id of a [`StoredBlock`] names.
+pub(super) enum Place {
+    /// The tail of a series.
+    Tail(i64),
+    /// A full block: series and number.
+    Block(i64, u32),
+}
+
+/// What an id names.
+pub(super) fn place(id: u64) -> Place {
     let series = (id >> NUMBER_BITS) as i64;
     match id as u32 & TAIL_NUMBER {
-        TAIL_NUMBER => tail(connection, series),
-        number => block_points(connection, series, number),
+        TAIL_NUMBER => Place::Tail(series),
+        number => Place::Block(series, number),
     }
 }
 
@@ -438,7 +447,7 @@ pub(super) fn last_at_or_before(
         return Ok(Some(point));
     }
     match block_at(connection, series, step)? {
-        Some(number) => Ok(find(&block_points(connection, series, number)?)),
+        Some(number) => Ok(find(&block(connection, series, number)?)),
         None => Ok(None),
     }
 }
@@ -482,7 +491,7 @@ pub(super) fn first_nonfinite_in(
             continue;
         }
         let number = (id - row_id(series, 0)) as u32;
-        let points = block_points(connection, series, number)?;
+        let points = block(connection, series, number)?;
         if let Some(step) = first_nonfinite(&points, first) {
             return Ok(Some(step).filter(|&step| step <= last));
         }

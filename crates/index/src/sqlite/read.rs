@@ -1,6 +1,6 @@
 //! A snapshot: one read transaction on a connection of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 
 use runtree_core::float::JsonFloat;
@@ -11,14 +11,16 @@ use runtree_core::{
     AttemptNumber, CheckpointId, ComponentName, Error, ProjectName, Result, RunId, SaveKey, Step,
     Timestamp,
 };
+use runtree_metrics::block::MAX_POINTS;
 use runtree_metrics::{BlockSource, Points, StoredBlock};
 use rusqlite::{Connection, params};
 
 use super::fields::kind;
 use super::fold::{PartColumns, cursor_at};
 use super::keys::{
-    find_attempt, find_run, from_json, run_blob, run_of, sortable, unsorted, writer_of,
+    find_attempt, find_run, from_json, run_blob, run_of, sortable, to_json, unsorted, writer_of,
 };
+use super::points::Place;
 use super::{Owned, SqliteIndex, from_sqlite, lock, points, runs, settle};
 use crate::item::PinFacts;
 use crate::query::{
@@ -34,9 +36,24 @@ use crate::r#trait::Snapshot;
 pub(super) struct SqliteSnapshot<'a> {
     index: &'a SqliteIndex,
     owned: Option<Owned>,
-    /// Launches whose whole chains were loaded.
-    launches: Mutex<HashMap<AttemptId, AttemptFacts>>,
+    /// Launches whose whole chains were loaded, and their rows.
+    launches: Mutex<HashMap<AttemptId, (i64, AttemptFacts)>>,
+    series: Mutex<SeriesCache>,
 }
+
+/// What is known of series that were listed: a chain of a thousand forks has a thousand small ones, and each is asked for three times.
+#[derive(Default)]
+struct SeriesCache {
+    /// Those with no full block.
+    tail_only: HashSet<i64>,
+    /// Decoded tails.
+    tails: HashMap<i64, Points>,
+    /// Points in `tails`.
+    points: usize,
+}
+
+/// Most points of decoded tails that a snapshot keeps: 24 MiB.
+const MAX_CACHED_POINTS: usize = 1 << 20;
 
 impl<'a> SqliteSnapshot<'a> {
     /// Begins a read transaction; says whether everything it sees is settled.
@@ -49,6 +66,7 @@ impl<'a> SqliteSnapshot<'a> {
             index,
             owned: Some(owned),
             launches: Mutex::default(),
+            series: Mutex::default(),
         };
         let settled = settle::is_settled(snapshot.connection())?;
         Ok((snapshot, settled))
@@ -99,7 +117,7 @@ impl<'a> SqliteSnapshot<'a> {
         let ids: HashMap<i64, AttemptId> =
             chain.iter().map(|launch| (launch.0, launch.1)).collect();
         let mut launches = lock(&self.launches);
-        for (_, id, base, lowered, recorded) in chain {
+        for (row, id, base, lowered, recorded) in chain {
             let base = base.and_then(|(base, step)| {
                 let base = ids.get(&base)?;
                 Some(BasePoint {
@@ -114,10 +132,32 @@ impl<'a> SqliteSnapshot<'a> {
                     base,
                     lowered_start: lowered.map(Step),
                 };
-                launches.insert(id, facts);
+                launches.insert(id, (row, facts));
             }
         }
         Ok(())
+    }
+
+    /// The row of a launch.
+    fn row_of(&self, id: AttemptId) -> Result<Option<i64>> {
+        let known = lock(&self.launches).get(&id).map(|(row, _)| *row);
+        match known {
+            Some(row) => Ok(Some(row)),
+            None => find_attempt(self.connection(), id),
+        }
+    }
+
+    fn tail(&self, series: i64) -> Result<Points> {
+        if let Some(points) = lock(&self.series).tails.get(&series) {
+            return Ok(points.clone());
+        }
+        let points = points::tail(self.connection(), series)?;
+        let mut cache = lock(&self.series);
+        if cache.points + points.len() <= MAX_CACHED_POINTS {
+            cache.points += points.len();
+            cache.tails.insert(series, points.clone());
+        }
+        Ok(points)
     }
 }
 
@@ -133,17 +173,20 @@ impl Drop for SqliteSnapshot<'_> {
 
 impl AttemptSource for SqliteSnapshot<'_> {
     fn attempt(&self, id: AttemptId) -> Result<Option<AttemptFacts>> {
-        if let Some(&facts) = lock(&self.launches).get(&id) {
-            return Ok(Some(facts));
+        if let Some((_, facts)) = lock(&self.launches).get(&id) {
+            return Ok(Some(*facts));
         }
         self.load_chain(id)?;
-        Ok(lock(&self.launches).get(&id).copied())
+        Ok(lock(&self.launches).get(&id).map(|(_, facts)| *facts))
     }
 }
 
 impl BlockSource for SqliteSnapshot<'_> {
     fn load(&self, id: u64) -> Result<Points> {
-        points::load(self.connection(), id)
+        match points::place(id) {
+            Place::Tail(series) => self.tail(series),
+            Place::Block(series, number) => points::block(self.connection(), series, number),
+        }
     }
 }
 
@@ -357,64 +400,80 @@ impl Snapshot for SqliteSnapshot<'_> {
     }
 
     fn series(&self, filter: &SeriesFilter) -> Result<Vec<SeriesRow>> {
-        let mut all = Vec::new();
+        let mut wanted: HashMap<i64, AttemptId> = HashMap::new();
         for &attempt in &filter.attempts {
-            let Some(id) = find_attempt(self.connection(), attempt)? else {
-                continue;
-            };
-            let read = |row: &rusqlite::Row<'_>| {
-                let opened: Option<i64> = row.get(5)?;
-                Ok((
-                    SeriesId(row.get(0)?),
-                    row.get::<_, String>(1)?,
-                    row.get::<_, bool>(2)?,
-                    points::rank_of(row.get(3)?),
-                    row.get::<_, Vec<u8>>(4)?,
-                    (Timestamp(opened.unwrap_or(0)), writer_of(row.get(6)?)),
-                ))
-            };
-            let mut found = Vec::new();
-            if filter.metrics.is_empty() {
-                found = self.rows(
-                    "SELECT series.id, name.text, system, series.rank, stats, writer.opened, writer.writer
-                     FROM series JOIN name ON name.id = series.metric_id JOIN writer ON writer.id = series.writer_id
-                     WHERE series.attempt_id = ?1",
-                    [id],
-                    read,
-                )?;
-            }
-            for metric in &filter.metrics {
-                found.extend(self.rows(
-                    "SELECT series.id, name.text, system, series.rank, stats, writer.opened, writer.writer
-                     FROM name JOIN series ON series.metric_id = name.id JOIN writer ON writer.id = series.writer_id
-                     WHERE series.attempt_id = ?1 AND name.text = ?2",
-                    params![id, metric],
-                    read,
-                )?);
-            }
-            for (id, metric, system, rank, stats, precedence) in found {
-                all.push(SeriesRow {
-                    id,
-                    attempt,
-                    metric,
-                    system,
-                    rank,
-                    precedence,
-                    stats: SeriesStats::from_bytes(&stats)?,
-                });
+            if let Some(row) = self.row_of(attempt)? {
+                wanted.insert(row, attempt);
             }
         }
+        // One question for all launches; their rows travel as a JSON array.
+        let rows = to_json(&wanted.keys().collect::<Vec<_>>());
+        let read = |row: &rusqlite::Row<'_>| {
+            let opened: Option<i64> = row.get(6)?;
+            Ok((
+                row.get::<_, i64>(0)?,
+                SeriesId(row.get(1)?),
+                row.get::<_, String>(2)?,
+                row.get::<_, bool>(3)?,
+                points::rank_of(row.get(4)?),
+                row.get::<_, Vec<u8>>(5)?,
+                (Timestamp(opened.unwrap_or(0)), writer_of(row.get(7)?)),
+            ))
+        };
+        let mut found = Vec::new();
+        if filter.metrics.is_empty() {
+            found = self.rows(
+                "SELECT series.attempt_id, series.id, name.text, system, series.rank, stats, writer.opened, writer.writer
+                 FROM json_each(?1) AS wanted CROSS JOIN series ON series.attempt_id = wanted.value
+                 JOIN name ON name.id = series.metric_id JOIN writer ON writer.id = series.writer_id",
+                [&rows],
+                read,
+            )?;
+        }
+        for metric in &filter.metrics {
+            found.extend(self.rows(
+                "SELECT series.attempt_id, series.id, name.text, system, series.rank, stats, writer.opened, writer.writer
+                 FROM name CROSS JOIN json_each(?1) AS wanted
+                 CROSS JOIN series ON series.attempt_id = wanted.value AND series.metric_id = name.id
+                 JOIN writer ON writer.id = series.writer_id WHERE name.text = ?2",
+                params![&rows, metric],
+                read,
+            )?);
+        }
+        let mut all = Vec::with_capacity(found.len());
+        let mut cache = lock(&self.series);
+        for (launch, id, metric, system, rank, stats, precedence) in found {
+            let stats = SeriesStats::from_bytes(&stats)?;
+            if stats.points < MAX_POINTS as u64 {
+                cache.tail_only.insert(id.0);
+            }
+            all.push(SeriesRow {
+                id,
+                attempt: wanted[&launch],
+                metric,
+                system,
+                rank,
+                precedence,
+                stats,
+            });
+        }
+        drop(cache);
         all.sort_by(|a, b| {
-            let key = |row: &SeriesRow| (row.attempt, row.system, row.rank, row.precedence);
-            (&a.metric, key(a)).cmp(&(&b.metric, key(b)))
+            let key = |row: &SeriesRow| (row.system, row.rank, row.precedence);
+            (a.attempt, &a.metric, key(a)).cmp(&(b.attempt, &b.metric, key(b)))
         });
-        all.sort_by_key(|row| row.attempt);
         all.dedup_by_key(|row| row.id);
         Ok(all)
     }
 
     fn blocks(&self, series: SeriesId, span: StepSpan) -> Result<Vec<StoredBlock>> {
-        points::blocks(self.connection(), series.0, span)
+        let full = if lock(&self.series).tail_only.contains(&series.0) {
+            Vec::new()
+        } else {
+            points::full_blocks(self.connection(), series.0, span)?
+        };
+        let tail = points::tail_block(series.0, self.tail(series.0)?, span);
+        Ok(full.into_iter().chain(tail).collect())
     }
 
     fn console(&self, query: &ConsoleQuery) -> Result<ConsoleSlice> {
