@@ -316,7 +316,6 @@ impl<'a, 'py> Builder<'a, 'py> {
         let (object, address) = adapter
             .call_method1(intern!(self.py, "empty"), arguments)?
             .extract()?;
-        advise_huge_pages(address, record.byte_len().unwrap_or(0) as usize);
         Ok(Base {
             object,
             adapter,
@@ -414,31 +413,3 @@ impl<'a, 'py> Builder<'a, 'py> {
             .into_py(self.py)
     }
 }
-
-/// Asks for huge pages below new memory that is about to be filled: touching small ones is most of what a load into fresh memory costs. numpy does the same.
-#[cfg(target_os = "linux")]
-#[expect(
-    unsafe_code,
-    reason = "a framework's memory is known by its address alone"
-)]
-fn advise_huge_pages(address: usize, bytes: usize) {
-    const PAGE_BYTES: usize = 4096;
-    const LEAST_BYTES: usize = 4 << 20;
-    if bytes < LEAST_BYTES {
-        return;
-    }
-    let start = address.next_multiple_of(PAGE_BYTES);
-    let end = (address + bytes) / PAGE_BYTES * PAGE_BYTES;
-    // SAFETY: these pages lie within the memory of a new object that is alive, and the advice changes nothing of what is in them. Where it is not taken
-    // nothing is lost.
-    let _ = unsafe {
-        rustix::mm::madvise(
-            start as *mut std::ffi::c_void,
-            end - start,
-            rustix::mm::Advice::LinuxHugepage,
-        )
-    };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn advise_huge_pages(_address: usize, _bytes: usize) {}
