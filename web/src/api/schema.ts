@@ -675,7 +675,7 @@ export interface components {
              * @description In words.
              * @default null
              */
-            reason: string | null;
+            reason?: string | null;
         };
         /** @description A project in a list. */
         ProjectInfo: {
@@ -764,24 +764,24 @@ export interface components {
              * @description Tags to add.
              * @default []
              */
-            add_tags: string[];
+            add_tags?: string[];
             /** @description Config keys to set, deep-merged. */
             config?: unknown;
             /**
              * @description A new name.
              * @default null
              */
-            name: string | null;
+            name?: string | null;
             /**
              * @description New notes; empty removes them.
              * @default null
              */
-            notes: string | null;
+            notes?: string | null;
             /**
              * @description Tags to remove.
              * @default []
              */
-            remove_tags: string[];
+            remove_tags?: string[];
         };
         /**
          * @description How a run is doing.
@@ -1038,6 +1038,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1046,6 +1047,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckpointInfo"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1068,6 +1070,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1076,6 +1079,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckpointInfo"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1098,6 +1102,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1106,6 +1111,7 @@ export interface operations {
                     "application/x-tar": number[];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1132,6 +1138,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1140,6 +1147,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckpointInfo"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1162,6 +1170,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1170,6 +1179,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckpointInfo"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1192,6 +1202,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1200,6 +1211,7 @@ export interface operations {
                     "application/json": components["schemas"]["TensorInfo"][];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1222,6 +1234,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1230,6 +1243,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckpointInfo"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1254,6 +1268,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1262,6 +1277,7 @@ export interface operations {
                     "application/json": components["schemas"]["DiffReport"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1305,6 +1321,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What was asked for */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -1313,6 +1330,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunSummary"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1332,6 +1350,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1351,6 +1370,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1359,6 +1379,7 @@ export interface operations {
                     "application/json": components["schemas"]["ProjectInfo"][];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1399,6 +1420,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1407,6 +1429,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunPage"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1429,6 +1452,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1437,6 +1461,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetail"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1459,6 +1484,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1467,6 +1493,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunSummary"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1493,6 +1520,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1501,6 +1529,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunSummary"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1530,6 +1559,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1538,6 +1568,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckpointInfo"][];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1565,6 +1596,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1573,6 +1605,7 @@ export interface operations {
                     "application/json": components["schemas"]["ConsolePage"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1597,6 +1630,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1605,6 +1639,7 @@ export interface operations {
                     "application/octet-stream": number[];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1627,6 +1662,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1635,6 +1671,7 @@ export interface operations {
                     "application/json": components["schemas"]["LineageTree"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1657,6 +1694,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1665,6 +1703,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunSummary"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1688,6 +1727,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1696,6 +1736,7 @@ export interface operations {
                     "application/json": components["schemas"]["SeriesResponse"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -1715,6 +1756,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What was asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1723,6 +1765,7 @@ export interface operations {
                     "application/json": components["schemas"]["StoreInfo"];
                 };
             };
+            /** @description Why it was not done, and what to do next */
             default: {
                 headers: {
                     [name: string]: unknown;

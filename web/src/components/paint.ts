@@ -2,7 +2,7 @@
 import type uPlot from 'uplot';
 
 import { withAlpha } from '../lib/colours';
-import type { Curve, Mark } from '../lib/series';
+import { type Curve, type Mark, strewn } from '../lib/series';
 
 export interface Layer {
   curve: Curve;
@@ -199,10 +199,10 @@ function marks(u: uPlot, scale: Scale, layer: Layer, row: number, ratio: number)
     const x0 = scale.x(mark.from);
     const x1 = scale.x(mark.to);
     const y = mark.kind === '+Inf' ? top + (1 + row) * (size + 2) : top + height - (1 + row) * (size + 2) + 2;
+    const places = strewn(x0, x1, size * 1.6);
     if (mark.kind === 'NaN' || mark.kind === 'not finite') {
-      const end = Math.max(x1, x0);
       ctx.beginPath();
-      for (let x = x0; x <= end; x += size * 1.6) {
+      for (const x of places) {
         ctx.moveTo(x - size / 2, y - size / 2);
         ctx.lineTo(x + size / 2, y + size / 2);
         ctx.moveTo(x + size / 2, y - size / 2);
@@ -213,9 +213,11 @@ function marks(u: uPlot, scale: Scale, layer: Layer, row: number, ratio: number)
       const up = mark.kind === '+Inf' ? -1 : 1;
       ctx.fillStyle = layer.colour;
       ctx.beginPath();
-      ctx.moveTo(x0 - size / 2, y - (up * size) / 2);
-      ctx.lineTo(x0 + size / 2, y - (up * size) / 2);
-      ctx.lineTo(x0, y + (up * size) / 2);
+      for (const x of places) {
+        ctx.moveTo(x - size / 2, y - (up * size) / 2);
+        ctx.lineTo(x + size / 2, y - (up * size) / 2);
+        ctx.lineTo(x, y + (up * size) / 2);
+      }
       ctx.fill();
     }
   }

@@ -75,9 +75,10 @@ export function runColour(run: ColourOf, slots: Slots, dark: boolean): string {
   if (run.id !== run.root) {
     const t = spread(displayNumber(run.display_id));
     const u = spread(displayNumber(run.display_id) * 3 + 1);
-    // 0.1 to 0.19 lighter or darker and 14 to 36 degrees of hue away: a lone child is told from its parent at a glance, siblings from each other.
+    // 0.1 to 0.19 lighter or darker and 6 to 18 degrees of hue away: a lone child is told from its parent at a glance, siblings from each other,
+    // and none of them is taken for the neighbouring slot, which may be another family.
     l += (t < 0.5 ? -1 : 1) * (0.1 + 0.09 * Math.abs(2 * t - 1));
-    h += (u < 0.5 ? -1 : 1) * (14 + 22 * Math.abs(2 * u - 1));
+    h += (u < 0.5 ? -1 : 1) * (6 + 12 * Math.abs(2 * u - 1));
   }
   l = dark ? clamp(l + 0.13, 0.56, 0.9) : clamp(l, 0.36, 0.76);
   return `oklch(${l.toFixed(3)} ${base.c} ${((h + 360) % 360).toFixed(1)})`;

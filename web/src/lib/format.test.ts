@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { toNumber } from './floats';
-import { formatAgo, formatBytes, formatDuration, formatNumber, formatStep, formatValue, formatX } from './format';
+import { formatCell, formatAgo, formatBytes, formatDuration, formatNumber, formatStep, formatValue, formatX } from './format';
 
 describe('formatting', () => {
   it('writes numbers short and never hides what is not finite', () => {
@@ -32,5 +32,14 @@ describe('formatting', () => {
   it('reads floats of the wire', () => {
     expect(toNumber('NaN')).toBeNaN();
     expect([toNumber('Infinity'), toNumber('-Infinity'), toNumber(2)]).toEqual([Infinity, -Infinity, 2]);
+  });
+
+  it('rounds numbers into a narrow column and never cuts an exponent off', () => {
+    expect(formatCell(0.0021303)).toBe('0.00213');
+    expect(formatCell(1.2411e-4)).toBe('1.241e-4');
+    expect(formatCell(-1.2411e-12)).toBe('−1.2e-12');
+    expect(formatCell(0.98333)).toBe('0.98333');
+    for (let e = -300; e < 300; e += 7) expect(Number(formatCell(1.23456 * 10 ** e).replaceAll('\u202f', ''))).toBeCloseTo(1.23456 * 10 ** e, -Math.floor(e) + 0);
+    expect(formatCell('adam')).toBe('adam');
   });
 });

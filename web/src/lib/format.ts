@@ -88,3 +88,15 @@ export function formatValue(value: unknown): string {
   if (typeof value === 'number') return formatNumber(value, 6).replace('−', '-').replaceAll('\u202f', '');
   return JSON.stringify(value);
 }
+
+/** A value in a column of {@link CELL_CHARS} digits: a number is rounded until it fits, never cut, for what is cut off may be its exponent. */
+export function formatCell(value: unknown): string {
+  if (typeof value !== 'number') return formatValue(value);
+  for (let digits = 5; digits > 2; digits--) {
+    const text = formatNumber(value, digits);
+    if (text.length <= CELL_CHARS) return text;
+  }
+  return formatNumber(value, 2);
+}
+
+const CELL_CHARS = 8;

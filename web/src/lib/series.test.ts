@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { extent, nearest, nonfiniteMarks, penLifts, splice, toCurve } from './series';
+import { extent, nearest, nonfiniteMarks, penLifts, splice, toCurve, strewn } from './series';
 import { buckets, segment } from './testing';
 
 const S = [segment('A', 1, false, 0)];
@@ -65,5 +65,11 @@ describe('curves', () => {
     const c = splice(overview, zoomed, 80, 99);
     expect(Array.from(c.segment).map((s) => c.segments[s]?.run)).toEqual(['A', 'B', 'B']);
     expect(c.segments.map((g) => g.run)).toEqual(['A', 'B']);
+  });
+
+  it('strews marks over the whole stretch that is not finite', () => {
+    expect(strewn(10, 10, 8)).toEqual([10]);
+    expect(strewn(10, 30, 8)).toEqual([10, 18, 26]);
+    expect(strewn(10, 9, 8)).toEqual([10]);
   });
 });

@@ -144,6 +144,12 @@ export function nonfiniteMarks(c: Curve): Mark[] {
   return marks;
 }
 
+/** Where the marks of a stretch stand: from its first pixel to its last, `apart` from each other; one if it is no wider. */
+export function strewn(from: number, to: number, apart: number): number[] {
+  const n = Math.max(0, Math.floor((to - from) / apart));
+  return Array.from({ length: n + 1 }, (_, i) => from + i * apart);
+}
+
 function strip(m: Mark & { index: number }): Mark {
   return { from: m.from, to: m.to, kind: m.kind, count: m.count };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { labelDurations, labelSteps, labelTicks, linearTicks, logTicks, niceStep, relativeTicks, stepTicks, wallTicks } from './ticks';
+import { fitting, labelDurations, labelSteps, labelTicks, linearTicks, logTicks, niceStep, relativeTicks, stepTicks, wallTicks } from './ticks';
 
 const S = 1e6;
 
@@ -49,5 +49,9 @@ describe('ticks', () => {
     expect(labelTicks([0, 2e-4, 4e-4])).toEqual(['0', '2e-4', '4e-4']);
     expect(new Set(labelTicks([1_000_000, 1_000_500, 1_001_000])).size).toBe(3);
     expect(labelSteps([500, 12_000, 1_500_000])).toEqual(['500', '12k', '1.5M']);
+  });
+
+  it('leaves out a label that would be cut off at the edge', () => {
+    expect(fitting(['0', '10:34:05.100', '10:34:05.200'], [0, 300, 590], 620)).toEqual(['0', '10:34:05.100', '']);
   });
 });

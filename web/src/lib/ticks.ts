@@ -129,3 +129,11 @@ export function labelWall(ticks: readonly number[]): string[] {
     return text;
   });
 }
+
+/** Labels centred on `at` (pixels from the plot's left edge) that would be cut off at `right` are left out: half a time is another time. */
+export function fitting(labels: readonly string[], at: readonly number[], right: number): string[] {
+  return labels.map((label, i) => ((at[i] as number) + label.length * HALF_CHAR > right ? '' : label));
+}
+
+/** Half the width of a digit at 11 px. */
+const HALF_CHAR = 3.2;
