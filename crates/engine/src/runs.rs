@@ -369,7 +369,9 @@ impl Engine {
     fn take_existing(&self, record: RunRecord, spec: &RunSpec) -> Result<RunRecord> {
         let key = record.key.clone().unwrap_or_default();
         self.check_same_fork(&record, &spec.fork, Some(spec.project.as_str()))?;
-        if spec.resume == ResumePolicy::Never && !self.is_same_launch(&record, &spec.launch_key)? {
+        // A key with a fork names one child: the first call forks it, later ones go on with it.
+        let refused = spec.resume == ResumePolicy::Never && spec.fork == ForkChoice::None;
+        if refused && !self.is_same_launch(&record, &spec.launch_key)? {
             return Err(Error::conflict(format!(
                 "run key {key:?} of project {} is taken by run {}",
                 record.project, record.display_id

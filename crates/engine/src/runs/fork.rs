@@ -337,12 +337,13 @@ fn out_of_range(row: &RunRow, step: Step, range: Option<ForkRange>) -> Error {
             range.first, range.last
         ))
         .with_hint(format!(
-            "fork_step is inclusive: pass a step in {}..={}",
+            "fork_step is the last step that is inherited: pass one from {} to {}",
             range.first, range.last
         )),
         None => Error::invalid(format!(
             "step {step} is out of range for run {run}, which has logged no step yet"
-        )),
+        ))
+        .with_hint("fork it when it has logged, or start a run of its own"),
     }
 }
 

@@ -80,7 +80,12 @@ impl Progress {
     pub(crate) fn chunk_done(&self, index: usize, result: Result<ChunkRecord, Arc<Error>>) -> bool {
         let mut state = self.lock();
         match result {
-            Ok(record) => state.chunks[index] = Some(record),
+            // A save that ended meanwhile (cancelled, or another of its chunks failed) has no place for it any more.
+            Ok(record) => {
+                if let Some(slot) = state.chunks.get_mut(index) {
+                    *slot = Some(record);
+                }
+            }
             Err(error) => {
                 state.error.get_or_insert(error);
             }
@@ -192,5 +197,32 @@ impl Progress {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtree_core::manifest::BlockChecksums;
+    use runtree_core::{AttemptNumber, ChunkHash, Step};
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_that_arrives_after_the_end_is_let_go() {
+        let key = SaveKey {
+            attempt: AttemptNumber::FIRST,
+            step: Step(5),
+            k: 0,
+        };
+        let record = ChunkRecord {
+            hash: ChunkHash::of(b"late"),
+            bytes: 4,
+            crc64: BlockChecksums::default(),
+            object: "late".to_owned(),
+        };
+        let progress = Progress::new(key, 2);
+        progress.end(Ended::Declined(Arc::new(Error::conflict("cancelled"))));
+        assert!(!progress.chunk_done(0, Ok(record.clone())));
+        assert!(progress.chunk_done(1, Ok(record)));
     }
 }
