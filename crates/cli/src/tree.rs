@@ -32,7 +32,10 @@ const MAX_AXIS: usize = 72;
 struct Row<'a> {
     graph: String,
     id: &'a str,
+    /// Gives way where room is short.
     text: String,
+    /// Where the run comes from: in a deep family the connectors no longer tell, so a long name must not push it out.
+    origin: String,
     status: Option<(&'static str, Style)>,
     track: Track<'a>,
 }
@@ -53,7 +56,7 @@ pub(crate) fn render(tree: &LineageTree, look: Look, order: Order) -> Vec<String
         } else {
             format!("{} ", row.id)
         };
-        format!("{}{id}{}", row.graph, row.text)
+        format!("{}{id}{}{}", row.graph, row.text, row.origin)
     };
     let wanted = rows
         .iter()
@@ -93,7 +96,7 @@ pub(crate) fn render(tree: &LineageTree, look: Look, order: Order) -> Vec<String
             line.push(' ');
             used_columns += 1;
         }
-        let text = look.fit(&row.text, left - used_columns);
+        let text = with_origin(row, left - used_columns, look);
         used_columns += columns(&text);
         let style = if row.id.is_empty() {
             Style::Dim
@@ -114,6 +117,17 @@ pub(crate) fn render(tree: &LineageTree, look: Look, order: Order) -> Vec<String
         lines.push(look.paint(Style::Dim, &legend(&used, look)));
     }
     lines
+}
+
+/// Fewest columns of a name that still says something.
+const MIN_NAME: usize = 6;
+
+fn with_origin(row: &Row<'_>, room: usize, look: Look) -> String {
+    let name = room.saturating_sub(columns(&row.origin));
+    if name >= MIN_NAME.min(columns(&row.text)) {
+        return format!("{}{}", look.fit(&row.text, name), row.origin);
+    }
+    look.fit(&format!("{}{}", row.text, row.origin), room)
 }
 
 fn legend(used: &BTreeSet<Mark>, look: Look) -> String {
@@ -154,9 +168,9 @@ fn rows<'a>(tree: &'a LineageTree, look: Look, order: Order) -> Vec<Row<'a>> {
 fn run_row(run: &LineageRun, graph: String) -> Row<'_> {
     let summary = &run.summary;
     let name = clean(&summary.name);
-    let text = match (&summary.owner, summary.fork_step) {
-        (Some(owner), Some(step)) => format!("{name} @{step} of {}", owner.display_id),
-        _ => name,
+    let origin = match (&summary.owner, summary.fork_step) {
+        (Some(owner), Some(step)) => format!(" @{step} of {}", owner.display_id),
+        _ => String::new(),
     };
     let status = if summary.deleted {
         ("deleted", Style::Dim)
@@ -166,7 +180,8 @@ fn run_row(run: &LineageRun, graph: String) -> Row<'_> {
     Row {
         graph,
         id: &summary.display_id,
-        text,
+        text: name,
+        origin,
         status: Some(status),
         track: Track::of_run(run),
     }
@@ -177,6 +192,7 @@ fn attempt_row<'a>(run: &'a LineageRun, attempt: &'a AttemptInfo, graph: String)
         graph,
         id: "",
         text: clean(&format!("{} {}", attempt.attempt, attempt_text(attempt))),
+        origin: String::new(),
         status: None,
         track: Track::of_attempt(run, attempt),
     }

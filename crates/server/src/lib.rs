@@ -23,6 +23,6 @@ mod updates;
 
 pub use bodies::{ChangeEvent, Health, PinRequest, RunPatch};
 pub use filter::{parse_sort, refine};
-pub use options::{DEFAULT_PORT, ServeOptions, Token};
+pub use options::{Answered, DEFAULT_PORT, ServeOptions, Token};
 pub use router::openapi_json;
 pub use serve::{Server, serve};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use runtree_core::{Error, Result};
 use subtle::ConstantTimeEq as _;
@@ -16,6 +17,21 @@ pub struct ServeOptions {
     pub address: SocketAddr,
     /// What every request must carry. Required unless `address` is loopback.
     pub token: Option<Token>,
+    /// Hears of every request once its answer begins; nobody by default.
+    pub log: Option<fn(&Answered<'_>)>,
+}
+
+/// A request that was answered, or refused. Without its query, which may carry the token.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// `GET`, `POST`, ….
+    pub method: &'a str,
+    /// Percent-encoded, as it was asked for.
+    pub path: &'a str,
+    /// HTTP status.
+    pub status: u16,
+    /// Until the answer began: a stream goes on.
+    pub duration: Duration,
 }
 
 impl Default for ServeOptions {
@@ -23,6 +39,7 @@ impl Default for ServeOptions {
         Self {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
             token: None,
+            log: None,
         }
     }
 }

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, header};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
+use tokio::time::Instant;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::bodies::ChangeEvent;
 use crate::error::method_not_allowed;
 use crate::guard::{Access, guard};
+use crate::options::Answered;
 use crate::routes::runs::Order;
 use crate::routes::{checkpoints, runs, series, store};
 use crate::state::AppState;
@@ -68,16 +71,44 @@ fn api() -> OpenApiRouter<AppState> {
 
 /// The OpenAPI 3.1 document, as `GET /api/v1/openapi.json` gives it and `web/openapi.json` keeps it.
 pub fn openapi_json() -> String {
-    let mut text = api()
-        .into_openapi()
+    let mut document = api().into_openapi();
+    describe_answers(&mut document);
+    let mut text = document
         .to_pretty_json()
         .expect("BUG: the document is made of strings");
     text.push('\n');
     text
 }
 
+/// The standard demands a description of every answer; most say no more than this.
+fn describe_answers(document: &mut utoipa::openapi::OpenApi) {
+    let paths = document.paths.paths.values_mut();
+    let operations = paths.flat_map(|item| {
+        [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ]
+    });
+    for operation in operations.flatten() {
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response
+                && response.description.is_empty()
+            {
+                let text = match status.as_str() {
+                    "default" => "Why it was not done, and what to do next",
+                    _ => "What was asked for",
+                };
+                text.clone_into(&mut response.description);
+            }
+        }
+    }
+}
+
 /// The whole server: API, UI, guard.
-pub(crate) fn router(state: AppState, access: Access) -> Router {
+pub(crate) fn router(state: AppState, access: Access, log: Option<fn(&Answered<'_>)>) -> Router {
     let (api, _) = api().split_for_parts();
     let document = || async { ([(header::CONTENT_TYPE, "application/json")], openapi_json()) };
     let api = api
@@ -92,11 +123,30 @@ pub(crate) fn router(state: AppState, access: Access) -> Router {
         .and(NotForContentType::const_new("application/octet-stream"))
         .and(NotForContentType::const_new("font/"))
         .and(NotForContentType::IMAGES);
-    Router::new()
+    let router = Router::new()
         .nest(BASE, api)
         .fallback(ui::serve)
         .layer(CompressionLayer::new().compress_when(worth_compressing))
-        .layer(middleware::from_fn_with_state(Arc::new(access), guard))
+        .layer(middleware::from_fn_with_state(Arc::new(access), guard));
+    // Outermost: what the guard refuses is what one looks for in a log.
+    match log {
+        None => router,
+        Some(log) => router.layer(middleware::from_fn_with_state(log, logged)),
+    }
+}
+
+async fn logged(State(log): State<fn(&Answered<'_>)>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    log(&Answered {
+        method: method.as_str(),
+        path: &path,
+        status: response.status().as_u16(),
+        duration: began.elapsed(),
+    });
+    response
 }
 
 /// Answers of the API are of the moment.

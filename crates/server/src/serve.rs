@@ -93,8 +93,8 @@ impl Server {
             stop.await;
             stopping_sender.send_replace(true);
         };
-        let server =
-            axum::serve(self.listener, router(state, access)).with_graceful_shutdown(signal);
+        let server = axum::serve(self.listener, router(state, access, self.options.log))
+            .with_graceful_shutdown(signal);
         let overdue = async move {
             // An error means the sender is gone, which only happens once it has told us.
             let _ = stopped.wait_for(|stopping| *stopping).await;

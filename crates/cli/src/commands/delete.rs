@@ -23,13 +23,15 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let session = context.open(OpenMode::ReadWrite, &[&args.target])?;
     if args.target.names_checkpoint() {
         let name = session.checkpoint(&args.target, Purpose::Write)?;
+        // A deleted checkpoint no longer answers to its step: what is printed is what it was called.
+        let reference = session.checkpoint_info(name)?.reference;
         session.engine.delete_checkpoint(name, &args.reason)?;
         let info = session.checkpoint_info(name)?;
         let what = format!(
             "deleted from run {}; runtree undelete {} takes it back",
             name.run, info.id
         );
-        return super::tag::print_checkpoint(&info, &what, context);
+        return super::tag::print_checkpoint_as(&reference, &info, &what, context);
     }
     let run = session.run(&args.target, Purpose::Write)?;
     session.engine.delete_run(run)?;

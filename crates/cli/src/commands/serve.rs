@@ -1,9 +1,10 @@
 //! `runtree serve`
 
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
 use runtree_engine::OpenMode;
-use runtree_server::{DEFAULT_PORT, ServeOptions, Server, Token, serve};
+use runtree_server::{Answered, DEFAULT_PORT, ServeOptions, Server, Token, serve};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Refuse every change
     #[arg(long)]
     read_only: bool,
+    /// Write a line to stderr for every request: method, path, status, milliseconds
+    #[arg(long)]
+    log_requests: bool,
 }
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
@@ -38,6 +42,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let options = ServeOptions {
         address: SocketAddr::new(args.host, args.port),
         token,
+        log: args.log_requests.then_some(log_request),
     };
     options.check()?;
     let mode = if args.read_only {
@@ -96,6 +101,18 @@ fn tunnel(connection: Option<&str>, user: Option<&str>, address: SocketAddr) -> 
     Some(format!(
         "ssh -N{ssh_port} -L {port}:localhost:{port} {user}{host}"
     ))
+}
+
+/// A reader of stderr that is gone must not end the server.
+fn log_request(request: &Answered<'_>) {
+    let _ = writeln!(
+        io::stderr(),
+        "{} {} {} {:.1} ms",
+        request.method,
+        request.path,
+        request.status,
+        request.duration.as_secs_f64() * 1e3
+    );
 }
 
 fn random_token() -> String {

@@ -59,12 +59,22 @@ pub(super) fn print_checkpoint(
     what: &str,
     context: &mut Context,
 ) -> Result<(), Failure> {
+    print_checkpoint_as(&info.reference, info, what, context)
+}
+
+/// As [`print_checkpoint`], by another REF than it has now.
+pub(super) fn print_checkpoint_as(
+    reference: &str,
+    info: &CheckpointInfo,
+    what: &str,
+    context: &mut Context,
+) -> Result<(), Failure> {
     if context.out.json {
         return context.out.json(info);
     }
     context
         .out
-        .line(clean(&format!("{} {} {what}", info.reference, info.id)))
+        .line(clean(&format!("{reference} {} {what}", info.id)))
 }
 
 /// Says what became of a run, by the id it was resolved to.

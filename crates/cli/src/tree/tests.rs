@@ -280,3 +280,20 @@ fn a_family_that_logged_nothing_has_no_axis() {
     };
     insta::assert_snapshot!(drawn(&tree, look(80), Order::RootFirst));
 }
+
+#[test]
+fn a_long_name_gives_way_to_where_the_run_comes_from() {
+    let long = "root-f1".repeat(20);
+    let root = run(1, "root", None, 100);
+    let fork = run(2, &long, Some((&root.summary, 20)), 80);
+    let tree = LineageTree {
+        root: "run001".to_owned(),
+        experiment: "long".to_owned(),
+        runs: vec![root, fork],
+    };
+    for width in [60, 100, 200] {
+        let lines = render(&tree, look(width), Order::RootFirst);
+        assert!(lines[2].contains(" @20 of DIG-1 "), "{width}: {}", lines[2]);
+        assert!(columns(&lines[2]) <= width, "{width}: {}", lines[2]);
+    }
+}

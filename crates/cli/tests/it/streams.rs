@@ -30,6 +30,9 @@ fn an_unknown_run_is_not_found_and_says_what_to_do() {
         "no steps in: {stderr}"
     );
     assert!(!sandbox.path().join("out").exists());
+    assert!(stderr.contains("'DIG-1@<=51'"), "not for a shell: {stderr}");
+    let stderr = sandbox.run(&["show", "DIG-1@last-god"]).fails(3);
+    assert!(stderr.contains("runtree checkpoints DIG-1"), "{stderr}");
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn another_address_is_refused_without_a_token() {
 fn serve_prints_its_address_answers_and_ends_well_when_told() {
     let sandbox = two_runs();
     let mut child = sandbox
-        .command(&["serve", "--port", "0"])
+        .command(&["serve", "--port", "0", "--log-requests"])
         .env("SSH_CONNECTION", "10.0.0.9 51234 10.0.0.5 22")
         .env("USER", "eva")
         .stdout(Stdio::piped())
@@ -199,6 +202,7 @@ fn serve_prints_its_address_answers_and_ends_well_when_told() {
         .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
     assert!(told.elapsed() < Duration::from_secs(5));
+    assert!(stderr.contains("GET /api/v1/runs 200 "), "{stderr}");
     assert!(
         stderr.contains(&format!("ssh -N -L {port}:localhost:{port} eva@10.0.0.5")),
         "{stderr}"

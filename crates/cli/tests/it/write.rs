@@ -95,7 +95,8 @@ fn a_deleted_checkpoint_waits_in_the_trash() {
         .run(&["undelete", info["id"].as_str().unwrap()])
         .ok();
     sandbox.run(&["export", "DIG-1@100", "out"]).ok();
-    sandbox.run(&["delete", "DIG-1@100"]).ok();
+    let said = sandbox.run(&["delete", "DIG-1@100"]).ok();
+    assert!(said.starts_with("DIG-1@100 ck_"), "{said}");
     let back = sandbox.run(&["undelete", "DIG-1@100", "--json"]).json();
     assert_eq!(back["id"], info["id"]);
     assert_eq!(back["state"], "complete");

@@ -14,6 +14,7 @@ fn an_open_address_needs_a_token() {
     let open = ServeOptions {
         address: "0.0.0.0:0".parse().unwrap(),
         token: None,
+        log: None,
     };
     assert_eq!(open.check().unwrap_err().kind().as_str(), "denied");
     let guarded = ServeOptions {
@@ -139,4 +140,27 @@ fn a_read_only_server_says_so_and_refuses_changes() {
         .send("DELETE", "/runs/DIG-1", &Value::Null)
         .error(403);
     assert_eq!(kind, "denied");
+}
+
+#[test]
+fn every_request_is_logged_without_its_token() {
+    static LINES: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+    let served = Served::logging(
+        Some(TOKEN),
+        OpenMode::ReadWrite,
+        Some(|request| {
+            let line = format!("{} {} {}", request.method, request.path, request.status);
+            LINES.lock().unwrap().push(line);
+        }),
+    );
+    served.request("GET", "/runs?limit=1", &[], b"").error(401);
+    let bearer = format!("Bearer {TOKEN}");
+    let authorised = &[("Authorization", bearer.as_str())][..];
+    served.request("GET", "/runs", authorised, b"").json();
+    request(served.address, "GET", &format!("/?token={TOKEN}"), &[], b"");
+    let lines = LINES.lock().unwrap().clone();
+    assert_eq!(
+        lines,
+        ["GET /api/v1/runs 401", "GET /api/v1/runs 200", "GET / 303"]
+    );
 }

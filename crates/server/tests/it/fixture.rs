@@ -13,7 +13,7 @@ use runtree_engine::{
     Engine, EngineOptions, EntrySource, ForkChoice, IfBusy, OpenMode, RunSpec, RunWriter,
     SaveRequest, TensorSource,
 };
-use runtree_server::{ServeOptions, Server, Token};
+use runtree_server::{Answered, ServeOptions, Server, Token};
 use tempfile::TempDir;
 
 use crate::http::{self, Answer};
@@ -40,12 +40,21 @@ impl Served {
     }
 
     pub(crate) fn with(token: Option<&str>, mode: OpenMode) -> Self {
+        Self::logging(token, mode, None)
+    }
+
+    pub(crate) fn logging(
+        token: Option<&str>,
+        mode: OpenMode,
+        log: Option<fn(&Answered<'_>)>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         two_runs(&open(directory.path(), OpenMode::Create));
         let engine = open(directory.path(), mode);
         let options = ServeOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             token: token.map(|token| Token::new(token).unwrap()),
+            log,
         };
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ready, listens) = std::sync::mpsc::channel();

@@ -90,3 +90,23 @@ fn every_reference_in_the_document_leads_to_a_type() {
         assert!(document.pointer(pointer).is_some(), "{target} is missing");
     }
 }
+
+#[test]
+fn every_answer_is_described_as_the_standard_demands() {
+    let document: serde_json::Value =
+        serde_json::from_str(&runtree_server::openapi_json()).unwrap();
+    let mut answers = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(responses) = operation["responses"].as_object() else {
+                continue;
+            };
+            for (status, response) in responses {
+                let text = response["description"].as_str().unwrap_or_default();
+                assert!(!text.is_empty(), "{method} {path} {status}");
+                answers += 1;
+            }
+        }
+    }
+    assert!(answers > 40, "only {answers} answers");
+}
