@@ -369,14 +369,15 @@ impl Engine {
         match selector {
             Selector::Step(step) => {
                 let older = steps.iter().any(|at| *at <= step.0);
+                // Quoted: an unquoted `<` in a command is the shell's.
                 let offer = if older {
-                    format!("{id}@<={step}")
+                    format!("'{id}@<={step}'")
                 } else {
                     format!("{id}@{}", steps[0])
                 };
                 error.with_hint(format!("the nearest is {offer}"))
             }
-            _ => error,
+            _ => error.with_hint(format!("`runtree checkpoints {id}` lists them")),
         }
     }
 
