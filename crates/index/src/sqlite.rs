@@ -17,6 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::item::{FoldItem, JournalCursor};
 use crate::r#trait::{Index, Snapshot};
 
+mod checkpoints;
 mod fields;
 mod fold;
 mod keys;

@@ -111,7 +111,15 @@ pub trait Snapshot: AttemptSource + BlockSource + Send {
     ///
     /// # Errors
     /// `Unavailable`.
-    fn checkpoints(&self, run: RunId) -> Result<Vec<CheckpointRow>>;
+    fn checkpoints(&self, run: RunId) -> Result<Vec<CheckpointRow>> {
+        self.checkpoints_of(&[run])
+    }
+
+    /// [`Snapshot::checkpoints`] of several runs at once, run by run in any order of runs.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn checkpoints_of(&self, runs: &[RunId]) -> Result<Vec<CheckpointRow>>;
 
     /// The checkpoint with an id.
     ///

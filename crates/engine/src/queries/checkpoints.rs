@@ -168,19 +168,14 @@ pub(crate) fn effective_checkpoints(
     snapshot: &dyn Snapshot,
     timeline: &Timeline,
 ) -> Result<Vec<CheckpointRow>> {
-    let mut rows = Vec::new();
     let runs: BTreeSet<RunId> = timeline
         .segments()
         .iter()
         .map(|segment| segment.id.run)
         .collect();
-    for run in runs {
-        let own = snapshot.checkpoints(run)?;
-        rows.extend(
-            own.into_iter()
-                .filter(|row| row.is_complete() && is_on(timeline, row.name)),
-        );
-    }
+    let runs: Vec<RunId> = runs.into_iter().collect();
+    let mut rows = snapshot.checkpoints_of(&runs)?;
+    rows.retain(|row| row.is_complete() && is_on(timeline, row.name));
     sort(&mut rows, timeline);
     Ok(rows)
 }

@@ -74,18 +74,18 @@ impl Engine {
         timeline: &Timeline,
         quarantine: &Quarantine,
     ) -> Result<Vec<CheckpointRow>> {
-        let mut rows = Vec::new();
         let segments = timeline.segments().iter();
         let runs: BTreeSet<RunId> = segments.map(|segment| segment.id.run).collect();
+        let runs: Vec<RunId> = runs.into_iter().collect();
+        let mut rows = snapshot.checkpoints_of(&runs)?;
         for run in runs {
-            let mut own = snapshot.checkpoints(run)?;
-            add_unlisted(&mut own, run, quarantine);
-            rows.extend(own.into_iter().filter(|row| {
-                let exists = row.is_complete()
-                    || (!row.deleted && quarantine.unreadable.contains_key(&row.name));
-                exists && is_on(timeline, row.name)
-            }));
+            add_unlisted(&mut rows, run, quarantine);
         }
+        rows.retain(|row| {
+            let exists = row.is_complete()
+                || (!row.deleted && quarantine.unreadable.contains_key(&row.name));
+            exists && is_on(timeline, row.name)
+        });
         sort(&mut rows, timeline);
         Ok(rows)
     }

@@ -3,22 +3,21 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 
-use runtree_core::float::JsonFloat;
 use runtree_core::lineage::{AttemptFacts, AttemptId, AttemptSource};
-use runtree_core::manifest::{BasePoint, CheckpointName, Outcome, PinRecord};
+use runtree_core::manifest::{BasePoint, CheckpointName, PinRecord};
 use runtree_core::wire::ProjectInfo;
 use runtree_core::{
-    AttemptNumber, CheckpointId, ComponentName, Error, ProjectName, Result, RunId, SaveKey, Step,
-    Timestamp,
+    AttemptNumber, CheckpointId, Error, ProjectName, Result, RunId, Step, Timestamp,
 };
 use runtree_metrics::block::MAX_POINTS;
 use runtree_metrics::{BlockSource, Points, StoredBlock};
 use rusqlite::{Connection, params};
 
+use super::checkpoints::{self, save_key};
 use super::fields::kind;
-use super::fold::{PartColumns, cursor_at};
+use super::fold::cursor_at;
 use super::keys::{
-    find_attempt, find_run, from_json, run_blob, run_of, sortable, to_json, unsorted, writer_of,
+    find_attempt, find_run, from_json, run_blob, run_of, sortable, to_json, writer_of,
 };
 use super::points::Place;
 use super::{Owned, SqliteIndex, from_sqlite, lock, points, runs, settle};
@@ -27,8 +26,8 @@ use crate::query::{
     ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
 };
 use crate::row::{
-    AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LostRow, PartRow, RunRow,
-    RunSlice, SeriesId, SeriesRow, SeriesStats, WriterRow,
+    AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LostRow, RunRow, RunSlice,
+    SeriesId, SeriesRow, SeriesStats, WriterRow,
 };
 use crate::r#trait::Snapshot;
 
@@ -38,6 +37,8 @@ pub(super) struct SqliteSnapshot<'a> {
     owned: Option<Owned>,
     /// Launches whose whole chains were loaded, and their rows.
     launches: Mutex<HashMap<AttemptId, (i64, AttemptFacts)>>,
+    /// Rows of their runs.
+    runs: Mutex<HashMap<RunId, i64>>,
     series: Mutex<SeriesCache>,
 }
 
@@ -66,13 +67,14 @@ impl<'a> SqliteSnapshot<'a> {
             index,
             owned: Some(owned),
             launches: Mutex::default(),
+            runs: Mutex::default(),
             series: Mutex::default(),
         };
         let settled = settle::is_settled(snapshot.connection())?;
         Ok((snapshot, settled))
     }
 
-    fn connection(&self) -> &Connection {
+    pub(super) fn connection(&self) -> &Connection {
         &self
             .owned
             .as_ref()
@@ -80,7 +82,7 @@ impl<'a> SqliteSnapshot<'a> {
             .connection
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         sql: &str,
         parameters: impl rusqlite::Params,
@@ -100,7 +102,7 @@ impl<'a> SqliteSnapshot<'a> {
         let chain = self.rows(
             "WITH RECURSIVE chain(id) AS (
                SELECT ?1 UNION SELECT attempt.base FROM chain JOIN attempt ON attempt.id = chain.id WHERE attempt.base IS NOT NULL)
-             SELECT attempt.id, run.run, attempt.number, attempt.base, attempt.base_step, attempt.lowered, attempt.record IS NOT NULL
+             SELECT attempt.id, run.run, attempt.number, attempt.base, attempt.base_step, attempt.lowered, attempt.record IS NOT NULL, run.id
              FROM chain JOIN attempt ON attempt.id = chain.id JOIN run ON run.id = attempt.run_id",
             [row],
             |row| {
@@ -111,13 +113,15 @@ impl<'a> SqliteSnapshot<'a> {
                 let base: Option<i64> = row.get(3)?;
                 let step: Option<i64> = row.get(4)?;
                 let lowered: Option<i64> = row.get(5)?;
-                Ok((row.get::<_, i64>(0)?, id, base.zip(step), lowered, row.get::<_, bool>(6)?))
+                Ok((row.get::<_, i64>(0)?, id, base.zip(step), lowered, row.get::<_, bool>(6)?, row.get::<_, i64>(7)?))
             },
         )?;
         let ids: HashMap<i64, AttemptId> =
             chain.iter().map(|launch| (launch.0, launch.1)).collect();
         let mut launches = lock(&self.launches);
-        for (row, id, base, lowered, recorded) in chain {
+        let mut runs = lock(&self.runs);
+        for (row, id, base, lowered, recorded, run) in chain {
+            runs.insert(id.run, run);
             let base = base.and_then(|(base, step)| {
                 let base = ids.get(&base)?;
                 Some(BasePoint {
@@ -144,6 +148,15 @@ impl<'a> SqliteSnapshot<'a> {
         match known {
             Some(row) => Ok(Some(row)),
             None => find_attempt(self.connection(), id),
+        }
+    }
+
+    /// The row of a run.
+    pub(super) fn row_of_run(&self, run: RunId) -> Result<Option<i64>> {
+        let known = lock(&self.runs).get(&run).copied();
+        match known {
+            Some(row) => Ok(Some(row)),
+            None => find_run(self.connection(), run),
         }
     }
 
@@ -326,8 +339,8 @@ impl Snapshot for SqliteSnapshot<'_> {
         Ok(parents_first(&members))
     }
 
-    fn checkpoints(&self, run: RunId) -> Result<Vec<CheckpointRow>> {
-        checkpoints(self, run)
+    fn checkpoints_of(&self, runs: &[RunId]) -> Result<Vec<CheckpointRow>> {
+        checkpoints::of(self, runs)
     }
 
     fn find_checkpoint(&self, id: CheckpointId) -> Result<Option<CheckpointName>> {
@@ -556,169 +569,6 @@ fn parents_first(members: &[(RunId, Option<RunId>)]) -> Vec<RunId> {
         }
     }
     ordered
-}
-
-fn save_key(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<SaveKey> {
-    Ok(SaveKey {
-        attempt: AttemptNumber(row.get(first)?),
-        step: Step(row.get(first + 1)?),
-        k: row.get(first + 2)?,
-    })
-}
-
-fn checkpoints(snapshot: &SqliteSnapshot<'_>, run: RunId) -> Result<Vec<CheckpointRow>> {
-    let Some(run_id) = find_run(snapshot.connection(), run)? else {
-        return Ok(Vec::new());
-    };
-    let mut rows = snapshot.rows(
-        "SELECT attempt, step, k, id, committed, tombstone, reason, checkpoint FROM checkpoint
-         WHERE run_id = ?1 ORDER BY step, attempt, k",
-        [run_id],
-        |row| {
-            let key = save_key(row, 0)?;
-            let tombstone: Option<u32> = row.get(5)?;
-            let committed: Option<bool> = row.get(4)?;
-            let checkpoint = CheckpointRow {
-                name: CheckpointName { run, key },
-                id: CheckpointId::from_bits(unsorted(row.get(7)?)),
-                outcome: committed.map(|committed| {
-                    if committed {
-                        Outcome::Committed
-                    } else {
-                        Outcome::Abandoned
-                    }
-                }),
-                deleted: tombstone.is_some_and(|number| number.is_multiple_of(2)),
-                tombstone: match tombstone {
-                    Some(number) => Some((number, row.get(6)?)),
-                    None => None,
-                },
-                label: None,
-                created: None,
-                bytes: 0,
-                tensors: 0,
-                metrics: BTreeMap::new(),
-                tags: Vec::new(),
-                pins: Vec::new(),
-                parts: Vec::new(),
-            };
-            Ok((row.get::<_, i64>(3)?, checkpoint))
-        },
-    )?;
-    let places: HashMap<String, usize> = rows
-        .iter()
-        .enumerate()
-        .map(|(place, (_, row))| (row.name.key.to_string(), place))
-        .collect();
-    for (id, row) in &mut rows {
-        add_parts(snapshot, *id, row)?;
-    }
-    let fields = snapshot.rows(
-        "SELECT kind, key, value FROM field WHERE run_id = ?1 AND kind IN (5, 6)",
-        [run_id],
-        |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, String>(2)?,
-            ))
-        },
-    )?;
-    for (field, key, value) in fields {
-        let Some((key, name)) = key.split_once('\n') else {
-            continue;
-        };
-        let Some(&place) = places.get(key) else {
-            continue;
-        };
-        let row = &mut rows[place].1;
-        if field == kind::CHECKPOINT_METRIC {
-            let value: JsonFloat = from_json(&value, "a checkpoint's metric")?;
-            row.metrics.insert(name.to_owned(), value.0);
-        } else if field == kind::CHECKPOINT_TAG && value == "1" {
-            row.tags.push(name.to_owned());
-        }
-    }
-    let pins = snapshot.rows(
-        "SELECT key, name FROM pin WHERE run = ?1 ORDER BY name",
-        [run_blob(run)],
-        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
-    )?;
-    for (key, name) in pins {
-        if let Some(&place) = places.get(&key) {
-            rows[place].1.pins.push(name);
-        }
-    }
-    Ok(rows
-        .into_iter()
-        .map(|(_, mut row)| {
-            row.tags.sort_unstable();
-            row
-        })
-        .collect())
-}
-
-fn add_parts(snapshot: &SqliteSnapshot<'_>, id: i64, row: &mut CheckpointRow) -> Result<()> {
-    let found = snapshot.rows(
-        "SELECT component, rank, confirmed, facts FROM part WHERE checkpoint_id = ?1 ORDER BY component, rank",
-        [id],
-        |row| {
-            Ok((
-                row.get::<_, String>(0)?,
-                row.get::<_, u32>(1)?,
-                row.get::<_, bool>(2)?,
-                row.get::<_, String>(3)?,
-            ))
-        },
-    )?;
-    let mut parts: BTreeMap<(ComponentName, u32), PartRow> = BTreeMap::new();
-    let mut declared: BTreeMap<ComponentName, u32> = BTreeMap::new();
-    for (component, rank, confirmed, facts) in found {
-        let component: ComponentName = component.parse()?;
-        let facts: PartColumns = from_json(&facts, "a part")?;
-        row.bytes += facts.bytes;
-        row.tensors += facts.tensors;
-        row.created = Some(
-            row.created
-                .map_or(facts.created, |at| at.min(facts.created)),
-        );
-        if row.label.is_none() {
-            row.label = facts.name;
-        }
-        // Two parts that disagree about a metric: the first by component and rank speaks.
-        for (name, value) in facts.metrics {
-            row.metrics.entry(name).or_insert(value.0);
-        }
-        for (component, ranks) in facts.declared {
-            let known = declared.entry(component).or_insert(ranks);
-            *known = ranks.max(*known);
-        }
-        parts.insert(
-            (component.clone(), rank),
-            PartRow {
-                component,
-                rank,
-                present: true,
-                confirmed,
-                bytes: facts.bytes,
-            },
-        );
-    }
-    for (component, ranks) in declared {
-        for rank in 0..ranks {
-            parts
-                .entry((component.clone(), rank))
-                .or_insert_with(|| PartRow {
-                    component: component.clone(),
-                    rank,
-                    present: false,
-                    confirmed: false,
-                    bytes: 0,
-                });
-        }
-    }
-    row.parts = parts.into_values().collect();
-    Ok(())
 }
 
 fn console(snapshot: &SqliteSnapshot<'_>, query: &ConsoleQuery) -> Result<ConsoleSlice> {
