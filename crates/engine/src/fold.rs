@@ -320,7 +320,9 @@ impl Engine {
     }
 
     fn fold_run(&self, scan: &mut Scan, run: RunId) -> Result<()> {
-        let stamp = self.store.run_stamp(run)?.to_text().into_bytes();
+        let mut stamp = self.store.run_stamp(run)?.to_text().into_bytes();
+        // A process that has not noticed yet that somebody cleared the index may write its stamp afterwards: it means nothing to the others.
+        stamp.extend_from_slice(scan.generation.as_deref().unwrap_or_default());
         if scan.stamps.get(&run) == Some(&stamp) {
             return Ok(());
         }

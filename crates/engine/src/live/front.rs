@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use runtree_core::event::{Event, Lamport};
 use runtree_core::manifest::AttemptRecord;
-use runtree_core::{Result, Step, Timestamp};
+use runtree_core::{ErrorKind, Result, Step, Timestamp};
 use runtree_metrics::{BatchBuilder, SeriesIndex, SeriesName};
 
 /// Most bytes that wait for the disk; then new points are dropped and counted.
@@ -79,7 +79,8 @@ pub(super) enum Item {
 struct PendingRow {
     step: Step,
     timestamp: Timestamp,
-    values: Vec<(String, f64)>,
+    /// By name: who never commits logs the same names again and again.
+    values: BTreeMap<String, f64>,
 }
 
 /// What a launch may log, and what it logged.
@@ -295,7 +296,7 @@ impl Front {
                         next
                     }),
                     timestamp,
-                    values: Vec::with_capacity(values.len()),
+                    values: BTreeMap::new(),
                 }
             }
         };
@@ -348,11 +349,7 @@ impl Front {
             self.count_dropped("the queue was full", names());
             return Ok(Pushed::Full);
         }
-        if self.batch.builder.points() + values.len() > BATCH_POINTS {
-            self.close_batch();
-        }
-        self.batch
-            .push(step, timestamp, values.iter().copied(), false, self.rank)?;
+        self.push_points(step, timestamp, values, false, self.rank)?;
         if let Some(first) = lowered {
             self.bounds.first = first;
             self.push_event(Event::StartLowered { first });
@@ -387,12 +384,30 @@ impl Front {
             self.count_dropped("the queue was full", names);
             return Ok(Pushed::Full);
         }
+        self.push_points(step, timestamp, values, true, rank)?;
+        Ok(Pushed::Kept)
+    }
+
+    /// Pushes into the open batch, or into the next one if that is full: of points, or of ever new combinations of names.
+    fn push_points(
+        &mut self,
+        step: Step,
+        timestamp: Timestamp,
+        values: &[(&str, f64)],
+        system: bool,
+        rank: Option<u32>,
+    ) -> Result<()> {
         if self.batch.builder.points() + values.len() > BATCH_POINTS {
             self.close_batch();
         }
-        self.batch
-            .push(step, timestamp, values.iter().copied(), true, rank)?;
-        Ok(Pushed::Kept)
+        let row = || values.iter().copied();
+        match self.batch.push(step, timestamp, row(), system, rank) {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                self.close_batch();
+                self.batch.push(step, timestamp, row(), system, rank)
+            }
+            pushed => pushed,
+        }
     }
 }
 

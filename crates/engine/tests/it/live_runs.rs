@@ -313,3 +313,30 @@ fn refuses_by_a_file() {
     run.finish(None, None, None).unwrap();
     assert_eq!(bench.steps(run.run()), (0..=5).collect::<Vec<_>>());
 }
+
+#[test]
+fn ever_new_combinations_of_metrics_are_all_kept() {
+    let bench = Bench::new();
+    let run = bench.start(spec());
+    let names: Vec<String> = (0..200).map(|index| format!("m{index:03}")).collect();
+    // More combinations than one batch takes, faster than it is flushed.
+    for step in 0..16_000_usize {
+        let (start, stride) = (step % 200, 1 + 2 * (step / 200));
+        let values: Vec<(&str, f64)> = (0..20)
+            .map(|index| (names[(start + index * stride) % 200].as_str(), step as f64))
+            .collect();
+        run.log(Some(Step(step as i64)), None, &values, true)
+            .unwrap();
+    }
+    let report = run.finish(None, None, None).unwrap();
+    assert!(report.dropped_points.is_empty(), "{report:?}");
+    let history = bench
+        .engine
+        .history(run.run(), "m000", HistoryQuery::default());
+    let steps = history.unwrap().steps;
+    let expected = (0..16_000_usize).filter(|step| {
+        let (start, stride) = (step % 200, 1 + 2 * (step / 200));
+        (0..20).any(|index| (start + index * stride) % 200 == 0)
+    });
+    assert_eq!(steps, expected.map(|step| step as i64).collect::<Vec<_>>());
+}
