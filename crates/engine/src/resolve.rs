@@ -302,7 +302,7 @@ impl Engine {
         let leaf = newest_attempt_of(&*snapshot, run)?;
         let timeline = Timeline::of(&snapshot, leaf)?;
         let quarantine = self.quarantine(&*snapshot, run, &timeline)?;
-        let rows = self.effective_or_damaged(&*snapshot, &timeline, &quarantine)?;
+        let rows = quarantine.effective_or_damaged(&*snapshot, &timeline)?;
         Ok((rows, quarantine))
     }
 

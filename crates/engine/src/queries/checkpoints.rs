@@ -32,7 +32,7 @@ impl Engine {
         let mut rows = snapshot.checkpoints(run)?;
         add_unlisted(&mut rows, run, &quarantine);
         if scope.inherited {
-            let inherited = self.effective_or_damaged(&*snapshot, &timeline, &quarantine)?;
+            let inherited = quarantine.effective_or_damaged(&*snapshot, &timeline)?;
             rows.extend(inherited.into_iter().filter(|row| row.name.run != run));
         }
         rows.retain(|row| match state_of(row, &quarantine) {

@@ -43,6 +43,29 @@ impl Quarantine {
         Err(Error::corrupt(format!("{} is damaged: {text}", described(name)))
             .with_hint("name an older checkpoint, or restore the file; runtree verify lists everything that is damaged"))
     }
+
+    /// Checkpoints on a timeline as [`super::effective_checkpoints`] lists them, unreadable ones among them: who takes one of those must
+    /// refuse, or say so.
+    pub(crate) fn effective_or_damaged(
+        &self,
+        snapshot: &dyn Snapshot,
+        timeline: &Timeline,
+    ) -> Result<Vec<CheckpointRow>> {
+        let segments = timeline.segments().iter();
+        let runs: BTreeSet<RunId> = segments.map(|segment| segment.id.run).collect();
+        let runs: Vec<RunId> = runs.into_iter().collect();
+        let mut rows = snapshot.checkpoints_of(&runs)?;
+        for run in runs {
+            add_unlisted(&mut rows, run, self);
+        }
+        rows.retain(|row| {
+            let exists =
+                row.is_complete() || (!row.deleted && self.unreadable.contains_key(&row.name));
+            exists && is_on(timeline, row.name)
+        });
+        sort(&mut rows, timeline);
+        Ok(rows)
+    }
 }
 
 impl Engine {
@@ -66,30 +89,6 @@ impl Engine {
         Ok(quarantine)
     }
 
-    /// Checkpoints on a timeline as [`super::effective_checkpoints`] lists them, unreadable ones among them: who takes one of those must
-    /// refuse, or say so.
-    pub(crate) fn effective_or_damaged(
-        &self,
-        snapshot: &dyn Snapshot,
-        timeline: &Timeline,
-        quarantine: &Quarantine,
-    ) -> Result<Vec<CheckpointRow>> {
-        let segments = timeline.segments().iter();
-        let runs: BTreeSet<RunId> = segments.map(|segment| segment.id.run).collect();
-        let runs: Vec<RunId> = runs.into_iter().collect();
-        let mut rows = snapshot.checkpoints_of(&runs)?;
-        for run in runs {
-            add_unlisted(&mut rows, run, quarantine);
-        }
-        rows.retain(|row| {
-            let exists = row.is_complete()
-                || (!row.deleted && quarantine.unreadable.contains_key(&row.name));
-            exists && is_on(timeline, row.name)
-        });
-        sort(&mut rows, timeline);
-        Ok(rows)
-    }
-
     /// The newest checkpoint of a timeline that a launch may resume from. Each newer one that it passes over is a warning.
     pub(crate) fn newest_sound(
         &self,
@@ -100,7 +99,7 @@ impl Engine {
         let (rows, quarantine) = {
             let snapshot = self.snapshot()?;
             let quarantine = self.quarantine(&*snapshot, run, timeline)?;
-            let rows = self.effective_or_damaged(&*snapshot, timeline, &quarantine)?;
+            let rows = quarantine.effective_or_damaged(&*snapshot, timeline)?;
             (rows, quarantine)
         };
         let mut passed = Vec::new();

@@ -90,8 +90,8 @@ impl Engine {
                 let owner = lineage::resolve_owner(&snapshot, leaf, *step)?;
                 let timeline = Timeline::up_to(&snapshot, owner, *step)?;
                 let quarantine = self.quarantine(&*snapshot, declared, &timeline)?;
-                let nearest = self
-                    .effective_or_damaged(&*snapshot, &timeline, &quarantine)?
+                let nearest = quarantine
+                    .effective_or_damaged(&*snapshot, &timeline)?
                     .into_iter()
                     .rfind(|row| row.name.key.step <= *step);
                 if let Some(row) = &nearest {
