@@ -9,7 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from runtree import _launch, _live
+from runtree import _launch, _live, _warn
+from runtree._native import plain_config
 from runtree.errors import Invalid, InvalidType, Unsupported
 from runtree.run import Run, Setup
 from runtree.store import DisabledStore, Store
@@ -77,11 +78,12 @@ def init(
     if log_ranks not in ("main", "all"):
         raise Invalid(f"log_ranks {log_ranks!r} is not one of 'main', 'all'")
     fork = _check_fork(fork, fork_run_id, fork_step, base)
-    settings = as_config(config)
+    settings = None if config is None else plain_config(as_config(config))
     if environ.get("RUNTREE_MODE") == "disabled":
-        disabled = Run(DisabledStore(), None, Setup())
-        disabled.update_config(settings or {})
-        return disabled
+        return _nothing(
+            project or environ.get("RUNTREE_PROJECT") or _default_project(), name, run_id, settings, _tags(tags),
+            None if fork_run_id is None else str(fork_run_id), fork_step,
+        )  # fmt: skip
     project = project or environ.get("RUNTREE_PROJECT") or _default_project()
     run_id = run_id or environ.get("RUNTREE_RUN_ID") or None
     stored = Store(store, create=True)
@@ -123,7 +125,8 @@ def init(
         return Run(stored, writer, setup), writer.run
 
     run: Run = _launch.agree(launch, run_id, start)
-    _begin(run, fork or fork_run_id)
+    _begin(run)
+    _compare_config(run, settings)
     run._start_helpers(console, system_metrics)  # pyright: ignore[reportPrivateUsage]
     return run
 
@@ -173,7 +176,65 @@ def _adopt(run: Run) -> None:
     _live.add(run)
 
 
-def _begin(run: Run, fork: Any) -> None:
+def _nothing(
+    project: str,
+    name: str | None,
+    key: str | None,
+    config: dict[str, Any] | None,
+    tags: list[str],
+    parent: str | None,
+    fork_step: int | None,
+) -> Run:
+    """A disabled run: it answers what init was told, so that scripts that print it go on."""
+    label = None if parent is None else {"id": "", "display_id": parent, "name": parent}
+    run = Run(DisabledStore(), None, Setup())
+    run._born = {  # pyright: ignore[reportPrivateUsage]
+        "id": "", "display_id": "disabled", "number": 0, "key": key, "project": project, "name": name or "disabled",
+        "experiment": name or "disabled", "created": 0, "parent": label, "owner": label, "fork_step": fork_step, "base": None,
+        "status": "running", "status_reason": None, "attempt": 0, "last_step": None,
+    }  # fmt: skip
+    run._config = config or {}  # pyright: ignore[reportPrivateUsage]
+    run._tags = list(dict.fromkeys(tags))  # pyright: ignore[reportPrivateUsage]
+    return run
+
+
+def _compare_config(run: Run, settings: dict[str, Any] | None) -> None:
+    """A run that goes on keeps its config, which may have been changed since; what init was given besides is added or told."""
+    if not settings or run.rank != 0:
+        return
+    new, other = _differences(run.config, settings)
+    if new:
+        run.update_config(new)
+    if other:
+        told = ", ".join(f"{key} {kept!r}, not {given!r}" for key, kept, given in other[:5])
+        more = f" and {len(other) - 5} more" if len(other) > 5 else ""
+        _warn.once(
+            f"{run.id} config",
+            f"run {run.display_id} keeps its config where init was given another: {told}{more}; "
+            "read run.config, or change it with run.update_config()",
+        )
+
+
+def _differences(
+    kept: Mapping[str, Any], given: Mapping[str, Any], below: str = ""
+) -> tuple[dict[str, Any], list[tuple[str, Any, Any]]]:
+    """What of ``given`` is new, nested as it was; and what contradicts: dotted path, kept, given."""
+    new: dict[str, Any] = {}
+    other: list[tuple[str, Any, Any]] = []
+    for key, value in given.items():
+        if key not in kept:
+            new[key] = value
+        elif isinstance(value, Mapping) and isinstance(kept[key], Mapping):
+            deeper, more = _differences(kept[key], cast("Mapping[str, Any]", value), f"{below}{key}.")
+            other += more
+            if deeper:
+                new[key] = deeper
+        elif kept[key] != value:
+            other.append((f"{below}{key}", kept[key], cast("Any", value)))
+    return new, other
+
+
+def _begin(run: Run) -> None:
     """Shows warnings and the one line that says what was started."""
     _adopt(run)
     writer = run._writer  # pyright: ignore[reportPrivateUsage]

@@ -121,13 +121,16 @@ def _agree_by_store(
         try:
             run, run_id = start(None, key, run_key)
         except BaseException as error:
-            store.set(name, json.dumps({"error": str(error), "hint": getattr(error, "hint", None)}))
+            told = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", None)}
+            store.set(name, json.dumps({**told, "kind": getattr(error, "kind", None)}))
             raise
         store.set(name, json.dumps({"run": run_id, "launch_key": key}))
         return run
     answer = json.loads(bytes(store.get(name)).decode())
     if "error" in answer:
-        raise Error(f"rank 0 could not start the run: {answer['error']}", hint=answer["hint"])
+        # The same class on all ranks: who catches a Conflict catches it everywhere.
+        kind = next((each for each in Error.__subclasses__() if each.kind == answer["kind"]), Error)
+        raise kind(f"rank 0 could not start the run: {answer['error']}", hint=answer["hint"])
     told = Agreement(answer["run"], answer["launch_key"])
     return start(told, told.launch_key, run_key)[0]
 

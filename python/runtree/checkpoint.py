@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtree.errors import Error, Invalid, NotFound, Unsupported
+from runtree.errors import Error, Invalid, InvalidType, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from runtree import _native
@@ -26,6 +26,17 @@ def number(value: Any) -> float:
 def time(micros: int) -> datetime:
     """A time of the engine's JSON."""
     return datetime.fromtimestamp(micros / 1e6, tz=timezone.utc)
+
+
+def metric_values(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    """Metrics that a caller gives, as floats."""
+    values: dict[str, float] = {}
+    for name, value in (metrics or {}).items():
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise InvalidType(f"metric {name!r} is a {type(value).__name__}, not a number") from None
+    return values
 
 
 class Checkpoint:
@@ -182,8 +193,7 @@ class Checkpoint:
 
     def add_metrics(self, metrics: Mapping[str, float]) -> None:
         """Gives it metric values, for ``best:METRIC`` and lists."""
-        values = {name: float(value) for name, value in metrics.items()}
-        self._store.native.annotate_checkpoint(*self._name, metrics=values)
+        self._store.native.annotate_checkpoint(*self._name, metrics=metric_values(metrics))
         self.refresh()
 
     def delete(self, reason: str = "deleted by hand") -> None:

@@ -10,13 +10,25 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runtree import _live, _warn
 from runtree._later import Later
-from runtree.checkpoint import Checkpoint, PendingSave, parts_of
+from runtree._native import plain_config
+from runtree.checkpoint import Checkpoint, PendingSave, metric_values, parts_of
 from runtree.checkpoint import time as _time
-from runtree.errors import Conflict, Corrupt, Error, Invalid, LostData, NotFound, Unavailable, Unsupported
+from runtree.errors import (
+    Conflict,
+    Corrupt,
+    Error,
+    Invalid,
+    InvalidType,
+    LostData,
+    NotFound,
+    RuntreeWarning,
+    Unavailable,
+    Unsupported,
+)
 from runtree.store import DisabledStore, Store
 from runtree.stored import MISSING, StoredRun, refuse_per_rank
 
@@ -27,6 +39,7 @@ if TYPE_CHECKING:
 
 # How long a run that ends with an exception or a signal waits for what is on its way.
 PATIENCE_SECONDS = 10.0
+_STATUSES = ("completed", "failed", "stopped", "lost")
 # Warnings that STRICT=1 turns into errors: something of the user's is being lost.
 _STRICT_KINDS = {"storage": Unavailable, "queue_full": LostData, "save": LostData, "fenced": Conflict}
 
@@ -157,12 +170,31 @@ class Run(StoredRun):
             return
         writer = self._writer
         assert writer is not None
-        answer = writer.log(data if isinstance(data, dict) else dict(data), step, timestamp, commit)
+        answer = writer.log(data if isinstance(data, dict) else _as_dict(data), step, timestamp, commit)
         if answer is not None:
             self._after_log(answer, timestamp)
 
+    def _summary(self) -> dict[str, Any]:
+        # A disabled run is what init was told; a forked child's copy, what its parent knew.
+        return self._born if self.disabled and self._born is not None else super()._summary()
+
+    def _catch_up(self) -> None:
+        if self.finished or self._quiet:
+            return
+        # Who reads wants what there is; what went wrong is told by health() and finish().
+        with contextlib.suppress(Error):
+            self.flush()
+
+    def _refuse_finished(self) -> None:
+        if self.finished and not self.disabled:
+            raise Invalid(
+                f"run {self.display_id} is finished", hint="resume it: runtree.init(run_id=..., resume='allow')"
+            )
+
     def _quiet_log(self) -> None:
-        if self._writer is not None:
+        if self.finished and not self.disabled:
+            _warn.once(f"{self._id} finished", f"run {self.display_id} is finished: log does nothing any more")
+        elif self._writer is not None and not self._writer.inert:
             _warn.once(
                 "off_rank", f"log on rank {self._setup.rank} does nothing; log_ranks='all' keeps a series per rank"
             )
@@ -253,14 +285,13 @@ class Run(StoredRun):
     ) -> dict[str, Any]:
         if if_busy not in ("wait", "skip"):
             raise Invalid(f"if_busy {if_busy!r} is not one of 'wait', 'skip'")
-        if self.finished:
-            raise Invalid(
-                f"run {self.display_id} is finished", hint="resume it: runtree.init(run_id=..., resume='allow')"
-            )
+        self._refuse_finished()
+        if step is not None and (isinstance(step, bool) or not hasattr(step, "__index__")):
+            raise InvalidType(f"step {step!r} is not a whole number")
         return {
             "step": step,
             "name": name,
-            "metrics": {key: float(value) for key, value in (metrics or {}).items()},
+            "metrics": metric_values(metrics),
             "component": component,
             "sharded": sharded,
             "rank": self._setup.rank if rank is None else rank,
@@ -294,7 +325,7 @@ class Run(StoredRun):
 
         Without a name it is the checkpoint this launch starts from (:attr:`resumed_from`), until it has saved one of its own.
         ``default`` is returned if there is none. If the newest is damaged, one process alone falls back to the newest good one
-        and says so; with several ranks the damage raises.
+        and says so; with several ranks the damage raises, and the next launch resumes from the newest good one on all of them.
         """
         refuse_per_rank(per_rank)
         writer = self._writer
@@ -311,6 +342,9 @@ class Run(StoredRun):
         try:
             state = self._load_one(checkpoint, into, keys, device)
         except Corrupt as damage:
+            # The next launch looks twice before it resumes from this one, whatever this process does about it.
+            with contextlib.suppress(Error):
+                writer.note_damaged(*checkpoint._name, damage.message)  # pyright: ignore[reportPrivateUsage]
             if ref != "latest" or self._setup.world_size > 1:
                 raise
             checkpoint, state = self._fall_back(checkpoint, damage, into, keys, device)
@@ -381,29 +415,34 @@ class Run(StoredRun):
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Sets config keys, deep-merged."""
-        patch = dict(config)
+        self._refuse_finished()
+        patch = plain_config(dict(config))
         if self._writer is not None and not self._writer.inert:
             self._writer.update_config(patch)
         self._config = _merged(self._config, patch)
 
     def add_tags(self, *tags: str) -> None:
         """Adds tags."""
+        self._refuse_finished()
         if self._writer is not None and not self._writer.inert:
             self._writer.add_tags(list(tags))
         self._tags += [tag for tag in dict.fromkeys(tags) if tag not in self._tags]
 
     def set_name(self, name: str) -> None:
         """Renames it."""
+        self._refuse_finished()
         if self._writer is not None and not self._writer.inert:
             self._writer.set_name(name)
 
     def set_notes(self, notes: str) -> None:
         """Sets its notes."""
+        self._refuse_finished()
         if self._writer is not None and not self._writer.inert:
             self._writer.set_notes(notes)
 
     def log_file(self, path: str | Path, name: str | None = None) -> None:
         """Attaches a file."""
+        self._refuse_finished()
         if self._writer is not None and not self._writer.inert:
             self._writer.log_file(Path(path), name)
 
@@ -432,6 +471,8 @@ class Run(StoredRun):
 
     def _finish(self, status: str | None, reason: str | None, patience: float | None) -> FinishReport:
         """:meth:`finish` that waits at most ``patience`` seconds for saves: a program that is dying has no ten minutes."""
+        if status is not None and status not in _STATUSES:
+            raise Invalid(f"{status!r} is not how a run ends", hint="pass one of " + ", ".join(_STATUSES))
         writer = self._writer
         # Before the lock: a forked child may have it from a thread that it does not have.
         if writer is None or writer.inert:
@@ -445,14 +486,18 @@ class Run(StoredRun):
             self._drain(patience)
             if self._setup.joined:
                 status = reason = None
+            self._quiet = True
+            _live.remove(self)
             try:
                 left = None if deadline is None else max(1.0, deadline - time.monotonic())
                 facts = writer.finish(status, reason, left)
-            finally:
-                self._quiet = True
-                _live.remove(self)
-                self._show(writer.take_warnings())
+            except Error:
+                # What finish raises is the news: a warning that was made an error must not stand before it.
+                with contextlib.suppress(RuntreeWarning, Error):
+                    self._show(writer.take_warnings())
+                raise
             self._report = FinishReport(**facts)
+            self._show(writer.take_warnings())
             return self._report
 
     def _stop_helpers(self) -> None:
@@ -508,7 +553,7 @@ class Run(StoredRun):
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
         writer = self._writer
         if writer is None or writer.inert:
-            return _disabled, ()
+            return _disabled, (self._born, self._config, self._tags)
         key = writer.attempt_record()["launch_key"]
         return _rejoined, (str(self._store.path), self.project, self._id, key, self._setup)
 
@@ -540,6 +585,12 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
     return "failed", "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
+def _as_dict(data: Any) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise InvalidType(f"log takes a dict of metrics, not a {type(data).__name__}", hint='run.log({"loss": loss})')
+    return dict(cast("Mapping[str, Any]", data))
+
+
 def _merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in patch.items():
@@ -548,9 +599,11 @@ def _merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _disabled() -> Run:
-    """A run that does nothing."""
-    return Run(DisabledStore(), None, Setup())
+def _disabled(born: dict[str, Any] | None, config: dict[str, Any], tags: list[str]) -> Run:
+    """A run that does nothing, but knows what it was called."""
+    run = Run(DisabledStore(), None, Setup())
+    run._born, run._config, run._tags = born, config, tags  # pyright: ignore[reportPrivateUsage]
+    return run
 
 
 def _rejoined(location: str, project: str, run: str, launch_key: str, setup: Setup) -> Run:

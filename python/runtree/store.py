@@ -78,9 +78,9 @@ class Store:
 
     def runs(
         self,
+        search: str | None = None,
         *,
         project: str | None = None,
-        search: str | None = None,
         status: str | Sequence[str] | None = None,
         tags: Sequence[str] = (),
         sort: str = "created",
@@ -88,7 +88,7 @@ class Store:
         limit: int | None = None,
         deleted: bool = False,
     ) -> list[StoredRun]:
-        """Runs, newest first unless ``sort`` says otherwise.
+        """Runs, newest first unless ``sort`` says otherwise. ``search`` looks in names, display ids, tags, notes and configs.
 
         ``sort`` is ``created``, ``last_activity``, ``name``, ``display_id``, ``status``, ``last_step``, ``metric:NAME`` or
         ``config:KEY``.
@@ -206,9 +206,42 @@ class DisabledStore(Store):
 
     def __init__(self) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.path = Path()
+        self.native: Any = _Nothing()
 
-    def __getattr__(self, name: str) -> Any:
-        raise Invalid("runtree is disabled (RUNTREE_MODE=disabled): there is no store to ask")
+    @property
+    def location(self) -> str:
+        """Nowhere."""
+        return "nowhere"
 
     def __repr__(self) -> str:
         return "<Store, runtree is disabled>"
+
+
+class _Nothing:
+    """What a disabled run's reads find: nothing. A script must run the same with ``RUNTREE_MODE=disabled``."""
+
+    def checkpoints(self, *_: Any) -> list[Any]:
+        return []
+
+    def run(self, run: str) -> dict[str, Any]:
+        return {"metrics": [], "segments": [], "children": [], "notes": None}
+
+    def history(self, *_: Any) -> tuple[bytes, bytes, bytes, list[Any]]:
+        return b"", b"", b"", []
+
+    def console(self, *_: Any) -> dict[str, Any]:
+        return {"lines": [], "next_cursor": None}
+
+    def resume_report(self, run: str) -> None:
+        return None
+
+    def diff_runs(self, a: str, b: str) -> dict[str, Any]:
+        return {"config": [], "metrics": {}}
+
+    def resolve_checkpoint(self, *_: Any) -> Any:
+        raise NotFound("runtree is disabled: there is no checkpoint")
+
+    def __getattr__(self, name: str) -> Any:
+        raise Invalid(
+            "runtree is disabled (RUNTREE_MODE=disabled): there is no store to ask", hint="unset RUNTREE_MODE"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import operator
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any, NamedTuple
 
 from runtree.checkpoint import Checkpoint
 from runtree.checkpoint import time as _time
-from runtree.errors import NotFound, Unsupported
+from runtree.errors import Invalid, InvalidType, NotFound, Unsupported
 from runtree.series import Series, Stretch
 from runtree.store import Store, reference
 
 # What tells "no default" from a default of None.
 MISSING: Any = object()
+# What an open bound means: steps are 64-bit.
+_FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1
 
 
 class Segment(NamedTuple):
@@ -46,6 +49,9 @@ class StoredRun:
         summary = self._store.native.summary(self._id)
         self._born = summary
         return summary
+
+    def _catch_up(self) -> None:
+        """Makes what this object itself has logged visible to its reads: something to do only for a live run."""
 
     def _birth(self) -> dict[str, Any]:
         return self._born if self._born is not None else self._summary()
@@ -150,11 +156,13 @@ class StoredRun:
     @property
     def last_step(self) -> int | None:
         """Last step of its effective history."""
+        self._catch_up()
         return self._summary()["last_step"]
 
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics of its effective history."""
+        self._catch_up()
         return [metric["name"] for metric in self._store.native.run(self._id)["metrics"]]
 
     def checkpoints(self, *, inherited: bool = True, pending: bool = False) -> list[Checkpoint]:
@@ -191,14 +199,21 @@ class StoredRun:
         return checkpoint.load(into=into, keys=keys, device=device)
 
     def history(
-        self, *metrics: str, inherited: bool = True, steps: tuple[int, int] | None = None, points: int | None = None
+        self,
+        *metrics: str,
+        inherited: bool = True,
+        steps: tuple[int | None, int | None] | range | None = None,
+        points: int | None = None,
     ) -> Any:
         """The effective history of a metric, as :class:`Series`; of several (or, without a name, of all), by name.
 
-        ``steps`` bounds it (inclusive); ``points`` thins it so that a chart of that width looks the same.
+        ``steps`` bounds it: first and last, inclusive (None: open), or a ``range``. ``points`` thins it to at most about so many
+        that keep its shape: first, smallest, largest and last of every stretch.
         """
+        self._catch_up()
         names = metrics or tuple(self.metrics)
-        found = {name: self._series(name, inherited, steps, points) for name in names}
+        bounds = _bounds(steps)
+        found = {name: self._series(name, inherited, bounds, points) for name in names}
         return found[metrics[0]] if len(metrics) == 1 else found
 
     def _series(self, name: str, inherited: bool, steps: tuple[int, int] | None, points: int | None) -> Series:
@@ -220,12 +235,16 @@ class StoredRun:
 
     def diff(self, other: StoredRun | str) -> RunDiff:
         """What differs from another run: config and latest metrics."""
+        self._catch_up()
+        if isinstance(other, StoredRun):
+            other._catch_up()
         that = other.id if isinstance(other, StoredRun) else self._store.native.resolve_run(other, self.project)
         report = self._store.native.diff_runs(self._id, that)
         return RunDiff(report["config"], report["metrics"])
 
     def resume_report(self) -> dict[str, Any] | None:
         """How the newest resumed launch repeats what the one before had logged beyond its checkpoint."""
+        self._catch_up()
         return self._store.native.resume_report(self._id)
 
     def console(self, limit: int = 10_000) -> list[str]:
@@ -274,6 +293,26 @@ class StoredRun:
             if value is not None
         )
         return f"<table>{cells}</table>"
+
+
+def _bounds(steps: Any) -> tuple[int, int] | None:
+    """First and last step of a bound, inclusive."""
+    if steps is None:
+        return None
+    if isinstance(steps, range):
+        if steps.step != 1 or not len(steps):
+            raise Invalid(f"steps {steps!r} is not a range of one step after another", hint="steps=(first, last)")
+        return steps.start, steps.stop - 1
+    try:
+        first, last = steps
+        return (
+            _FIRST_STEP if first is None else operator.index(first),
+            _LAST_STEP if last is None else operator.index(last),
+        )
+    except (TypeError, ValueError):
+        raise InvalidType(
+            f"steps {steps!r} is neither (first, last) nor a range", hint="steps=(100, 200), inclusive; None: open"
+        ) from None
 
 
 def refuse_per_rank(per_rank: Any) -> None:

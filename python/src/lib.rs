@@ -20,6 +20,8 @@ mod _native {
     #[pymodule_export]
     use crate::command::main;
     #[pymodule_export]
+    use crate::convert::json::plain_config;
+    #[pymodule_export]
     use crate::engine::{Engine, discover_store};
     #[pymodule_export]
     use crate::pending::PendingSave;

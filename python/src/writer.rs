@@ -296,6 +296,12 @@ impl RunWriter {
         py.detach(|| inner.note_loaded(name)).into_py(py)
     }
 
+    fn note_damaged(&self, py: Python<'_>, run: &str, key: &str, what: &str) -> PyResult<()> {
+        let name: CheckpointName = checkpoint_name(py, run, key)?;
+        let inner = self.inner(py)?;
+        py.detach(|| inner.note_damaged(name, what)).into_py(py)
+    }
+
     fn rewind(&self, py: Python<'_>, step: i64) -> PyResult<()> {
         let inner = self.inner(py)?;
         py.detach(|| inner.rewind(Step(step))).into_py(py)

@@ -105,5 +105,20 @@ pub(crate) fn config_to_value(object: &Bound<'_, PyAny>, depth: usize) -> PyResu
             .collect::<PyResult<Vec<_>>>()
             .map(Value::Array);
     }
+    // A scalar of numpy or a tensor of one element is a number, not the words that show it.
+    if object.hasattr("dtype")?
+        && let Ok(item) = object.call_method0("item")
+        && (item.is_instance_of::<PyInt>()
+            || item.is_instance_of::<PyFloat>()
+            || item.is_instance_of::<PyString>())
+    {
+        return config_to_value(&item, depth + 1);
+    }
     Ok(Value::String(object.str()?.to_string_lossy().into_owned()))
+}
+
+/// A config as the store will give it back.
+#[pyfunction]
+pub(crate) fn plain_config<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    value_to_python(object.py(), &config_to_value(object, 0)?)
 }
