@@ -401,7 +401,12 @@ impl<'py> Walker<'py> {
         let value = if let Ok(value) = value.cast_exact::<PyInt>() {
             StateNode::Int { v: decimal(value)? }
         } else if let Ok(value) = value.cast_exact::<PyString>() {
-            self.text(value)?
+            // In the tree itself, however long it is: an enum's value is no blob.
+            let Ok(text) = value.to_str() else {
+                let reason = "is an enum member whose value has lone surrogates".to_owned();
+                return Ok(self.problem(path, reason));
+            };
+            StateNode::Str { v: text.to_owned() }
         } else {
             let reason = format!(
                 "is an enum member whose value is a {}, not a str or int",

@@ -25,6 +25,8 @@ const TRIES: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     born: bool,
+    /// Whether everything that was folded was whole.
+    trusted: bool,
     attempts: BTreeSet<AttemptNumber>,
     /// Decided checkpoints.
     decided: BTreeSet<SaveKey>,
@@ -41,7 +43,8 @@ pub(super) enum Folded {
     Whole,
     /// Without what is damaged.
     Damaged(RunDamage),
-    /// A journal lost what was folded of it: the index has to be begun anew.
+    /// A journal lost what was folded of it, or a launch or commit is gone: the index has to be begun anew. What was lost is then found
+    /// to be damage if anything names it, and was never durable if not.
     Shrunk,
 }
 
@@ -49,7 +52,10 @@ impl Known {
     /// What the index holds of the run. Without `trusted`, records are read again: damage among them was found before, or never looked for.
     pub(super) fn load(index: &impl Index, run: RunId, trusted: bool) -> Result<Self> {
         let snapshot = index.snapshot()?;
-        let mut known = Self::default();
+        let mut known = Self {
+            trusted,
+            ..Self::default()
+        };
         for writer in snapshot.writers(run)? {
             known.cursors.insert(writer.writer, writer.cursor);
         }
@@ -86,6 +92,13 @@ impl Engine {
         let mut damage = RunDamage::default();
         let mut items = Vec::new();
         let attempts = self.store.list_attempts(run)?;
+        let commits = self.store.list_commits(run)?;
+        let gone = |attempt: &AttemptNumber| attempts.binary_search(attempt).is_err();
+        let undone = |key: &SaveKey| commits.binary_search(key).is_err();
+        let unborn = known.born && self.store.head(&layout::run(run))?.is_none();
+        if unborn || known.attempts.iter().any(gone) || known.decided.iter().any(undone) {
+            return Ok(Folded::Shrunk);
+        }
         if !known.born {
             match self.store.read_run(run) {
                 Ok(record) => items.push(FoldItem::RunBorn(Box::new(record))),
@@ -114,7 +127,14 @@ impl Engine {
         }
         damage.note_gaps(run, &attempts);
         let mut positions = HashMap::new();
-        self.fold_checkpoints(run, known, &mut items, &mut positions, &mut damage)?;
+        self.fold_checkpoints(
+            run,
+            &commits,
+            known,
+            &mut items,
+            &mut positions,
+            &mut damage,
+        )?;
         if !items.is_empty() {
             self.index.apply(&items)?;
         }
@@ -124,6 +144,7 @@ impl Engine {
             return Ok(Folded::Shrunk);
         }
         self.check_told(run, known, &told, &mut damage)?;
+        known.trusted = damage.is_empty();
         Ok(if damage.is_empty() {
             Folded::Whole
         } else {
@@ -178,8 +199,12 @@ impl Engine {
                 if let Err(error) = self.store.check_journals(run, &expected) {
                     damage.journals.push(corrupt(error)?);
                 }
-            } else if cursor.offset < size(&writer) || !expected.is_empty() {
+            } else if cursor.offset < size(&writer) || !expected.is_empty() || !known.trusted {
                 if cursor.offset > size(&writer) {
+                    continue;
+                }
+                if let Err(error) = self.hear_again(run, writer, known, cursor, told) {
+                    damage.journals.push(corrupt(error)?);
                     continue;
                 }
                 if let Err(error) = self.fold_journal(run, writer, known, &expected, told) {
@@ -188,6 +213,29 @@ impl Engine {
             }
         }
         Ok(false)
+    }
+
+    /// What a journal told in the frames that are folded, where damage was found the last time: that is not kept anywhere else.
+    fn hear_again(
+        &self,
+        run: RunId,
+        writer: WriterId,
+        known: &Known,
+        until: JournalCursor,
+        told: &mut Told,
+    ) -> Result<()> {
+        if known.trusted || until.ordinal == 0 {
+            return Ok(());
+        }
+        let mut reader = JournalReader::open(&self.store, run, writer, Cursor::START)?;
+        while reader.cursor().ordinal < until.ordinal
+            && let Some(frame) = reader.next_frame()?
+        {
+            if frame.kind == FrameKind::Event {
+                told.take_event(&frame.event()?);
+            }
+        }
+        Ok(())
     }
 
     /// Positions in journals that the parts of a run recorded, by writer, and how many parts could not be read.
@@ -255,14 +303,14 @@ impl Engine {
     fn fold_checkpoints(
         &self,
         run: RunId,
+        commits: &[SaveKey],
         known: &mut Known,
         items: &mut Vec<FoldItem>,
         positions: &mut HashMap<WriterId, Vec<JournalPosition>>,
         damage: &mut RunDamage,
     ) -> Result<()> {
-        let commits = self.store.list_commits(run)?;
         let pending = self.store.list_pending(run)?;
-        for key in commits {
+        for &key in commits {
             if known.decided.contains(&key) {
                 continue;
             }

@@ -8,6 +8,7 @@
 )]
 
 mod annotations;
+mod corruption;
 mod creation;
 mod folding;
 mod forks;
