@@ -21,7 +21,7 @@ _open: dict[str, _native.Engine] = {}
 def cache_dir() -> Path:
     """The user's cache folder; the index of a store lies below it."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base)
+    return Path(base) / "runtree"
 
 
 def find_store(location: str | os.PathLike[str] | None) -> Path:
