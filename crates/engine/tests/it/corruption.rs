@@ -234,7 +234,7 @@ impl Hurt {
             reader.cursor().offset
         };
         let kind = |name: &str| path.contains(&format!("/{name}/"));
-        if path.ends_with(".ok") || path.starts_with("pins/") || kind("tombstones") {
+        if path.strip_suffix(".ok").is_some() || path.starts_with("pins/") || kind("tombstones") {
             Kind::Verify {
                 notices_absence: path.ends_with(".0"),
             }
@@ -253,23 +253,22 @@ impl Hurt {
     }
 
     /// Whether it is a chunk of an attached file.
-    fn is_attachment(&self, path: &str) -> bool {
+    fn is_attachment(path: &str) -> bool {
         path.contains(&blake3::hash(b"attached").to_string())
     }
 
     /// Looks with a process that knows nothing, and with one whose index was whole, and compares.
     fn check(&self, path: &str, how: &How, cache: usize) {
         let what = format!("{path}, {how:?}");
-        let kind = if self.is_attachment(path) {
+        let kind = if Self::is_attachment(path) {
             Kind::Verify {
                 notices_absence: true,
             }
         } else {
-            self.kind_before(path)
+            Self::kind_before(path)
         };
         let (by_fold, by_warm, by_verify) = match (kind, how) {
-            (Kind::Read, _) => (true, true, true),
-            (Kind::Fold, How::Gone) => (true, true, true),
+            (Kind::Read, _) | (Kind::Fold, How::Gone) => (true, true, true),
             (Kind::Fold, _) => (true, false, true),
             (Kind::Journal(recorded), How::Flipped(at)) => (*at < recorded, false, true),
             (Kind::Journal(recorded), How::Cut(length)) => {
@@ -354,7 +353,7 @@ impl Hurt {
         found
     }
 
-    fn kind_before(&self, path: &str) -> Kind {
+    fn kind_before(path: &str) -> Kind {
         KINDS.with(|kinds| kinds.borrow()[path])
     }
 }

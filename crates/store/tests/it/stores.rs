@@ -132,7 +132,7 @@ fn a_damaged_store_record_is_named() {
 fn a_store_that_lost_its_record_is_no_absent_store() {
     let store = on_disk();
     let path = store.directory.path();
-    store
+    let _ = store
         .store
         .create_bytes(
             &layout::commit(crate::support::run(1), crate::support::key(1)),

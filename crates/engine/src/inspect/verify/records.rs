@@ -87,25 +87,26 @@ fn verify_names(engine: &Engine, record: &RunRecord, found: &mut Found) -> Resul
     let (store, project) = (engine.store(), &record.project);
     found.note(store.read_prefix(project))?;
     let number = record.display_id.number();
-    let by_number = found.note(store.find_number(project, number))?;
-    let path = layout::number(project, number);
-    check_leads_here(record.run, path.as_ref(), by_number, found);
-    if let Some(key) = &record.key {
-        let by_key = found.note(store.find_key(project, key))?;
+    if let Some(by_number) = found.note(store.find_number(project, number))? {
+        let path = layout::number(project, number);
+        check_leads_here(record.run, path.as_ref(), by_number, found);
+    }
+    if let Some(key) = &record.key
+        && let Some(by_key) = found.note(store.find_key(project, key))?
+    {
         let path = layout::run_key(project, key);
         check_leads_here(record.run, path.as_ref(), by_key, found);
     }
     Ok(())
 }
 
-fn check_leads_here(run: RunId, path: &str, read: Option<Option<RunId>>, found: &mut Found) {
+fn check_leads_here(run: RunId, path: &str, read: Option<RunId>, found: &mut Found) {
     match read {
-        None => {}
-        Some(Some(there)) if there == run => {}
-        Some(Some(there)) => found.problems.push(format!(
+        Some(there) if there == run => {}
+        Some(there) => found.problems.push(format!(
             "{path} names run {there}, and belongs to run {run}"
         )),
-        Some(None) => found
+        None => found
             .problems
             .push(format!("{path} is missing, it belongs to run {run}")),
     }
