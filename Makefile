@@ -64,8 +64,9 @@ test: rust py web e2e power-cuts ## everything CI tests: Rust, Python, web, brow
 rust: ## Rust tests and doctests
 	cargo test --workspace --exclude runtree-python --all-features --quiet
 
+# `pytest`, not `python -m pytest`: that would put python/ first and test the sources without their native part.
 py: $(VENV)/.package $(VENV)/.dev ## Python tests
-	cd python && $(BIN)/python -m pytest -q
+	cd python && $(BIN)/pytest -q
 
 web: web/node_modules/.made ## unit tests of the UI
 	cd web && npm test --silent
@@ -91,7 +92,7 @@ lint: $(VENV)/.package $(VENV)/.dev web/node_modules/.made target/tools/bin/carg
 	$(BIN)/ruff format --check python examples bench
 	$(BIN)/ruff check python examples bench
 	cd python && $(BIN)/pyright --pythonpath $(BIN)/python
-	cd python && $(BIN)/python -m mypy.stubtest runtree._native
+	cd python && $(BIN)/stubtest runtree._native
 	cd web && npm run --silent lint
 
 web-fresh: web/node_modules/.made ## proves that the committed bundle and client are what the sources build
@@ -105,7 +106,7 @@ api: ## rewrites the OpenAPI snapshot and the TypeScript client from the server
 
 # ---- long ones -------------------------------------------------------------------------------------------------------------
 torture: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## kill -9 5,000 times, 50 power cuts on ext4 and on XFS
-	cd python && RUNTREE_KILLS=5000 $(BIN)/python -m pytest -q --timeout 14400 tests/torture
+	cd python && RUNTREE_KILLS=5000 $(BIN)/pytest -q tests/torture
 	RUNTREE_CUTS=50 scripts/power-cuts
 
 power-cuts: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## power cuts in their short form (root; says so where it can't)

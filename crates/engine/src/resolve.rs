@@ -35,6 +35,30 @@ pub struct Resolved {
     pub checkpoint: Option<CheckpointName>,
 }
 
+/// Where a run is looked for.
+#[derive(Clone, Copy)]
+enum Scope<'a> {
+    /// In the project that the REF names, nowhere else.
+    Only(&'a ProjectName),
+    /// A bare word means a run of the project at hand; only if that has none, one of another project.
+    First(&'a ProjectName),
+    /// There is no project at hand.
+    Everywhere,
+}
+
+impl<'a> Scope<'a> {
+    fn first(at_hand: Option<&'a ProjectName>) -> Self {
+        at_hand.map_or(Self::Everywhere, Self::First)
+    }
+
+    fn project(self) -> Option<&'a ProjectName> {
+        match self {
+            Self::Only(project) | Self::First(project) => Some(project),
+            Self::Everywhere => None,
+        }
+    }
+}
+
 impl Engine {
     /// Resolves a run by display id, key, name (`name~2`), RunId prefix, or number in `project`.
     ///
@@ -57,32 +81,31 @@ impl Engine {
                 return Ok(run);
             }
         }
-        let (text, project, nth) = match text.parse::<Reference>() {
+        let at_hand: Option<ProjectName> = project.map(str::parse).transpose()?;
+        match text.parse::<Reference>() {
             Ok(reference) if reference.selector.is_none() && reference.store.is_none() => {
-                let named = reference.project.map(|name| name.as_str().to_owned());
-                (
-                    reference.run,
-                    named.or_else(|| project.map(str::to_owned)),
-                    reference.nth,
-                )
+                let scope = match &reference.project {
+                    Some(named) => Scope::Only(named),
+                    None => Scope::first(at_hand.as_ref()),
+                };
+                self.find_run(&reference.run, scope, reference.nth, purpose)
             }
-            _ => (text.to_owned(), project.map(str::to_owned), None),
-        };
-        self.find_run(&text, project.as_deref(), nth, purpose)
+            _ => self.find_run(text, Scope::first(at_hand.as_ref()), None, purpose),
+        }
     }
 
     fn find_run(
         &self,
         text: &str,
-        project: Option<&str>,
+        scope: Scope<'_>,
         nth: Option<u32>,
         purpose: Purpose,
     ) -> Result<RunId> {
         let snapshot = self.snapshot()?;
-        let project: Option<ProjectName> = project.map(str::parse).transpose()?;
+        let project = scope.project();
         let mut lookups = Vec::new();
         if nth.is_none() {
-            if let (Ok(number), Some(project)) = (text.parse::<u64>(), &project)
+            if let (Ok(number), Some(project)) = (text.parse::<u64>(), project)
                 && let Some(run) = self.store.find_number(project, number)?
             {
                 return Ok(run);
@@ -96,13 +119,12 @@ impl Engine {
         if nth.is_none() && text.len() >= RunId::MIN_PREFIX {
             lookups.push(RunLookup::Prefix(text.to_ascii_lowercase()));
         }
-        // A bare word means a run of the project at hand; only if that has none, one of another project.
-        let scopes = if project.is_some() {
-            vec![project.as_ref(), None]
-        } else {
-            vec![None]
+        let scopes: &[Option<&ProjectName>] = match scope {
+            Scope::Only(project) => &[Some(project)],
+            Scope::First(project) => &[Some(project), None],
+            Scope::Everywhere => &[None],
         };
-        for scope in scopes {
+        for &scope in scopes {
             for lookup in &lookups {
                 let found = snapshot.find_runs(scope, lookup)?;
                 if let Some(run) = self.choose(&*snapshot, text, lookup, &found, nth, purpose)? {
@@ -110,8 +132,8 @@ impl Engine {
                 }
             }
         }
-        self.check_not_damaged(text, project.as_ref())?;
-        Err(self.no_such_run(&*snapshot, text, project.as_ref()))
+        self.check_not_damaged(text, project)?;
+        Err(self.no_such_run(&*snapshot, text, project))
     }
 
     /// Tells a run whose birth can not be read from one that is not there.
@@ -213,7 +235,15 @@ impl Engine {
             .runs(&query)
             .map(|slice| slice.runs.iter().map(|row| row.record.run).collect())
             .unwrap_or_default();
-        let error = Error::not_found(format!("{text:?} is no run in {}", self.location()));
+        let place = match project {
+            Some(project) => format!("project {:?} of {}", project.as_str(), self.location()),
+            None => self.location(),
+        };
+        let error = Error::not_found(format!("{text:?} is no run in {place}"));
+        if newest.is_empty() && project.is_some() {
+            return error
+                .with_hint("that project has no runs; runtree runs lists those of all projects");
+        }
         if newest.is_empty() {
             return error.with_hint(
                 "the store has no runs yet; is it the right one? RUNTREE_STORE names another",
@@ -285,12 +315,12 @@ impl Engine {
         project: Option<&str>,
         purpose: Purpose,
     ) -> Result<RunId> {
-        let named = reference.project.as_ref().map(ProjectName::as_str);
-        let run = match reference.nth {
-            Some(nth) => format!("{}~{nth}", reference.run),
-            None => reference.run.clone(),
+        let run = Reference {
+            selector: None,
+            store: None,
+            ..reference.clone()
         };
-        self.resolve_run(&run, named.or(project), purpose)
+        self.resolve_run(&run.to_string(), project, purpose)
     }
 
     /// Checkpoints on a run's effective timeline, in order of precedence within ascending steps. Those that can not be read are among

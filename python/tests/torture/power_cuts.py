@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.torture import saver
-from tests.torture.test_kill import check_in_child, launch, read_all
+from torture import saver
+from torture.test_kill import check_in_child, launch, read_all
 
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32), the same number on ext4 and XFS
 NO_LOG_FLUSH = 2

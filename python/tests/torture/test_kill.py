@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from tests.torture import saver
+from torture import saver
 
 KILLS = int(os.environ.get("RUNTREE_KILLS", "300"))
+SEED = int(os.environ.get("RUNTREE_SEED", random.randrange(1 << 30)))
 
 
 def launch(name, seed):
@@ -51,9 +52,8 @@ def check_in_child(*args):
 def test_killed_savers_lose_nothing_they_were_promised(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNTREE_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    seed = int(os.environ.get("RUNTREE_SEED", random.randrange(1 << 30)))
-    print(f"RUNTREE_SEED={seed}")
-    rng = random.Random(seed)
+    print(f"RUNTREE_SEED={SEED}")
+    rng = random.Random(SEED)
     saved = {"left": set(), "right": set()}
     for kill in range(0, KILLS, 2):
         # Two savers at once, sharing chunks; a new pair of runs now and then, so that births and short histories are killed too.

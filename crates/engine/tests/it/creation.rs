@@ -28,6 +28,20 @@ fn numbers_count_up_and_letters_come_from_the_project() {
 }
 
 #[test]
+fn a_project_that_a_ref_names_is_the_only_one_that_is_looked_in() {
+    let bench = Bench::new();
+    let run = bench.start(spec()).run();
+    let named = |text: &str| bench.engine.resolve_run(text, Some("other"), Purpose::Read);
+    assert_eq!(
+        named("MP-1").unwrap(),
+        run,
+        "a bare id is found wherever it is"
+    );
+    assert_eq!(named("my-project/MP-1").unwrap(), run);
+    assert_error(named("other/MP-1"), ErrorKind::NotFound, &["MP-1", "other"]);
+}
+
+#[test]
 fn threads_that_start_one_key_at_once_get_one_run() {
     let bench = Bench::new();
     let barrier = Arc::new(Barrier::new(8));
