@@ -37,7 +37,7 @@ fn a_project_that_a_ref_names_is_the_only_one_that_is_looked_in() {
         run,
         "a bare id is found wherever it is"
     );
-    assert_eq!(named("my-project/MP-1").unwrap(), run);
+    assert_eq!(named("my project/MP-1").unwrap(), run);
     assert_error(named("other/MP-1"), ErrorKind::NotFound, &["MP-1", "other"]);
 }
 
