@@ -205,7 +205,12 @@ impl Worker {
         let mut outcome = Ok(());
         for item in items {
             match item {
-                Item::Event(event) => self.stage_event(&event),
+                Item::Event(event) => {
+                    if matches!(event, Event::Closed { .. }) {
+                        self.stage_lost();
+                    }
+                    self.stage_event(&event);
+                }
                 Item::Points(mut batch) => {
                     if let Some(payload) = batch.builder.take() {
                         self.stage(FrameKind::Points, payload);

@@ -196,6 +196,10 @@ impl Front {
     }
 
     pub(super) fn push_event(&mut self, event: Event) {
+        // The last word comes after the last point, or a journal that lost its end would look whole.
+        if matches!(event, Event::Closed { .. }) {
+            self.close_batch();
+        }
         self.queued += event_bytes(&event);
         self.queue.push_back(Item::Event(event));
     }

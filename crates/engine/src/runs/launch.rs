@@ -349,6 +349,8 @@ impl Engine {
                 record.display_id
             )));
         };
+        // A fork can always begin anew at its fork step, which may lie above all that its parent delivered so far.
+        let last = last.max(first);
         if (first..=last).contains(&step) {
             return Ok(());
         }

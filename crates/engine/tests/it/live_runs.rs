@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use runtree_core::event::RunStatus;
+use runtree_core::event::{Event, RunStatus};
 use runtree_core::{ErrorKind, Step, Timestamp};
 use runtree_engine::{HistoryQuery, LogRanks, RunSpec};
+use runtree_store::{Cursor, FrameKind, JournalReader};
 use serde_json::json;
 
 use crate::support::*;
@@ -24,6 +25,28 @@ fn steps_count_by_themselves_from_zero_and_after_the_largest() {
     );
     run.finish(None, None, None).unwrap();
     assert_eq!(bench.steps(run.run()), [0, 5, 10, 11]);
+}
+
+#[test]
+fn the_last_frame_of_a_finished_journal_is_its_closing_one() {
+    let bench = Bench::new();
+    let run = bench.start(spec());
+    log(&run, 0, 1.0).unwrap();
+    run.finish(None, None, None).unwrap();
+    let store = bench.engine.store();
+    let writer = store.list_journals(run.run()).unwrap()[0].writer;
+    let mut reader = JournalReader::open(store, run.run(), writer, Cursor::START).unwrap();
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        frames.push(frame);
+    }
+    let (last, before) = frames.split_last().unwrap();
+    assert!(before.iter().any(|frame| frame.kind == FrameKind::Points));
+    let event: Event = serde_json::from_slice(&last.payload).unwrap();
+    assert!(
+        matches!(event, Event::Closed { .. }),
+        "{event:?} comes last"
+    );
 }
 
 #[test]
