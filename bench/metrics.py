@@ -1,8 +1,12 @@
 """Logging, bytes a point and stitched charts, beside trackio, tensorboard and wandb (offline)."""
 
+import json
 import os
 import statistics
+import subprocess
+import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -125,8 +129,25 @@ def bench_series(report: Report, folder: Path, points: int, forks: int) -> None:
         parent = run.id
     leaf = runtree.Store(store_path).run(parent)
     assert len(leaf.history("loss")) == forks * per_run
-    times = median_seconds({"chart": lambda: leaf.history("loss", points=1000)}, 7)
-    report.verdict("stitched chart", times["chart"] * 1e3, 30.0, unit="ms")
+    asked = {"series": [{"run": parent, "metric": "loss"}], "x": "step", "pixels": 1000, "inherited": True}
+    command = [Path(sys.executable).with_name("runtree"), "--store", store_path, "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            url = f"{server.stdout.readline().strip().rstrip('/')}/api/v1/series"
+
+            def chart() -> int:
+                request = urllib.request.Request(url, json.dumps(asked).encode(), {"Content-Type": "application/json"})
+                with urllib.request.urlopen(request) as answer:
+                    return len(answer.read())
+
+            times = median_seconds(
+                {"chart": chart, "history": lambda: leaf.history("loss", points=1000), "whole": lambda: leaf.history("loss")}, 7
+            )
+        finally:
+            server.terminate()
+    report.verdict("stitched chart, over HTTP", times["chart"] * 1e3, 30.0, unit="ms")
+    report.row("history(points=1000)", f"{times['history'] * 1e3:.0f} ms")
+    report.row("history(), every point", f"{times['whole'] * 1e3:.0f} ms")
 
 
 def bench_lineage(report: Report, folder: Path, depths: list[int]) -> None:
