@@ -131,8 +131,8 @@ def _agree_by_store(
         # The same class on all ranks: who catches a Conflict catches it everywhere.
         kind = next((each for each in Error.__subclasses__() if each.kind == answer["kind"]), Error)
         raise kind(f"rank 0 could not start the run: {answer['error']}", hint=answer["hint"])
-    told = Agreement(answer["run"], answer["launch_key"])
-    return start(told, told.launch_key, run_key)[0]
+    agreed = Agreement(answer["run"], answer["launch_key"])
+    return start(agreed, agreed.launch_key, run_key)[0]
 
 
 def process_facts() -> dict[str, str]:

@@ -19,7 +19,7 @@ const CONTENTS: usize = 3;
 /// Saves of one saver.
 const SAVES: i64 = 3;
 
-/// Saves [`SAVES`] times, one action a turn.
+/// Saves a few times, one action a turn.
 #[derive(Debug)]
 pub struct Saver {
     run: RunId,
