@@ -66,7 +66,8 @@ rust: ## Rust tests and doctests
 
 # `pytest`, not `python -m pytest`: that would put python/ first and test the sources without their native part.
 py: $(VENV)/.package $(VENV)/.dev ## Python tests
-	cd python && $(BIN)/pytest -q
+	cd python && $(BIN)/pytest -q --ignore=tests/torture
+	cd python && $(BIN)/pytest -q tests/torture  # a process of its own: it forks, which other tests' threads forbid
 
 web: web/node_modules/.made ## unit tests of the UI
 	cd web && npm test --silent

@@ -27,6 +27,7 @@ pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
     fn bits(&self) -> u128 {
-        rand::random()
+        u128::from(runtree_store::system_random()) << 64
+            | u128::from(runtree_store::system_random())
     }
 }

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod layout;
 mod local;
 mod numbers;
+mod random;
 mod rounds;
 mod store;
 mod wait;
@@ -29,6 +30,7 @@ pub use journal::{Cursor, Frame, FrameKind, JournalReader, JournalWriter};
 pub use layout::{ObjectEncoding, ObjectName, ObjectPath, PinName};
 pub use local::{DirSync, LocalError, LocalStore};
 pub use object_store::{self, ObjectStore};
+pub use random::system_random;
 pub use rounds::Rounds;
 pub use store::{
     Created, ListedJournal, ListedPart, Mode, Random, RunStamp, Store, Tombstone,

@@ -33,7 +33,10 @@ impl TempFile {
         let directory = parent_of(target);
         let mut error = io::Error::from(io::ErrorKind::AlreadyExists);
         for _ in 0..NAME_TRIES {
-            let path = directory.join(format!("{TEMPORARY_PREFIX}{:016x}", rand::random::<u64>()));
+            let path = directory.join(format!(
+                "{TEMPORARY_PREFIX}{:016x}",
+                crate::random::system_random()
+            ));
             match File::create_new(&path) {
                 Ok(file) => return Ok(Self { file, path }),
                 Err(failed) if failed.kind() == io::ErrorKind::NotFound => {

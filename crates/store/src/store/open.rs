@@ -29,7 +29,7 @@ const HARMLESS: &[&str] = &[".gitignore", "lost+found", ".DS_Store"];
 const DIRECTORIES: &[&str] = &["chunks", "runs", "projects", "gc"];
 
 fn system_random() -> Random {
-    Arc::new(rand::random::<u64>)
+    Arc::new(crate::random::system_random)
 }
 
 impl Store {
