@@ -24,14 +24,14 @@ mod store;
 mod wait;
 pub mod wrappers;
 
-pub use chunk::{ChunkSum, ChunkVerdict, PutChunk, SaveSession, checksum};
+pub use chunk::{ChunkSum, ChunkVerdict, EncodedChunk, ItemBytes, PutChunk, SaveSession, checksum};
 pub use commit::{CommitProgress, ConfirmedPart, PublishedPart};
 pub use journal::{Cursor, Frame, FrameKind, JournalReader, JournalWriter};
 pub use layout::{ObjectEncoding, ObjectName, ObjectPath, PinName};
 pub use local::{DirSync, LocalError, LocalStore};
 pub use object_store::{self, ObjectStore};
 pub use random::system_random;
-pub use rounds::Rounds;
+pub use rounds::{Redundant, Removed, Rounds};
 pub use store::{
     Created, ListedJournal, ListedPart, Mode, Random, RunStamp, Store, Tombstone,
     parse_part_manifest,

@@ -1,4 +1,4 @@
-//! Rounds of collectors, as writers see them (W1, W4).
+//! Rounds of collectors, as writers see them (W1, W4), and the one kind of round that this crate runs itself.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -7,6 +7,10 @@ use runtree_core::{Error, Result};
 
 use crate::layout::{self, ObjectName};
 use crate::store::Store;
+
+mod redundant;
+
+pub use redundant::{Redundant, Removed};
 
 /// The rounds that a listing of `gc/` showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use runtree_core::manifest::{CheckpointName, ChunkRecord};
 use runtree_core::{CheckpointId, ChunkHash, Error, ErrorKind, Result};
+use runtree_store::ObjectName;
 
 use super::VerifyReport;
 use crate::engine::Engine;
@@ -130,21 +131,31 @@ fn verify_chunk(engine: &Engine, needed: &Needed) -> Result<Option<String>> {
     };
     let problem = |what: String| Some(format!("{}{others}: {what}", needed.by));
     match engine.store().verify_chunk(chunk) {
-        Ok(verdict) if verdict.healthy.is_empty() && verdict.damaged.is_empty() => Ok(problem(
-            format!("chunk {} ({} bytes) is missing", chunk.hash, chunk.bytes),
-        )),
-        Ok(verdict) if verdict.damaged.is_empty() => Ok(None),
         Ok(verdict) => {
-            let damaged: Vec<String> = verdict.damaged.iter().map(ToString::to_string).collect();
             let spare = if verdict.healthy.is_empty() {
                 ""
             } else {
                 "; another object of it is healthy, nothing is lost"
             };
-            Ok(problem(format!(
-                "chunk object {} is damaged{spare}",
-                damaged.join(", ")
-            )))
+            let names = |objects: &[ObjectName]| {
+                let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+                names.join(", ")
+            };
+            if !verdict.damaged.is_empty() {
+                let damaged = names(&verdict.damaged);
+                return Ok(problem(format!("chunk object {damaged} is damaged{spare}")));
+            }
+            if !verdict.without_base.is_empty() {
+                let objects = names(&verdict.without_base);
+                return Ok(problem(format!(
+                    "chunk object {objects} is a difference to a chunk that can not be read{spare}"
+                )));
+            }
+            if verdict.healthy.is_empty() {
+                let what = format!("chunk {} ({} bytes) is missing", chunk.hash, chunk.bytes);
+                return Ok(problem(what));
+            }
+            Ok(None)
         }
         Err(error) if is_finding(&error) => Ok(problem(error.chain())),
         Err(error) => Err(error),

@@ -7,10 +7,14 @@ use blake3::Hasher;
 use runtree_core::ChunkHash;
 use runtree_core::manifest::{BLOCK_BYTES, BlockChecksums, ChunkRecord};
 
-pub mod planes;
+mod encode;
+pub mod encoded;
+mod planes;
 mod read;
 mod session;
+mod source;
 
+pub use encode::{EncodedChunk, ItemBytes};
 pub use read::ChunkVerdict;
 pub use session::{PutChunk, SaveSession};
 

@@ -3,25 +3,16 @@
 //! The object that the manifest names is tried first, without a listing. If it is gone, was never in this store, or is damaged, the hash is listed and
 //! any other object serves. A damaged object is read once more from the disk itself before it is given up: memory can be wrong, too.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-
-use bytes::{Buf as _, Bytes};
-use futures::StreamExt as _;
-use futures::stream::BoxStream;
-use object_store::{
-    Error as ObjectError, GetOptions, GetRange, GetResultPayload, ObjectStore as _,
-    Result as ObjectResult,
-};
-use runtree_core::manifest::{BLOCK_BYTES, ChunkRecord, MAX_CHUNK_BYTES};
+use object_store::GetRange;
+use runtree_core::manifest::{BLOCK_BYTES, BlockChecksums, ChunkRecord, MAX_CHUNK_BYTES};
 use runtree_core::{ChunkHash, Error, ErrorKind, Result};
 
-use super::planes::{self, Tail};
+use super::encoded::{MAX_DEPTH, Scratch, Tail};
+use super::source::{Failure, Freshness, Source};
 use super::{block_checksum, block_len, checksum};
-use crate::error::from_object;
 use crate::layout::{self, ObjectEncoding, ObjectName};
+use crate::rounds::Rounds;
 use crate::store::Store;
-use crate::wait::block_on;
 
 /// What verification found of a chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,23 +21,8 @@ pub struct ChunkVerdict {
     pub healthy: Vec<ObjectName>,
     /// Objects that hold something else.
     pub damaged: Vec<ObjectName>,
-}
-
-/// Why an object did not serve.
-enum Failure {
-    /// It is not there.
-    Gone,
-    /// It holds something else: which block, and what is wrong.
-    Damaged(Option<u64>, String),
-    /// The store did not answer, or the object needs a newer build.
-    Other(Error),
-}
-
-/// Whether what the kernel has in memory may be used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Freshness {
-    Cached,
-    FromStorage,
+    /// Differences whose base can not be read: perhaps sound, and of no use before the base is healed.
+    pub without_base: Vec<ObjectName>,
 }
 
 impl Store {
@@ -64,14 +40,47 @@ impl Store {
         offset: u64,
         destination: &mut [u8],
     ) -> Result<()> {
-        check_range(chunk, offset, destination.len() as u64)?;
+        self.read_range(&Range::of(chunk, offset), destination)
+    }
+
+    fn read_range(&self, range: &Range<'_>, destination: &mut [u8]) -> Result<()> {
+        check_range(range.chunk, range.offset, destination.len() as u64)?;
         if destination.is_empty() {
             return Ok(());
         }
-        self.with_objects(chunk, |name, freshness| {
-            self.read_object_into(name, chunk, offset, destination, freshness)
+        self.with_objects(range, |name, freshness| {
+            self.read_object_into(name, range, destination, freshness)
         })
         .map(drop)
+    }
+
+    /// Whether an object decodes to exactly the chunk (by BLAKE3), read from the disk itself and through objects that no round of `rounds` condemns.
+    pub(crate) fn decodes_outside(
+        &self,
+        name: &ObjectName,
+        chunk: &ChunkRecord,
+        rounds: &Rounds,
+    ) -> Result<bool> {
+        check_range(chunk, 0, 0)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut window = Vec::new();
+        let mut offset = 0;
+        while offset < chunk.bytes {
+            window.resize((chunk.bytes - offset).min(8 * BLOCK_BYTES) as usize, 0);
+            let range = Range {
+                rounds: Some(rounds),
+                ..Range::of(chunk, offset)
+            };
+            match self.read_object_into(name, &range, &mut window, Freshness::FromStorage) {
+                Ok(()) => hasher.update(&window),
+                Err(Failure::Other(error)) if error.kind() != ErrorKind::Unsupported => {
+                    return Err(error);
+                }
+                Err(_) => return Ok(false),
+            };
+            offset += window.len() as u64;
+        }
+        Ok(ChunkHash::from_bytes(*hasher.finalize().as_bytes()) == chunk.hash)
     }
 
     /// Reads a whole chunk, verified.
@@ -94,22 +103,24 @@ impl Store {
         let mut verdict = ChunkVerdict::default();
         let mut bytes = vec![0; chunk.bytes as usize];
         for name in self.list_objects(chunk.hash)? {
-            let mut healthy = false;
-            for freshness in [Freshness::Cached, Freshness::FromStorage] {
-                match self.read_object_into(&name, chunk, 0, &mut bytes, freshness) {
-                    Ok(()) => healthy = checksum(&bytes).hash == chunk.hash,
-                    Err(Failure::Damaged(..)) => healthy = false,
-                    Err(Failure::Gone) => break,
-                    Err(Failure::Other(error)) => return Err(error),
+            let mut look = |freshness| {
+                self.read_object_into(&name, &Range::of(chunk, 0), &mut bytes, freshness)?;
+                if checksum(&bytes).hash == chunk.hash {
+                    Ok(())
+                } else {
+                    Err(Failure::Damaged(None, "its BLAKE3 is another".to_owned()))
                 }
-                if healthy {
-                    break;
-                }
-            }
-            if healthy {
-                verdict.healthy.push(name);
-            } else if self.head(&layout::chunk_object(&name))?.is_some() {
-                verdict.damaged.push(name);
+            };
+            let looked = match look(Freshness::Cached) {
+                Err(Failure::Damaged(..)) => look(Freshness::FromStorage),
+                looked => looked,
+            };
+            match looked {
+                Ok(()) => verdict.healthy.push(name),
+                Err(Failure::Damaged(..)) => verdict.damaged.push(name),
+                Err(Failure::NoBase(_)) => verdict.without_base.push(name),
+                Err(Failure::Gone) => {}
+                Err(Failure::Other(error)) => return Err(error),
             }
         }
         Ok(verdict)
@@ -162,12 +173,16 @@ impl Store {
     /// Tries the objects of a chunk until one serves.
     fn with_objects(
         &self,
-        chunk: &ChunkRecord,
+        range: &Range<'_>,
         mut read: impl FnMut(&ObjectName, Freshness) -> Result<(), Failure>,
     ) -> Result<ObjectName> {
+        let chunk = range.chunk;
         let mut damage: Vec<String> = Vec::new();
         let mut unsupported = None;
         let mut attempt = |name: &ObjectName| -> Result<bool> {
+            if range.rounds.is_some_and(|rounds| rounds.condemns(name)) {
+                return Ok(false);
+            }
             for freshness in [Freshness::Cached, Freshness::FromStorage] {
                 match read(name, freshness) {
                     Ok(()) => return Ok(true),
@@ -179,6 +194,11 @@ impl Store {
                             damage.push(format!("object {name}{block}: {what}"));
                         }
                     }
+                    // Its base was read in every way there is: a second look would only repeat that.
+                    Err(Failure::NoBase(error)) => {
+                        damage.push(format!("object {name}: its base: {}", error.chain()));
+                        return Ok(false);
+                    }
                     Err(Failure::Other(error)) if error.kind() == ErrorKind::Unsupported => {
                         unsupported = Some(error);
                         return Ok(false);
@@ -189,13 +209,19 @@ impl Store {
             Ok(false)
         };
         let hinted = hinted_object(chunk);
-        if let Some(name) = hinted
-            && attempt(&name)?
-        {
-            return Ok(name);
+        let served = self.served(&chunk.hash);
+        let mut tried = Vec::new();
+        for name in hinted.into_iter().chain(served) {
+            if !tried.contains(&name) {
+                tried.push(name);
+                if attempt(&name)? {
+                    return Ok(name);
+                }
+            }
         }
         for name in self.list_objects(chunk.hash)? {
-            if Some(name) != hinted && attempt(&name)? {
+            if !tried.contains(&name) && attempt(&name)? {
+                self.remember_served(name);
                 return Ok(name);
             }
         }
@@ -212,148 +238,154 @@ impl Store {
     fn read_object_into(
         &self,
         name: &ObjectName,
-        chunk: &ChunkRecord,
-        offset: u64,
+        range: &Range<'_>,
         destination: &mut [u8],
         freshness: Freshness,
     ) -> Result<(), Failure> {
-        let first = offset / BLOCK_BYTES;
-        let end = (offset + destination.len() as u64).div_ceil(BLOCK_BYTES);
-        match name.encoding {
-            ObjectEncoding::Raw => {
-                let range = first * BLOCK_BYTES..(end * BLOCK_BYTES).min(chunk.bytes);
-                let (mut source, size) = self.open_object(name, GetRange::Bounded(range), freshness)?;
-                if size != chunk.bytes {
-                    return Err(Failure::Damaged(
-                        None,
-                        format!("it has {size} bytes, the manifest says {}", chunk.bytes),
-                    ));
-                }
-                fill_blocks(chunk, offset, destination, |_, block| source.fill(block))
+        let (chunk, offset) = (range.chunk, range.offset);
+        let blocks =
+            offset / BLOCK_BYTES..(offset + destination.len() as u64).div_ceil(BLOCK_BYTES);
+        if name.encoding == ObjectEncoding::Raw {
+            let bytes = blocks.start * BLOCK_BYTES..(blocks.end * BLOCK_BYTES).min(chunk.bytes);
+            let (mut source, size) = self.open_object(name, GetRange::Bounded(bytes), freshness)?;
+            if size != chunk.bytes {
+                return Err(Failure::Damaged(
+                    None,
+                    format!("it has {size} bytes, the manifest says {}", chunk.bytes),
+                ));
             }
-            ObjectEncoding::Planes => {
-                let tail = self.read_tail(name, freshness)?;
-                if tail.raw_bytes != chunk.bytes {
-                    return Err(Failure::Damaged(
-                        None,
-                        format!("it holds {} bytes, the manifest says {}", tail.raw_bytes, chunk.bytes),
-                    ));
-                }
-                let (start, _) = tail.block(first as usize);
-                let (last, bytes) = tail.block(end as usize - 1);
-                let range = GetRange::Bounded(start..last + bytes as u64);
-                let (mut source, _) = self.open_object(name, range, freshness)?;
-                let (mut stored, mut scratch) = (Vec::new(), Vec::new());
-                fill_blocks(chunk, offset, destination, |index, block| {
-                    stored.resize(tail.block(index as usize).1, 0);
-                    source.fill(&mut stored)?;
-                    tail.decode(index as usize, &stored, block, &mut scratch)
-                        .map_err(|error| Failure::Damaged(Some(index), error.chain()))
-                })
-            }
-            ObjectEncoding::Delta(_) => Err(Failure::Other(
-                Error::unsupported(format!(
-                    "chunk object {name} is a difference to another chunk, which this runtree does not read"
-                ))
-                .with_hint("upgrade runtree: pip install -U runtree"),
-            )),
+            return fill_blocks(chunk, offset, destination, |_, block| source.fill(block));
         }
-    }
-
-    fn read_tail(&self, name: &ObjectName, freshness: Freshness) -> Result<Tail, Failure> {
-        let range = GetRange::Suffix(planes::MAX_TAIL_BYTES as u64);
-        let (mut source, size) = self.open_object(name, range, freshness)?;
-        let mut end = vec![0; (planes::MAX_TAIL_BYTES as u64).min(size) as usize];
-        source.fill(&mut end)?;
-        Tail::parse(&end, size).map_err(|error| match error.kind() {
-            ErrorKind::Unsupported => Failure::Other(error),
-            _ => Failure::Damaged(None, error.message().to_owned()),
+        let tail = self.read_tail(name, freshness)?;
+        if tail.raw_bytes != chunk.bytes {
+            return Err(Failure::Damaged(
+                None,
+                format!(
+                    "it holds {} bytes, the manifest says {}",
+                    tail.raw_bytes, chunk.bytes
+                ),
+            ));
+        }
+        let base = base_of(name, &tail, range.depth)?;
+        let (start, _) = tail.block(blocks.start as usize);
+        let (last, bytes) = tail.block(blocks.end as usize - 1);
+        let end = last + bytes as u64;
+        let mut source = if start == end {
+            // Every block is its base's.
+            Source::empty()
+        } else {
+            self.open_object(name, GetRange::Bounded(start..end), freshness)?
+                .0
+        };
+        let mut decoder = Decoder {
+            source: &mut source,
+            tail: &tail,
+            stored: Vec::new(),
+            scratch: Scratch::default(),
+        };
+        let Some(base) = base else {
+            return fill_blocks(chunk, offset, destination, |index, block| {
+                decoder.decode(index, block)
+            });
+        };
+        let aligned = offset.is_multiple_of(BLOCK_BYTES)
+            && (offset + destination.len() as u64 == (blocks.end * BLOCK_BYTES).min(chunk.bytes));
+        if aligned {
+            // All of the base in one go, straight into the destination: each object of the chain is opened once, each block of it decoded once.
+            if blocks.clone().any(|index| tail.needs_base(index as usize)) {
+                self.read_range(&range.below(&base, offset), destination)
+                    .map_err(Failure::NoBase)?;
+            }
+            return fill_blocks(chunk, offset, destination, |index, block| {
+                decoder.decode(index, block)
+            });
+        }
+        fill_blocks(chunk, offset, destination, |index, block| {
+            if tail.needs_base(index as usize) {
+                self.read_range(&range.below(&base, index * BLOCK_BYTES), block)
+                    .map_err(Failure::NoBase)?;
+            }
+            decoder.decode(index, block)
         })
     }
+}
 
-    /// Opens a range of an object; also says how large the object is.
-    fn open_object(
-        &self,
-        name: &ObjectName,
-        range: GetRange,
-        freshness: Freshness,
-    ) -> Result<(Source, u64), Failure> {
-        let path = layout::chunk_object(name);
-        let options = GetOptions::new().with_range(Some(range.clone()));
-        match block_on(self.objects().get_opts(&path, options)) {
-            Ok(result) => {
-                let size = result.meta.size;
-                let source = match result.payload {
-                    GetResultPayload::File(file, _) => {
-                        if freshness == Freshness::FromStorage {
-                            // Advice; where it is not taken the second look is at the same memory, and damage stays damage.
-                            let _ =
-                                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-                        }
-                        Source::File(file, result.range.start)
-                    }
-                    GetResultPayload::Stream(stream) => Source::Stream(stream, Bytes::new()),
-                };
-                Ok((source, size))
-            }
-            Err(ObjectError::NotFound { .. }) => Err(Failure::Gone),
-            Err(error) => {
-                // A range that starts behind the end is an error of no particular kind: look how long the object is.
-                let wanted = match &range {
-                    GetRange::Bounded(range) => range.end,
-                    GetRange::Offset(_) | GetRange::Suffix(_) => 1,
-                };
-                match self.head(&path) {
-                    Ok(Some(meta)) if meta.size < wanted => Err(Failure::Damaged(
-                        None,
-                        format!("it has {} bytes, {wanted} are needed", meta.size),
-                    )),
-                    Ok(None) => Err(Failure::Gone),
-                    _ => Err(Failure::Other(from_object(error, &format!("read {path}")))),
-                }
-            }
+/// What is read of a chunk.
+struct Range<'a> {
+    chunk: &'a ChunkRecord,
+    /// First raw byte.
+    offset: u64,
+    /// Differences between what the caller asked for and this chunk.
+    depth: u8,
+    /// Objects that these condemn do not count.
+    rounds: Option<&'a Rounds>,
+}
+
+impl<'a> Range<'a> {
+    fn of(chunk: &'a ChunkRecord, offset: u64) -> Self {
+        Self {
+            chunk,
+            offset,
+            depth: 0,
+            rounds: None,
+        }
+    }
+
+    /// The same of the base.
+    fn below<'b>(&self, base: &'b ChunkRecord, offset: u64) -> Range<'b>
+    where
+        'a: 'b,
+    {
+        Range {
+            chunk: base,
+            offset,
+            depth: self.depth + 1,
+            rounds: self.rounds,
         }
     }
 }
 
-/// Bytes of an object, in order.
-enum Source {
-    File(File, u64),
-    Stream(BoxStream<'static, ObjectResult<Bytes>>, Bytes),
+/// The blocks of an encoded object, in order.
+struct Decoder<'a> {
+    source: &'a mut Source,
+    tail: &'a Tail,
+    stored: Vec<u8>,
+    scratch: Scratch,
 }
 
-impl Source {
-    fn fill(&mut self, mut buffer: &mut [u8]) -> Result<(), Failure> {
-        match self {
-            Self::File(file, at) => {
-                // A disk that can not read is a damaged object: another one may serve.
-                file.read_exact_at(buffer, *at)
-                    .map_err(|error| Failure::Damaged(None, format!("can not read it: {error}")))?;
-                *at += buffer.len() as u64;
-                Ok(())
+impl Decoder<'_> {
+    /// Decodes the next block, which holds its base's if it is a difference.
+    fn decode(&mut self, index: u64, block: &mut [u8]) -> Result<(), Failure> {
+        self.stored.resize(self.tail.block(index as usize).1, 0);
+        self.source.fill(&mut self.stored)?;
+        self.tail
+            .decode(index as usize, &self.stored, block, &mut self.scratch)
+            .map_err(|error| Failure::Damaged(Some(index), error.chain()))
+    }
+}
+
+/// The chunk that an object is a difference to, as its tail describes it: with the checksums of its blocks, so that damage is found where it is.
+fn base_of(name: &ObjectName, tail: &Tail, depth: u8) -> Result<Option<ChunkRecord>, Failure> {
+    match (name.encoding, &tail.base) {
+        (ObjectEncoding::Delta(hash), Some(base)) => {
+            if depth >= MAX_DEPTH {
+                return Err(Failure::Damaged(
+                    None,
+                    format!("it is the end of a chain of more than {MAX_DEPTH} differences"),
+                ));
             }
-            Self::Stream(stream, ready) => {
-                while !buffer.is_empty() {
-                    if ready.is_empty() {
-                        *ready = match block_on(stream.next()) {
-                            Some(Ok(bytes)) => bytes,
-                            Some(Err(error)) => {
-                                return Err(Failure::Other(from_object(error, "read a chunk")));
-                            }
-                            None => {
-                                return Err(Failure::Damaged(None, "it ends too early".to_owned()));
-                            }
-                        };
-                        continue;
-                    }
-                    let count = ready.len().min(buffer.len());
-                    let (now, later) = buffer.split_at_mut(count);
-                    ready.copy_to_slice(now);
-                    buffer = later;
-                }
-                Ok(())
-            }
+            Ok(Some(ChunkRecord {
+                hash,
+                bytes: tail.raw_bytes,
+                crc64: BlockChecksums(base.crc64.clone()),
+                object: String::new(),
+            }))
         }
+        (ObjectEncoding::Planes, None) => Ok(None),
+        _ => Err(Failure::Damaged(
+            None,
+            "its content is not what its name says".to_owned(),
+        )),
     }
 }
 

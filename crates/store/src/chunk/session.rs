@@ -8,7 +8,7 @@ use object_store::Error as ObjectError;
 use runtree_core::manifest::{ChunkRecord, MAX_CHUNK_BYTES, PartManifest};
 use runtree_core::{ChunkHash, Error, Result};
 
-use super::{ChunkSum, planes};
+use super::{ChunkSum, encoded};
 use crate::commit::PublishedPart;
 use crate::error::from_object;
 use crate::layout::{self, ObjectEncoding, ObjectName};
@@ -214,7 +214,8 @@ impl Store {
         Ok(match name.encoding {
             // A file that was cut short is no copy of the chunk.
             ObjectEncoding::Raw => meta.size == bytes,
-            ObjectEncoding::Planes => meta.size > planes::FOOTER_BYTES as u64,
+            ObjectEncoding::Planes => meta.size > encoded::FOOTER_BYTES as u64,
+            // It stands and falls with its base, which a look at it alone does not show.
             ObjectEncoding::Delta(_) => false,
         })
     }
@@ -238,27 +239,8 @@ impl Store {
         self.put_object(hash, ObjectEncoding::Raw, data)
     }
 
-    /// Puts another encoding of a chunk, planes and zstd, if that makes it clearly smaller. Durable when this returns.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub fn put_encoded(
-        &self,
-        hash: ChunkHash,
-        data: &[u8],
-        item_bytes: Option<u8>,
-    ) -> Result<Option<(ObjectName, u64)>> {
-        self.check_writable()?;
-        let Some(encoded) = planes::encode(data, item_bytes)? else {
-            return Ok(None);
-        };
-        let bytes = encoded.len() as u64;
-        let name = self.put_object(hash, ObjectEncoding::Planes, &Bytes::from(encoded))?;
-        self.sync_dirs([&layout::chunk_object(&name)])?;
-        Ok(Some((name, bytes)))
-    }
-
-    fn put_object(
+    /// Puts an object of a chunk under a fresh name; durable after [`Store::sync_dirs`].
+    pub(super) fn put_object(
         &self,
         hash: ChunkHash,
         encoding: ObjectEncoding,

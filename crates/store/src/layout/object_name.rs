@@ -12,7 +12,7 @@ pub enum ObjectEncoding {
     Raw,
     /// Byte planes and zstd, block by block (`docs/formats/chunks.md`); suffix `.z`.
     Planes,
-    /// XOR against another chunk; suffix `.d~<base>`. The name is reserved: this build neither writes nor decodes it.
+    /// Planes and zstd of the difference (XOR) to another chunk of the same length; suffix `.d~<base>`.
     Delta(ChunkHash),
 }
 

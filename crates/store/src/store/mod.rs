@@ -85,7 +85,37 @@ struct Inner {
     mode: Mode,
     random: Random,
     /// Objects that this process put lately. A hint: used only after a HEAD of the store.
-    remembered: std::sync::Mutex<std::collections::HashMap<ChunkHash, ObjectName>>,
+    remembered: Memory,
+    /// Objects that served readers whose manifest names another one: cold chunks are re-encoded after their part was written. A hint as well.
+    served: Memory,
+}
+
+/// Object names by hash, a bounded number of them.
+#[derive(Default)]
+struct Memory(std::sync::Mutex<std::collections::HashMap<ChunkHash, ObjectName>>);
+
+impl Memory {
+    fn get(&self, hash: &ChunkHash) -> Option<ObjectName> {
+        self.lock().get(hash).copied()
+    }
+
+    fn insert(&self, name: ObjectName) {
+        let mut names = self.lock();
+        if names.len() >= MAX_REMEMBERED {
+            names.clear();
+        }
+        names.insert(name.hash, name);
+    }
+
+    fn remove(&self, hash: &ChunkHash) {
+        self.lock().remove(hash);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<ChunkHash, ObjectName>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 impl std::fmt::Debug for Store {
@@ -133,28 +163,23 @@ impl Store {
     }
 
     pub(crate) fn remembered(&self, hash: &ChunkHash) -> Option<ObjectName> {
-        self.lock_remembered().get(hash).copied()
+        self.inner.remembered.get(hash)
     }
 
     pub(crate) fn remember(&self, name: ObjectName) {
-        let mut remembered = self.lock_remembered();
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.clear();
-        }
-        remembered.insert(name.hash, name);
+        self.inner.remembered.insert(name);
     }
 
     pub(crate) fn forget(&self, hash: &ChunkHash) {
-        self.lock_remembered().remove(hash);
+        self.inner.remembered.remove(hash);
     }
 
-    fn lock_remembered(
-        &self,
-    ) -> std::sync::MutexGuard<'_, std::collections::HashMap<ChunkHash, ObjectName>> {
-        self.inner
-            .remembered
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn served(&self, hash: &ChunkHash) -> Option<ObjectName> {
+        self.inner.served.get(hash)
+    }
+
+    pub(crate) fn remember_served(&self, name: ObjectName) {
+        self.inner.served.insert(name);
     }
 
     /// Refuses to write through a handle that was opened for reading.

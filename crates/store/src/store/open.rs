@@ -1,16 +1,15 @@
 //! Creating and opening stores.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind as IoErrorKind;
 use std::path::Path as FsPath;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use object_store::{Error as ObjectError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use runtree_core::manifest::{Record as _, StoreRecord};
 use runtree_core::{Error, Result, StoreId, Timestamp};
 
-use super::{Created, Inner, Mode, Random, Store};
+use super::{Created, Inner, Memory, Mode, Random, Store};
 use crate::error::from_object;
 use crate::layout::{self, ObjectPath};
 use crate::local::LocalStore;
@@ -153,7 +152,8 @@ impl Store {
                 record,
                 mode,
                 random,
-                remembered: Mutex::new(HashMap::new()),
+                remembered: Memory::default(),
+                served: Memory::default(),
             }),
         })
     }

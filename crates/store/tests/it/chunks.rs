@@ -304,10 +304,8 @@ fn encoded_objects_serve_whole_chunks_and_slices() {
             .map(|byte| byte % 5)
             .collect();
         let raw = put(store, &data);
-        let (name, bytes) = store
-            .put_encoded(raw.hash, &data, Some(4))
-            .unwrap()
-            .unwrap();
+        let put = store.encode_chunk(&raw, Some(4), None).unwrap().unwrap();
+        let (name, bytes) = (put.name, put.bytes);
         assert!(bytes < data.len() as u64 / 2);
         store.delete(&object_path(&raw)).unwrap();
         assert_eq!(store.read_chunk(&raw).unwrap(), data);
@@ -325,27 +323,6 @@ fn encoded_objects_serve_whole_chunks_and_slices() {
             .unwrap();
         assert_eq!((hit.written, hit.record.object), (0, name.to_string()));
     }
-}
-
-#[test]
-fn a_difference_to_another_chunk_is_unsupported_for_now() {
-    let store = in_memory();
-    let record = put(&store, b"abc");
-    store.delete(&object_path(&record)).unwrap();
-    let delta = ObjectName {
-        hash: record.hash,
-        put: PutId::from_bits(1),
-        encoding: ObjectEncoding::Delta(ChunkHash::of(b"base")),
-    };
-    crate::support::put(store.objects(), layout::chunk_object(&delta).as_ref(), b"x");
-    assert_eq!(
-        store.read_chunk(&record).unwrap_err().kind(),
-        ErrorKind::Unsupported
-    );
-    assert_eq!(
-        store.begin_save().unwrap().reference(&record).unwrap(),
-        None
-    );
 }
 
 #[test]
@@ -393,7 +370,8 @@ proptest! {
         let store = in_memory();
         let data: Vec<u8> = noise(3, len).iter().map(|byte| byte % 7).collect();
         let record = put(&store, &data);
-        let (name, bytes) = store.put_encoded(record.hash, &data, Some(2)).unwrap().unwrap();
+        let put = store.encode_chunk(&record, Some(2), None).unwrap().unwrap();
+        let (name, bytes) = (put.name, put.bytes);
         store.delete(&object_path(&record)).unwrap();
         let at = ((bytes as f64) * at) as usize;
         tamper(&store, &layout::chunk_object(&name), |object| object[at] ^= 1_u8 << bit);

@@ -14,7 +14,7 @@ use runtree_core::state::{
     DictKind, Dtype, Framework, StateKey, StateNode, TensorLeaf, TensorRecord,
 };
 use runtree_core::{PartHash, PutId, RunId, WriterId};
-use runtree_store::chunk::planes::{self, Tail};
+use runtree_store::chunk::encoded::{self, Base, Scratch, Tail};
 use runtree_store::{
     Cursor, FrameKind, JournalReader, JournalWriter, ObjectEncoding, ObjectName, checksum,
     parse_part_manifest,
@@ -162,14 +162,41 @@ fn plain_items() -> Vec<u8> {
     (0..600_u16).flat_map(|n| (n / 7).to_le_bytes()).collect()
 }
 
+/// The base of the golden difference: the same items, some of them one larger.
+fn changed_items() -> Vec<u8> {
+    (0..600_u16)
+        .flat_map(|n| (n / 7 + u16::from(n % 40 == 0)).to_le_bytes())
+        .collect()
+}
+
+fn encode(raw: &[u8], base: Option<&[u8]>) -> Vec<u8> {
+    let reader = |bytes: &[u8]| {
+        let bytes = bytes.to_vec();
+        move |_: u64, block: &mut [u8]| {
+            block.copy_from_slice(&bytes);
+            Ok(())
+        }
+    };
+    let mut read_base = reader(base.unwrap_or_default());
+    let base = base.map(|_| Base {
+        read: &mut read_base,
+        depth: 1,
+    });
+    encoded::encode(raw.len() as u64, Some(2), &mut reader(raw), base)
+        .unwrap()
+        .unwrap()
+        .bytes
+}
+
 #[test]
 #[ignore = "writes the golden files: only for a new version of a format"]
 fn write_golden_files() {
     fs::write(golden("journal-v1.log"), journal_file(run(1))).unwrap();
     fs::write(golden("part-v1.json"), part().to_bytes()).unwrap();
     fs::write(golden("commit-v1.json"), commit().to_bytes()).unwrap();
-    let object = planes::encode(&plain_items(), Some(2)).unwrap().unwrap();
-    fs::write(golden("planes-v1.z"), object).unwrap();
+    fs::write(golden("planes-v1.z"), encode(&plain_items(), None)).unwrap();
+    let delta = encode(&plain_items(), Some(&changed_items()));
+    fs::write(golden("delta-v1.d"), delta).unwrap();
 }
 
 #[test]
@@ -202,13 +229,25 @@ fn parts_and_commits_of_version_1_are_written_and_read() {
     assert_eq!(part().chunks[0].hash, ChunkHash::of(&chunk()));
 }
 
+fn decode(object: &[u8], under: Vec<u8>) -> Vec<u8> {
+    let tail = Tail::parse(object, object.len() as u64).unwrap();
+    let (at, bytes) = tail.block(0);
+    let mut raw = under;
+    assert_eq!(raw.len() as u64, tail.raw_bytes);
+    let stored = &object[at as usize..at as usize + bytes];
+    tail.decode(0, stored, &mut raw, &mut Scratch::default())
+        .unwrap();
+    raw
+}
+
 #[test]
 fn planes_of_version_1_are_read() {
     let object = fs::read(golden("planes-v1.z")).unwrap();
-    let tail = Tail::parse(&object, object.len() as u64).unwrap();
-    let (at, bytes) = tail.block(0);
-    let mut raw = vec![0; tail.raw_bytes as usize];
-    let stored = &object[at as usize..at as usize + bytes];
-    tail.decode(0, stored, &mut raw, &mut Vec::new()).unwrap();
-    assert_eq!(raw, plain_items());
+    assert_eq!(decode(&object, vec![0; 1200]), plain_items());
+}
+
+#[test]
+fn differences_of_version_1_are_read() {
+    let object = fs::read(golden("delta-v1.d")).unwrap();
+    assert_eq!(decode(&object, changed_items()), plain_items());
 }

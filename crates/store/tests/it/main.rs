@@ -4,12 +4,13 @@
 mod chunks;
 mod commits;
 mod conformance;
+mod encoded;
 mod golden;
 mod journals;
 mod layout;
 mod local;
 mod names;
-mod planes;
+mod redundant;
 mod stores;
 mod support;
 
