@@ -43,6 +43,8 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Whether live runs encode their cold checkpoints in the background.
+    pub encode: bool,
 }
 
 impl EngineOptions {
@@ -54,7 +56,14 @@ impl EngineOptions {
             cache_dir: cache_dir.into(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
+            encode: false,
         }
+    }
+
+    /// The same for a trainer: what it saves is encoded in the background when it is cold.
+    pub fn with_encoder(mut self) -> Self {
+        self.encode = true;
+        self
     }
 
     /// The same with another mode.
@@ -69,6 +78,7 @@ pub struct Engine {
     pub(crate) options: EngineOptions,
     pub(crate) store: Store,
     saver: crate::save::Saver,
+    encoder: crate::encode::Encoder,
     pub(crate) index: SqliteIndex,
     pub(crate) fold: FoldState,
 }
@@ -106,6 +116,7 @@ impl Engine {
             options,
             store,
             saver: crate::save::Saver::new(None),
+            encoder: crate::encode::Encoder::default(),
             index,
             fold: FoldState::default(),
         }))
@@ -119,6 +130,11 @@ impl Engine {
     /// What all saves of this process share.
     pub(crate) fn saver(&self) -> &crate::save::Saver {
         &self.saver
+    }
+
+    /// What encodes in the background.
+    pub(crate) fn encoder(&self) -> &crate::encode::Encoder {
+        &self.encoder
     }
 
     /// Where the store is, as a user writes it.

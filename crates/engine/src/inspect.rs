@@ -139,6 +139,15 @@ impl Engine {
 
     /// Committed checkpoints of these runs that are not in the trash, by run and key. Reads the store, not the index.
     pub(crate) fn existing_checkpoints(&self, runs: &[RunId]) -> Result<Vec<CheckpointName>> {
+        self.existing_checkpoints_beyond(runs, &HashSet::new())
+    }
+
+    /// The same, without reading the commits of `committed` again.
+    pub(crate) fn existing_checkpoints_beyond(
+        &self,
+        runs: &[RunId],
+        committed: &HashSet<CheckpointName>,
+    ) -> Result<Vec<CheckpointName>> {
         let store = self.store();
         let mut found = Vec::new();
         for &run in runs {
@@ -150,11 +159,13 @@ impl Engine {
                 .collect();
             for key in store.list_commits(run)? {
                 // A commit that can not be read is somebody's damage, not nobody's checkpoint: it stays in the list.
-                let committed = store.read_commit(run, key).map_or(true, |commit| {
-                    commit.is_some_and(|commit| commit.outcome == Outcome::Committed)
-                });
-                if committed && !deleted.contains(&key) {
-                    found.push(CheckpointName { run, key });
+                let name = CheckpointName { run, key };
+                let exists = committed.contains(&name)
+                    || store.read_commit(run, key).map_or(true, |commit| {
+                        commit.is_some_and(|commit| commit.outcome == Outcome::Committed)
+                    });
+                if exists && !deleted.contains(&key) {
+                    found.push(name);
                 }
             }
         }

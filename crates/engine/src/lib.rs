@@ -1,7 +1,7 @@
 //! The composer: what a run does, what a store answers. Everything the edges (Python, command line, server) call is here.
 //!
 //! The store is the truth and the index a cache of it (`fold`); the engine writes records and journals (`runs`, [`live`],
-//! `annotate`, [`save`]), folds what it and others wrote, and answers (`queries`, `series`, [`load`], [`inspect`],
+//! `annotate`, [`save`]), makes cold checkpoints small (`encode`), folds what it and others wrote, and answers (`queries`, `series`, [`load`], [`inspect`],
 //! [`export`]). All calls are synchronous, take `&self` and may be made from any thread.
 //!
 //! Errors are [`runtree_core::Error`]: the kind says what the caller must do. Policy lives here, never in the edges; paths and
@@ -10,6 +10,7 @@
 mod annotate;
 mod builder;
 mod discover;
+mod encode;
 mod engine;
 pub mod export;
 mod fold;
@@ -25,6 +26,7 @@ mod series;
 pub use annotate::Annotation;
 pub use builder::{OsEntropy, SystemClock};
 pub use discover::discover_store;
+pub use encode::EncodeReport;
 pub use engine::{Engine, EngineOptions, Entropy, OpenMode};
 pub use export::{ExportLayout, ExportOptions, ExportReport};
 pub use fold::{ReindexProgress, ReindexReport};

@@ -53,6 +53,8 @@ pub enum WarningKind {
     QueueFull,
     /// The disk refused.
     Storage,
+    /// Older checkpoints can not be encoded.
+    Encoding,
     /// The run continues elsewhere.
     Fenced,
     /// The fork step has no checkpoint of its own.
@@ -218,6 +220,27 @@ impl RunWriter {
     /// Journals that a commit was written: a hint for the index.
     pub(crate) fn note_saved(&self, key: SaveKey) {
         self.push_event(Event::Saved { key });
+    }
+
+    /// Lets the older checkpoints be encoded, on one rank for all.
+    pub(crate) fn encode_older(&self) {
+        if self.rank() != 0 || !self.engine.options.encode {
+            return;
+        }
+        let shared = Arc::downgrade(&self.shared);
+        self.engine
+            .encoder()
+            .notify(&self.engine, self.run(), move |error| {
+                if let Some(shared) = shared.upgrade() {
+                    shared.warn(
+                        WarningKind::Encoding,
+                        format!(
+                            "cold checkpoints stay as large as they were saved: {}",
+                            error.chain()
+                        ),
+                    );
+                }
+            });
     }
 
     /// This process's rank.

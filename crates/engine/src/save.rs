@@ -71,6 +71,13 @@ impl Saver {
     }
 }
 
+impl Saver {
+    /// Whether chunks are being written or wait for it.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.pool.is_busy()
+    }
+}
+
 impl Engine {
     /// Makes staging memory ready for saves of about `bytes` bytes, on a thread of its own: without it the first save pays for the first touch of every
     /// page, several times a copy. Call it where the size is known early: a checkpoint that was loaded, a state that was checked.

@@ -71,6 +71,7 @@ impl RunWriter {
         }
         journal.sync()?;
         let flusher = Flusher::spawn(Arc::clone(&shared), journal, launch.attempt)?;
+        engine.encoder().begin(shared.record.run);
         Ok(Arc::new(Self {
             engine,
             saves,
@@ -179,6 +180,7 @@ impl RunWriter {
         let deadline = deadline.map(|wait| Instant::now() + wait);
         let status = status.unwrap_or(RunStatus::Completed);
         let (saves, failure) = self.finish_saves(deadline);
+        self.engine.encoder().stop(self.run(), deadline);
         self.say_goodbye(status, reason);
         let flusher = lock(&self.flusher).take();
         // Saves that never came may have used up the time; the last points and the goodbye still get theirs.

@@ -46,6 +46,7 @@ impl Owner for RunWriter {
 
     fn saved(&self, key: SaveKey) {
         self.note_saved(key);
+        self.encode_older();
     }
 
     fn save_failed(&self, key: SaveKey, error: Error) {

@@ -72,6 +72,14 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Whether a job runs or waits.
+    pub(crate) fn is_busy(&self) -> bool {
+        let state = self.shared.lock();
+        !state.queue.is_empty() || state.idle < state.threads
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.lock().closed = true;

@@ -10,6 +10,7 @@
 mod annotations;
 mod corruption;
 mod creation;
+mod encode;
 mod folding;
 mod forks;
 mod launches;

@@ -29,7 +29,7 @@ const WINDOW_BLOCKS: u64 = 4;
 
 impl Store {
     /// Puts another encoding of a chunk if that makes it clearly smaller: a difference to `base`, or a self-contained one where that does not pay, is too deep, or
-    /// `base` is not of the same length. Durable when this returns. Holds blocks of both chunks, and the encoded bytes.
+    /// `base` is not of the same length. Objects that `rounds` condemns do not count; how old that look is matters for the gain alone. Durable when this returns. Holds blocks of both chunks, and the encoded bytes.
     ///
     /// # Errors
     /// As reading the chunk and writing an object do. A base that can not be read is not used, and no error.
@@ -38,12 +38,12 @@ impl Store {
         chunk: &ChunkRecord,
         item_bytes: ItemBytes,
         base: Option<&ChunkRecord>,
+        rounds: &Rounds,
     ) -> Result<Option<EncodedChunk>> {
         self.check_writable()?;
-        let rounds = self.list_rounds()?;
         let base = match base {
             Some(base) if base.bytes == chunk.bytes && base.hash != chunk.hash => self
-                .depth_of(base.hash, &rounds)?
+                .depth_of(base.hash, rounds)?
                 .filter(|&depth| depth < MAX_DEPTH)
                 .map(|depth| (base, depth + 1)),
             _ => None,

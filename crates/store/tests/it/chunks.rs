@@ -304,7 +304,10 @@ fn encoded_objects_serve_whole_chunks_and_slices() {
             .map(|byte| byte % 5)
             .collect();
         let raw = put(store, &data);
-        let put = store.encode_chunk(&raw, Some(4), None).unwrap().unwrap();
+        let put = store
+            .encode_chunk(&raw, Some(4), None, &store.list_rounds().unwrap())
+            .unwrap()
+            .unwrap();
         let (name, bytes) = (put.name, put.bytes);
         assert!(bytes < data.len() as u64 / 2);
         store.delete(&object_path(&raw)).unwrap();
@@ -370,7 +373,7 @@ proptest! {
         let store = in_memory();
         let data: Vec<u8> = noise(3, len).iter().map(|byte| byte % 7).collect();
         let record = put(&store, &data);
-        let put = store.encode_chunk(&record, Some(2), None).unwrap().unwrap();
+        let put = store.encode_chunk(&record, Some(2), None, &store.list_rounds().unwrap()).unwrap().unwrap();
         let (name, bytes) = (put.name, put.bytes);
         store.delete(&object_path(&record)).unwrap();
         let at = ((bytes as f64) * at) as usize;

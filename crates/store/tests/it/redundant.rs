@@ -42,7 +42,10 @@ fn chain(store: &Store, count: usize, bytes: usize) -> Vec<(Vec<u8>, ChunkRecord
     let records: Vec<ChunkRecord> = states.iter().map(|state| put(store, state)).collect();
     for (number, record) in records.iter().enumerate() {
         let base = (number > 0).then(|| &records[number & (number - 1)]);
-        let encoded = store.encode_chunk(record, Some(1), base).unwrap().unwrap();
+        let encoded = store
+            .encode_chunk(record, Some(1), base, &store.list_rounds().unwrap())
+            .unwrap()
+            .unwrap();
         assert_eq!(
             matches!(encoded.name.encoding, ObjectEncoding::Delta(_)),
             number > 0
@@ -124,7 +127,9 @@ fn a_chunk_that_is_raw_alone_is_no_base() {
     let store = in_memory();
     let states = states(2, 5000);
     let (base, chunk) = (put(&store, &states[0]), put(&store, &states[1]));
-    let encoded = store.encode_chunk(&chunk, None, Some(&base)).unwrap();
+    let encoded = store
+        .encode_chunk(&chunk, None, Some(&base), &store.list_rounds().unwrap())
+        .unwrap();
     assert_eq!(encoded.unwrap().name.encoding, ObjectEncoding::Planes);
 }
 
@@ -133,12 +138,18 @@ fn a_base_that_can_not_be_read_is_not_used() {
     let store = in_memory();
     let states = states(2, 5000);
     let (base, chunk) = (put(&store, &states[0]), put(&store, &states[1]));
-    let object = store.encode_chunk(&base, None, None).unwrap().unwrap().name;
+    let object = store
+        .encode_chunk(&base, None, None, &store.list_rounds().unwrap())
+        .unwrap()
+        .unwrap()
+        .name;
     store.remove_redundant(&[raw_object(&base)], NOW).unwrap();
     tamper(&store, &layout::chunk_object(&object), |bytes| {
         bytes[9] ^= 4;
     });
-    let encoded = store.encode_chunk(&chunk, None, Some(&base)).unwrap();
+    let encoded = store
+        .encode_chunk(&chunk, None, Some(&base), &store.list_rounds().unwrap())
+        .unwrap();
     assert_eq!(encoded.unwrap().name.encoding, ObjectEncoding::Planes);
 }
 
@@ -150,7 +161,10 @@ fn a_chain_that_is_too_deep_is_not_made_deeper() {
     let mut depths = Vec::new();
     for (number, record) in records.iter().enumerate() {
         let base = number.checked_sub(1).map(|before| &records[before]);
-        store.encode_chunk(record, None, base).unwrap().unwrap();
+        store
+            .encode_chunk(record, None, base, &store.list_rounds().unwrap())
+            .unwrap()
+            .unwrap();
         let rounds = store.list_rounds().unwrap();
         depths.push(store.depth_of(record.hash, &rounds).unwrap().unwrap());
     }
@@ -169,7 +183,7 @@ fn the_last_healthy_object_stays() {
     let records: Vec<ChunkRecord> = states.iter().map(|state| put(&store, state)).collect();
     // Raw alone; and raw beside a damaged encoding.
     let damaged = store
-        .encode_chunk(&records[1], None, None)
+        .encode_chunk(&records[1], None, None, &store.list_rounds().unwrap())
         .unwrap()
         .unwrap();
     tamper(&store, &layout::chunk_object(&damaged.name), |bytes| {
@@ -179,7 +193,7 @@ fn the_last_healthy_object_stays() {
     assert_eq!(store.remove_redundant(&candidates, NOW).unwrap().objects, 0);
     // Beside one that another collector wants.
     let wanted = store
-        .encode_chunk(&records[0], None, None)
+        .encode_chunk(&records[0], None, None, &store.list_rounds().unwrap())
         .unwrap()
         .unwrap();
     let round = RoundRecord {
@@ -210,10 +224,15 @@ fn two_chunks_that_are_each_others_base_keep_a_raw_object() {
     // Two runs that saved the same two states in opposite order; what each saw as base was encoded by itself and taken away since.
     for (own, base) in [(0, 1), (1, 0)] {
         let alone = store
-            .encode_chunk(&records[base], None, None)
+            .encode_chunk(&records[base], None, None, &store.list_rounds().unwrap())
             .unwrap()
             .unwrap();
-        let encoded = store.encode_chunk(&records[own], None, Some(&records[base]));
+        let encoded = store.encode_chunk(
+            &records[own],
+            None,
+            Some(&records[base]),
+            &store.list_rounds().unwrap(),
+        );
         assert!(matches!(
             encoded.unwrap().unwrap().name.encoding,
             ObjectEncoding::Delta(_)

@@ -4,14 +4,19 @@ use std::collections::HashSet;
 
 use runtree_core::manifest::{Outcome, RoundRecord};
 use runtree_core::{ChunkHash, Error, Result, Timestamp};
-use runtree_store::{Created, ObjectName, Store, layout};
+use runtree_store::chunk::encoded::MAX_DEPTH;
+use runtree_store::{Created, ObjectEncoding, ObjectName, Store, layout};
 
 use super::{Actor, Dice, Fault, Turn};
 
-/// Collects once, one action a turn.
+/// Rounds of one collector.
+const ROUNDS: usize = 3;
+
+/// Collects a few times, one action a turn.
 #[derive(Debug)]
 pub struct Collector {
     fault: Fault,
+    left: usize,
     stage: Stage,
 }
 
@@ -39,7 +44,18 @@ impl Collector {
     pub fn new(fault: Fault) -> Self {
         Self {
             fault,
+            left: ROUNDS,
             stage: Stage::Start,
+        }
+    }
+
+    fn end_round(&mut self) -> Turn {
+        self.left -= 1;
+        self.stage = Stage::Start;
+        if self.left == 0 {
+            Turn::Done
+        } else {
+            Turn::Moved
         }
     }
 
@@ -101,14 +117,22 @@ impl Collector {
             }
         }
         let rounds = store.list_rounds()?;
+        if self.fault != Fault::BasesAreGarbage {
+            add_bases(store, &mut reachable)?;
+        }
         let mine: HashSet<&ObjectName> = wanted.iter().collect();
+        let usable =
+            |name: &ObjectName| !(rounds.condemns(name) || own.is_some() && mine.contains(name));
         let mut doomed = Vec::new();
         for name in wanted {
-            let others = store.list_objects(name.hash)?;
-            let healthy_other = others.iter().any(|other| {
-                other != name && !rounds.condemns(other) && !(own.is_some() && mine.contains(other))
-            });
-            if !reachable.contains(&name.hash) || healthy_other {
+            let mut redundant = false;
+            // Of a hash that is needed only raw objects ever go: differences rely on its encoded ones.
+            if name.encoding == ObjectEncoding::Raw {
+                for other in store.list_objects(name.hash)? {
+                    redundant |= other != *name && decodes(store, &other, &usable, 0)?;
+                }
+            }
+            if !reachable.contains(&name.hash) || redundant {
                 doomed.push(*name);
             }
         }
@@ -116,8 +140,48 @@ impl Collector {
     }
 }
 
+/// Adds every chunk that a difference of a reachable one needs.
+fn add_bases(store: &Store, reachable: &mut HashSet<ChunkHash>) -> Result<()> {
+    let mut open: Vec<ChunkHash> = reachable.iter().copied().collect();
+    while let Some(hash) = open.pop() {
+        for name in store.list_objects(hash)? {
+            if let ObjectEncoding::Delta(base) = name.encoding
+                && reachable.insert(base)
+            {
+                open.push(base);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether an object decodes through usable ones.
+fn decodes(
+    store: &Store,
+    name: &ObjectName,
+    usable: &impl Fn(&ObjectName) -> bool,
+    depth: u8,
+) -> Result<bool> {
+    if !usable(name) || depth > MAX_DEPTH {
+        return Ok(false);
+    }
+    let ObjectEncoding::Delta(base) = name.encoding else {
+        return Ok(true);
+    };
+    for other in store.list_objects(base)? {
+        if decodes(store, &other, usable, depth + 1)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Actor for Collector {
-    fn step(&mut self, store: &Store, _dice: &mut Dice) -> Result<Turn> {
+    fn step(&mut self, store: &Store, dice: &mut Dice) -> Result<Turn> {
+        // Between two rounds there is time in which others see none.
+        if matches!(self.stage, Stage::Start) && dice.below(6) != 0 {
+            return Ok(Turn::Moved);
+        }
         self.stage = match std::mem::replace(&mut self.stage, Stage::Taken) {
             Stage::Start if self.fault == Fault::ListBeforeRound => {
                 let wanted = Self::all_objects(store)?;
@@ -146,13 +210,13 @@ impl Actor for Collector {
                 }
                 None if self.fault == Fault::ForgottenRound => {
                     store.delete(&layout::round(number))?;
-                    return Ok(Turn::Done);
+                    return Ok(self.end_round());
                 }
                 None => {
                     let closed =
                         store.create_bytes(&layout::round_closed(number), bytes::Bytes::new())?;
                     closed.or_conflict(|| format!("round {number} is closed already"))?;
-                    return Ok(Turn::Done);
+                    return Ok(self.end_round());
                 }
             },
             Stage::Taken => return Err(Error::internal("a collector without a stage")),

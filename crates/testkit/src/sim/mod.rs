@@ -7,6 +7,7 @@
 //! What it does not cover: tearing inside one object (the power-cut tests do) and stores without list-after-write (refused by the protocol).
 
 mod collector;
+mod encoder;
 mod saver;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use runtree_store::Store;
 use runtree_store::object_store::memory::InMemory;
 
 pub use collector::Collector;
+pub use encoder::Encoder;
 pub use saver::Saver;
 
 /// A rule that is left out, to prove that the simulator would notice.
@@ -32,6 +34,10 @@ pub enum Fault {
     ForgottenRound,
     /// A collector counts a part that is published and not yet committed as garbage.
     PendingIsGarbage,
+    /// A collector does not look for bases: what only a difference needs is garbage to it.
+    BasesAreGarbage,
+    /// An encoder deletes raw objects as soon as it has put another one, without a round.
+    RawGoesAtOnce,
 }
 
 /// A splitmix64 generator: small, seeded, the same on every platform (Steele, Lea, Flood 2014).
@@ -87,7 +93,7 @@ pub struct World {
 }
 
 impl World {
-    /// A fresh store with two savers over the same few chunks and two collectors, one of them slow to start.
+    /// A fresh store with two savers over the same few chunks, two collectors and, in every second world, two encoders.
     ///
     /// # Errors
     /// What the store says.
@@ -98,6 +104,12 @@ impl World {
             Dice::new(puts.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).roll()
         });
         let store = Store::create_over_with(objects, Timestamp(0), random)?;
+        // Every second world is without encoders and the garbage that they may take for bases: a crowd makes the rare meetings of the others rarer.
+        let encodes = seed.is_multiple_of(2)
+            || matches!(fault, Fault::BasesAreGarbage | Fault::RawGoesAtOnce);
+        if encodes {
+            saver::put_garbage(&store)?;
+        }
         let mut dice = Dice::new(seed);
         let runs: Vec<RunId> = (0..2)
             .map(|i| RunId::from_parts(i, u128::from(dice.roll())))
@@ -108,6 +120,9 @@ impl World {
         }
         for _ in 0..2 {
             actors.push(Box::new(Collector::new(fault)));
+            if encodes {
+                actors.push(Box::new(Encoder::new(fault)));
+            }
         }
         Ok(Self {
             store,

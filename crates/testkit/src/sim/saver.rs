@@ -14,8 +14,12 @@ use runtree_store::{ConfirmedPart, PublishedPart, SaveSession, Store, checksum, 
 
 use super::{Actor, Dice, Fault, Turn};
 
-/// Different contents there are in the whole world.
-const CONTENTS: usize = 3;
+/// Different contents that savers save.
+pub(super) const SAVED: usize = 3;
+/// Different contents there are in the whole world: those that nobody saves are garbage of checkpoints long deleted.
+pub(super) const CONTENTS: usize = 6;
+/// Bytes of each: enough that encoding pays, and the same, so that each can be a difference to any other.
+const CONTENT_BYTES: usize = 600;
 /// Saves of one saver.
 const SAVES: i64 = 3;
 
@@ -100,14 +104,31 @@ impl Saver {
     }
 }
 
-/// One of the world's few contents; distinct lengths, so that a mix-up can not go unnoticed.
-fn content(which: usize) -> Bytes {
-    Bytes::from(vec![which as u8 + 1; 100 + which])
+/// One of the world's few contents: states of a tensor, a few bytes away from each other.
+pub(super) fn content(which: usize) -> Bytes {
+    let mut dice = Dice::new(7);
+    let mut bytes: Vec<u8> = (0..CONTENT_BYTES)
+        .map(|_| (dice.roll() % 11) as u8)
+        .collect();
+    bytes[which] += 100;
+    Bytes::from(bytes)
 }
 
 /// The hashes of everything a saver may save.
 pub(super) fn all_hashes() -> impl Iterator<Item = ChunkHash> {
     (0..CONTENTS).map(|which| checksum(&content(which)).hash)
+}
+
+/// Puts what nobody needs any more, raw and encoded: bases that may be gone a moment later.
+pub(super) fn put_garbage(store: &Store) -> Result<()> {
+    let session = store.begin_save()?;
+    for which in SAVED..CONTENTS {
+        let data = content(which);
+        let sum = checksum(&data);
+        let chunk = session.put_chunk(data, sum)?.record;
+        store.encode_chunk(&chunk, None, None, &store.list_rounds()?)?;
+    }
+    Ok(())
 }
 
 impl Actor for Saver {
@@ -122,7 +143,7 @@ impl Actor for Saver {
                 session,
                 mut chunks,
             } if chunks.len() < 2 => {
-                let data = content(dice.below(CONTENTS));
+                let data = content(dice.below(SAVED));
                 let sum = checksum(&data);
                 chunks.push(session.put_chunk(data, sum)?.record);
                 Stage::Putting { session, chunks }
