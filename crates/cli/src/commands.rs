@@ -10,6 +10,7 @@ mod cat;
 mod checkpoints;
 mod delete;
 mod diff;
+mod encode;
 mod export;
 mod fork;
 mod import;
@@ -70,6 +71,7 @@ commands! {
     Import => import,
     Verify => verify,
     Reindex => reindex,
+    Encode => encode,
     Stats => stats,
     Serve => serve,
     Project => project,

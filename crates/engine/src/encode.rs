@@ -16,7 +16,7 @@ use runtree_store::{ObjectEncoding, Redundant, Rounds};
 use crate::engine::Engine;
 use crate::load::LoadedManifest;
 
-mod survivors;
+pub(crate) mod survivors;
 mod tensors;
 mod worker;
 

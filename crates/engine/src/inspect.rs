@@ -1,15 +1,18 @@
 //! Looking into checkpoints: tensors, differences, verification, what the store holds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use runtree_core::manifest::{CheckpointName, ChunkRecord, EntryContent, Outcome};
-use runtree_core::{ChunkHash, ErrorKind, Result, RunId, wire};
+use runtree_core::manifest::{CheckpointName, EntryContent, Outcome};
+use runtree_core::{Result, RunId, wire};
 
 use crate::engine::Engine;
 
 mod diff;
 mod numbers;
+mod stats;
 mod verify;
+
+pub use stats::{StatsReport, StatsRow};
 
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -22,25 +25,6 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is damaged, in words.
     pub problems: Vec<String>,
-}
-
-/// What the store holds.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-pub struct StatsReport {
-    /// Runs.
-    pub runs: u64,
-    /// Complete checkpoints.
-    pub checkpoints: u64,
-    /// Raw bytes of all of them, each counted whole.
-    pub logical_bytes: u64,
-    /// Bytes of distinct objects.
-    pub stored_bytes: u64,
-    /// Distinct chunks.
-    pub chunks: u64,
-    /// What sharing chunks (forks included) and encoding them saves: logical minus stored.
-    pub saved_bytes: u64,
-    /// Checkpoints that could not be read, and are not counted.
-    pub unreadable: u64,
 }
 
 impl Engine {
@@ -104,37 +88,7 @@ impl Engine {
     /// # Errors
     /// As the store's listings; checkpoints that can not be read are counted apart.
     pub fn stats(&self, run: Option<RunId>) -> Result<StatsReport> {
-        let store = self.store();
-        let runs = match run {
-            Some(run) => vec![run],
-            None => store.list_runs()?,
-        };
-        let mut report = StatsReport {
-            runs: runs.len() as u64,
-            ..StatsReport::default()
-        };
-        let mut chunks: HashMap<ChunkHash, ChunkRecord> = HashMap::new();
-        for name in self.existing_checkpoints(&runs)? {
-            match self.load_plan(name) {
-                Ok(manifest) => {
-                    report.checkpoints += 1;
-                    for part in &manifest.parts {
-                        report.logical_bytes += part.bytes;
-                        for chunk in &part.chunks {
-                            chunks.entry(chunk.hash).or_insert_with(|| chunk.clone());
-                        }
-                    }
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-                    report.unreadable += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        report.chunks = chunks.len() as u64;
-        report.stored_bytes = store.stored_bytes(chunks.values())?;
-        report.saved_bytes = report.logical_bytes.saturating_sub(report.stored_bytes);
-        Ok(report)
+        stats::stats(self, run)
     }
 
     /// Committed checkpoints of these runs that are not in the trash, by run and key. Reads the store, not the index.

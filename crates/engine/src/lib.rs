@@ -30,7 +30,7 @@ pub use encode::EncodeReport;
 pub use engine::{Engine, EngineOptions, Entropy, OpenMode};
 pub use export::{ExportLayout, ExportOptions, ExportReport};
 pub use fold::{ReindexProgress, ReindexReport};
-pub use inspect::{StatsReport, VerifyReport};
+pub use inspect::{StatsReport, StatsRow, VerifyReport};
 pub use live::{FinishReport, Health, RunWriter, Warning, WarningKind};
 pub use load::{LoadedManifest, ReadJob};
 pub use queries::{CheckpointScope, LastGood, RunQuery, RunSort};

@@ -1,11 +1,12 @@
 //! `runtree stats`
 
-use runtree_engine::{OpenMode, Purpose};
+use runtree_engine::{OpenMode, Purpose, StatsReport};
 
 use crate::context::{Context, Target};
 use crate::error::Failure;
 use crate::human;
 use crate::look::{Style, pad};
+use crate::table::{Align, Table};
 
 /// Show what the store, or one run, holds and what sharing saves
 #[derive(Debug, clap::Args)]
@@ -51,9 +52,58 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
             ),
         ),
         ("saved", format!("{}{share}", human::bytes(saved))),
+        ("differences", depths(&report)),
+        ("waiting", waiting(&report)),
     ] {
-        let label = look.paint(Style::Dim, &pad(label, 12));
+        let label = look.paint(Style::Dim, &pad(label, 13));
         context.out.line(format!("{label}{text}"))?;
     }
-    Ok(())
+    if report.rows.is_empty() {
+        return Ok(());
+    }
+    let of = if run.is_some() { "checkpoint" } else { "run" };
+    let mut table = Table::new([
+        (of, Align::Flexible),
+        ("checkpoints", Align::Right),
+        ("whole", Align::Right),
+        ("stored", Align::Right),
+        ("depth", Align::Right),
+        ("waiting", Align::Right),
+    ]);
+    for row in &report.rows {
+        table.row([
+            row.reference.as_str().into(),
+            human::count(row.checkpoints).into(),
+            human::bytes(row.logical_bytes).into(),
+            human::bytes(row.stored_bytes).into(),
+            human::count(row.depth).into(),
+            human::count(row.waiting).into(),
+        ]);
+    }
+    context.out.line("")?;
+    table.print(&mut context.out)
+}
+
+/// How deep differences go: `12 at depth 1, 4 at depth 2`.
+fn depths(report: &StatsReport) -> String {
+    let each: Vec<String> = (1..)
+        .zip(&report.depths)
+        .filter(|(_, chunks)| **chunks > 0)
+        .map(|(depth, chunks)| format!("{} at depth {depth}", human::plural(*chunks, "chunk")))
+        .collect();
+    if each.is_empty() {
+        return "none".to_owned();
+    }
+    each.join(", ")
+}
+
+/// What encoders have left to do.
+fn waiting(report: &StatsReport) -> String {
+    match report.waiting {
+        0 => "nothing to encode".to_owned(),
+        count => format!(
+            "{} to encode: runtree encode",
+            human::plural(count, "cold checkpoint")
+        ),
+    }
 }

@@ -62,7 +62,10 @@ fn suffixes(bench: &Bench) -> (usize, usize, usize) {
         .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
         .collect();
     let delta = names.iter().filter(|name| name.contains(".d~")).count();
-    let planes = names.iter().filter(|name| name.ends_with(".z")).count();
+    let planes = names
+        .iter()
+        .filter(|name| name.rsplit_once('.').is_some_and(|(_, end)| end == "z"))
+        .count();
     (names.len() - delta - planes, planes, delta)
 }
 
@@ -74,6 +77,8 @@ fn cold_checkpoints_shrink_and_the_newest_two_stay_raw() {
     let names = save_all(&run, &states);
     run.finish(None, None, None).unwrap();
     let before = bench.chunk_bytes();
+    let stats = bench.engine.stats(Some(run.run())).unwrap();
+    assert_eq!((stats.waiting, stats.depths.len()), (8, 0));
     let report = bench.engine.encode_cold(&[run.run()], &mut |_| {}).unwrap();
     assert_eq!(report.checkpoints, 8);
     check_all(&bench.engine, &names, &states);
@@ -92,6 +97,13 @@ fn cold_checkpoints_shrink_and_the_newest_two_stay_raw() {
         before - bench.chunk_bytes()
     );
     assert!(bench.engine.verify(None).unwrap().problems.is_empty());
+    let stats = bench.engine.stats(Some(run.run())).unwrap();
+    assert_eq!((stats.waiting, stats.rows.len()), (0, 10));
+    assert_eq!(stats.depths.iter().sum::<u64>(), delta as u64);
+    let depth: Vec<u64> = stats.rows.iter().map(|row| row.depth).collect();
+    assert_eq!(depth, [0, 1, 1, 2, 1, 2, 2, 3, 0, 0]);
+    let rows: u64 = stats.rows.iter().map(|row| row.stored_bytes).sum();
+    assert_eq!((rows, stats.stored_bytes), (bench.chunk_bytes(), rows));
     // Again: nothing is left to do.
     let again = bench.engine.encode_cold(&[run.run()], &mut |_| {}).unwrap();
     assert_eq!((again.chunks, again.removed_objects), (0, 0));

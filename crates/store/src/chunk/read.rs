@@ -3,6 +3,8 @@
 //! The object that the manifest names is tried first, without a listing. If it is gone, was never in this store, or is damaged, the hash is listed and
 //! any other object serves. A damaged object is read once more from the disk itself before it is given up: memory can be wrong, too.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use object_store::GetRange;
 use runtree_core::manifest::{BLOCK_BYTES, BlockChecksums, ChunkRecord, MAX_CHUNK_BYTES};
 use runtree_core::{ChunkHash, Error, ErrorKind, Result};
@@ -126,7 +128,7 @@ impl Store {
         Ok(verdict)
     }
 
-    /// Bytes of the objects that serve these chunks in this store, each object counted once. A chunk that is not here counts nothing.
+    /// Bytes of all objects of these chunks in this store, each counted once. A chunk that is not here counts nothing.
     ///
     /// # Errors
     /// As the store says.
@@ -134,24 +136,43 @@ impl Store {
         &self,
         chunks: impl IntoIterator<Item = &'a ChunkRecord>,
     ) -> Result<u64> {
-        let mut seen = std::collections::HashSet::new();
-        let mut bytes = 0;
-        for chunk in chunks {
-            if !seen.insert(chunk.hash) {
-                continue;
-            }
-            let hinted = hinted_object(chunk).map(|name| layout::chunk_object(&name));
-            let mut meta = hinted.map(|path| self.head(&path)).transpose()?.flatten();
-            if meta.is_none() {
-                let other = self.list_objects(chunk.hash)?.into_iter().next();
-                meta = other
-                    .map(|name| self.head(&layout::chunk_object(&name)))
-                    .transpose()?
-                    .flatten();
-            }
-            bytes += meta.map_or(0, |meta| meta.size);
+        let objects = self.objects_of(chunks.into_iter().map(|chunk| chunk.hash))?;
+        Ok(objects.values().flatten().map(|(_, bytes)| bytes).sum())
+    }
+
+    /// The objects of many chunks with their bytes, raw ones first; what is not here is not in the map. Each directory is listed once.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn objects_of(
+        &self,
+        hashes: impl IntoIterator<Item = ChunkHash>,
+    ) -> Result<HashMap<ChunkHash, Vec<(ObjectName, u64)>>> {
+        let mut shards: BTreeMap<u8, HashSet<ChunkHash>> = BTreeMap::new();
+        for hash in hashes {
+            shards.entry(hash.as_bytes()[0]).or_default().insert(hash);
         }
-        Ok(bytes)
+        let mut found: HashMap<ChunkHash, Vec<(ObjectName, u64)>> = HashMap::new();
+        for wanted in shards.values() {
+            let Some(&any) = wanted.iter().next() else {
+                continue;
+            };
+            for (name, is_directory) in self.names(&layout::chunk_shard(any))? {
+                let Ok(name) = name.parse::<ObjectName>() else {
+                    continue;
+                };
+                if is_directory || !wanted.contains(&name.hash) {
+                    continue;
+                }
+                if let Some(meta) = self.head(&layout::chunk_object(&name))? {
+                    found.entry(name.hash).or_default().push((name, meta.size));
+                }
+            }
+        }
+        for objects in found.values_mut() {
+            objects.sort_by_key(|(name, _)| (name.encoding, name.put));
+        }
+        Ok(found)
     }
 
     /// Every object of a hash that is in the store: raw ones first.
