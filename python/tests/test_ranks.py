@@ -185,7 +185,7 @@ def test_a_rank_that_dies_leaves_no_checkpoint(tmp_path: Path) -> None:
 
 def test_ranks_that_nothing_connects_are_refused() -> None:
     launch = _launch.detect({"RANK": "1", "WORLD_SIZE": "4"})
-    assert (launch.rank, launch.world_size, launch.key, launch.store) == (1, 4, None, None)
+    assert launch == (1, 4, None, False, None)
 
     def never(*_: Any) -> Any:
         raise AssertionError("must not start")
@@ -197,7 +197,8 @@ def test_ranks_that_nothing_connects_are_refused() -> None:
 def test_slurm_steps_meet_by_their_job() -> None:
     environment = {"SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_NTASKS": "4"}
     launch = _launch.detect(environment)
-    assert (launch.rank, launch.world_size, launch.key) == (2, 4, "slurm-77.0-0")
+    assert launch[:4] == (2, 4, "slurm-77.0-0", True)
+    assert _launch.detect({**environment, "RUNTREE_ATTEMPT": "mine"})[2:4] == ("mine", False)
     assert _launch.agree(launch, None, lambda told, key, run_key: ((told, key, run_key), ""))[1] == "slurm-77.0-0"
     # A batch script sees its job, but is no step of it.
     del environment["SLURM_STEP_ID"]

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtree_core::event::{Event, RunStatus};
 use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
-use runtree_core::{AttemptNumber, DisplayId, Error, Result, RunId, SaveKey, Step, Timestamp};
+use runtree_core::{
+    AttemptNumber, DisplayId, Error, Result, RunId, SaveKey, Step, Timestamp, WriterId,
+};
 
 use crate::engine::Engine;
 use crate::runs::LogRanks;
@@ -125,6 +127,8 @@ pub(crate) struct Shared {
     engine: Arc<Engine>,
     record: RunRecord,
     attempt: Mutex<AttemptRecord>,
+    /// This process in the seat of its rank, if its launch has seats.
+    seat: Option<WriterId>,
     rank: u32,
     world_size: u32,
     log_ranks: LogRanks,

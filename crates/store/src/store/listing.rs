@@ -54,7 +54,7 @@ impl Store {
     }
 
     /// Parsed names right below `directory`, of one kind, sorted.
-    fn parsed<T: Ord>(
+    pub(crate) fn parsed<T: Ord>(
         &self,
         directory: &ObjectPath,
         directories: bool,

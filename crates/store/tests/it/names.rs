@@ -347,6 +347,38 @@ fn rounds_say_what_open_ones_condemn() {
     assert_eq!(store.list_rounds().unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
+#[test]
+fn a_seat_is_taken_once_whoever_comes_at_the_same_time() {
+    let store = on_disk();
+    let attempt = AttemptNumber::FIRST;
+    let take = |rank, writer| {
+        store
+            .take_seat(run(1), attempt, rank, WriterId::from_bits(writer))
+            .unwrap()
+    };
+    let won: usize = std::thread::scope(|scope| {
+        let tries: Vec<_> = (1..=16)
+            .map(|writer| scope.spawn(move || take(0, writer)))
+            .collect();
+        tries
+            .into_iter()
+            .map(|it| usize::from(it.join().unwrap()))
+            .sum()
+    });
+    assert_eq!(won, 1);
+    let winner = store.find_seat(run(1), attempt, 0).unwrap().unwrap();
+    assert!(
+        take(0, winner.to_bits()),
+        "an answer that was lost is asked for again"
+    );
+    assert!(take(1, winner.to_bits()), "another rank's is free");
+    assert_eq!(
+        store.list_seats(run(1)).unwrap(),
+        [(attempt, 0), (attempt, 1)]
+    );
+    assert_eq!(store.list_attempts(run(1)).unwrap(), []);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
@@ -361,6 +393,7 @@ proptest! {
         crate::support::put(store.objects(), path.as_ref(), b"{}");
         store.list_runs().unwrap();
         store.list_attempts(run).unwrap();
+        store.list_seats(run).unwrap();
         store.list_commits(run).unwrap();
         store.list_tombstones(run).unwrap();
         store.list_journals(run).unwrap();
