@@ -219,7 +219,7 @@ impl RunWriter {
         crate::runs::is_random(&lock(&self.shared.attempt).launch_key)
     }
 
-    /// Journals that a commit was written: a hint for the index.
+    /// Journals that a commit was written, with the next flush.
     pub(crate) fn note_saved(&self, key: SaveKey) {
         self.push_event(Event::Saved { key });
     }

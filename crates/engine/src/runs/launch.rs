@@ -146,7 +146,7 @@ impl Engine {
             // The history of a fork is its ancestors', too.
             self.refresh()?;
         }
-        self.refresh_known(record.run)?;
+        self.refresh_anew(record.run)?;
         self.check_lineage(record.run)?;
         let mut passed = Vec::new();
         let (base, checkpoint) =

@@ -379,6 +379,31 @@ fn a_seat_is_taken_once_whoever_comes_at_the_same_time() {
     assert_eq!(store.list_attempts(run(1)).unwrap(), []);
 }
 
+#[test]
+fn a_journal_that_was_touched_without_growing_shows_in_the_stamp() {
+    let store = on_disk();
+    let writer = WriterId::from_bits(7);
+    let mut journal = JournalWriter::create(&store, run(1), writer).unwrap();
+    let grow = |journal: &mut JournalWriter| {
+        journal.append(FrameKind::Points, b"points").unwrap();
+        journal.sync().unwrap();
+        store.run_stamp(run(1)).unwrap()
+    };
+    let before = grow(&mut journal);
+    let grown = grow(&mut journal);
+    assert_ne!(grown, before);
+    assert_eq!(grown.rewritten_since(&before.to_text()), [], "it grew");
+    assert_eq!(grown.rewritten_since(&grown.to_text()), []);
+    assert_eq!(grown.rewritten_since("an index of another build"), []);
+    let path = layout::journal_piece(run(1), writer, 0);
+    let path = store.directory.path().join(path.as_ref());
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let touched = store.run_stamp(run(1)).unwrap();
+    assert_eq!(touched.rewritten_since(&grown.to_text()), [writer]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
