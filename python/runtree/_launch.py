@@ -107,7 +107,7 @@ def agree(
         raise Invalid(
             f"this is rank {launch.rank} of {launch.world_size}, and nothing says which run the ranks share",
             hint="call torch.distributed.init_process_group first, launch with torchrun or srun, "
-            "or set RUNTREE_RUN_ID and RUNTREE_ATTEMPT to the same values on all ranks",
+            "or set RUNTREE_RUN_ID and RUNTREE_ATTEMPT to the same values on all ranks, RUNTREE_ATTEMPT to another for each launch",
         )
     # The key of the run, or else of the launch, is a name that only one run of the project can take: the first rank to come
     # makes the run, the others find it.

@@ -266,3 +266,35 @@ fn a_relaunch_under_the_same_key_never_mixes_shards_of_two_launches() {
         }
     }
 }
+
+#[test]
+fn a_launch_commits_what_the_ranks_before_it_had_confirmed_whole() {
+    let bench = Bench::new();
+    let first = bench.start(launched_by("job", 0, None));
+    let run = first.run();
+    let second = bench
+        .other()
+        .start_run(launched_by("job", 1, Some(run)))
+        .unwrap();
+    let pending = [(0, &first), (1, &second)]
+        .map(|(rank, writer)| writer.save(shard(rank, b"both")).unwrap());
+    for saved in &pending {
+        saved.wait(None).unwrap();
+    }
+    // As if both had died before the last step.
+    let name = pending[0].name();
+    let commit = runtree_store::layout::commit(run, name.key);
+    let commit = bench.dir.path().join("store").join(commit.as_ref());
+    let bytes = std::fs::read(&commit).unwrap();
+    std::fs::remove_file(&commit).unwrap();
+    let again = bench
+        .other()
+        .start_run(launched_by("job", 1, Some(run)))
+        .unwrap();
+    assert_eq!(again.resumed_from(), Some(name));
+    assert_eq!(
+        std::fs::read(&commit).unwrap(),
+        bytes,
+        "whoever commits writes the same"
+    );
+}
