@@ -19,14 +19,19 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def torchrun(
-    tmp_path: Path, body: str, ranks: int = 4, check: bool = True, **environment: str
+    tmp_path: Path,
+    body: str,
+    ranks: int = 4,
+    check: bool = True,
+    rendezvous: tuple[str, ...] = ("--standalone",),
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys, warnings\nwarnings.simplefilter('ignore')\nimport torch, runtree\n" + textwrap.dedent(body)
     )
     result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", str(script)],
+        [sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--nproc-per-node={ranks}", str(script)],
         capture_output=True,
         text=True,
         timeout=250,
@@ -181,6 +186,28 @@ def test_a_rank_that_dies_leaves_no_checkpoint(tmp_path: Path) -> None:
     """
     assert torchrun(tmp_path, body, ranks=2, check=False).returncode != 0
     assert only_run().checkpoints() == []
+
+
+def test_the_same_command_under_the_same_rendezvous_id_resumes(tmp_path: Path) -> None:
+    body = """
+        import torch.distributed as dist
+        dist.init_process_group("gloo")
+        run = runtree.init(name="again", run_id="again", resume="allow", console=False, system_metrics=False)
+        start = run.next_step
+        for step in range(start, start + 3):
+            run.log({"loss": step})
+            run.save({"w": torch.full((3,), float(step))}, step=step, sharded=True).result()
+        assert float(run.load()["w"][0]) == start + 2
+        if dist.get_rank() == 1:
+            os._exit(9)  # nobody says goodbye
+    """
+    again = ("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--rdzv-id=7")
+    for launch in (1, 2):
+        torchrun(tmp_path, body, ranks=2, check=False, rendezvous=again)
+        run = only_run()
+        assert run.attempt == launch
+        assert [checkpoint.step for checkpoint in run.checkpoints()] == list(range(3 * launch))
+    assert run.history("loss").values.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_ranks_that_nothing_connects_are_refused() -> None:

@@ -217,7 +217,7 @@ impl Engine {
                 ),
             });
         }
-        let bounds = self.bounds(&record, &attempt)?;
+        let bounds = self.bounds(&record, &attempt, &spec)?;
         RunWriter::start(
             Arc::clone(self),
             Launch {
@@ -406,13 +406,24 @@ impl Engine {
     }
 
     /// What a launch may log.
-    fn bounds(&self, record: &RunRecord, attempt: &AttemptRecord) -> Result<Bounds> {
+    fn bounds(
+        &self,
+        record: &RunRecord,
+        attempt: &AttemptRecord,
+        spec: &RunSpec,
+    ) -> Result<Bounds> {
         let snapshot = self.snapshot()?;
         let own = snapshot
             .attempts(record.run)?
             .into_iter()
             .find(|row| row.record.attempt == attempt.attempt);
-        let last = own.as_ref().and_then(|row| row.steps).map(|(_, last)| last);
+        // All ranks of a launch begin at the same step, however far the first of them has come; a process alone that comes back goes on.
+        let is_alone = spec.world_size == 1 && !matches!(spec.launch_key, LaunchKey::Launcher(_));
+        let last = own
+            .as_ref()
+            .filter(|_| is_alone)
+            .and_then(|row| row.steps)
+            .map(|(_, last)| last);
         let lowered = own.and_then(|row| row.lowered_start);
         let Some(base) = attempt.base else {
             return Ok(Bounds {

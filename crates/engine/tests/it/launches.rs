@@ -298,3 +298,20 @@ fn a_launch_commits_what_the_ranks_before_it_had_confirmed_whole() {
         "whoever commits writes the same"
     );
 }
+
+#[test]
+fn a_rank_that_comes_late_begins_where_the_others_began() {
+    let bench = Bench::new();
+    for first_step in [0, 4] {
+        let first = bench.start(launched_by("job", 0, None));
+        assert_eq!(first.next_step(), Step(first_step));
+        train(&first, first_step..=first_step + 3, &[first_step + 3]);
+        first.flush().unwrap();
+        let second = bench
+            .other()
+            .start_run(launched_by("job", 1, None))
+            .unwrap();
+        assert_eq!(second.attempt(), first.attempt());
+        assert_eq!(second.next_step(), Step(first_step));
+    }
+}
