@@ -26,6 +26,8 @@ class Launch(NamedTuple):
     world_size: int
     key: str | None
     """Equal in all processes of the launch; None if nothing in the environment says so."""
+    has_launcher: bool
+    """Whether a launcher made the key, which then gives each rank to one process: a rank that comes again was launched again."""
     store: Callable[[], Any] | None
     """A key-value store that all ranks reach, if there is one."""
 
@@ -40,9 +42,11 @@ class Agreement(NamedTuple):
 def detect(environ: Mapping[str, str]) -> Launch:
     """Finds out, from torch's process group if there is one, else from the environment."""
     key = launch_key(environ)
+    # A key that somebody chose may hold processes of several programs together, each with a rank 0 of its own.
+    has_launcher = key is not None and not environ.get("RUNTREE_ATTEMPT")
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return Launch(distributed.get_rank(), distributed.get_world_size(), key, _group_store)
+        return Launch(distributed.get_rank(), distributed.get_world_size(), key, has_launcher, _group_store)
     for rank, size in (
         ("RANK", "WORLD_SIZE"),
         ("SLURM_PROCID", "SLURM_NTASKS"),
@@ -52,12 +56,12 @@ def detect(environ: Mapping[str, str]) -> Launch:
             # A SLURM batch script is told the size of its job, but is one process of its own.
             if rank == "SLURM_PROCID" and "SLURM_STEP_ID" not in environ:
                 continue
-            launch = Launch(int(environ[rank]), int(environ[size]), key, None)
+            launch = Launch(int(environ[rank]), int(environ[size]), key, has_launcher, None)
             if launch.world_size > 1 and environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
                 host, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
                 return launch._replace(store=partial(_agent_store, host, port))
             return launch
-    return Launch(0, 1, key, None)
+    return Launch(0, 1, key, has_launcher, None)
 
 
 def launch_key(environ: Mapping[str, str]) -> str | None:
@@ -103,7 +107,7 @@ def agree(
         raise Invalid(
             f"this is rank {launch.rank} of {launch.world_size}, and nothing says which run the ranks share",
             hint="call torch.distributed.init_process_group first, launch with torchrun or srun, "
-            "or set RUNTREE_RUN_ID and RUNTREE_ATTEMPT to the same values on all ranks",
+            "or set RUNTREE_RUN_ID and RUNTREE_ATTEMPT to the same values on all ranks, RUNTREE_ATTEMPT to another for each launch",
         )
     # The key of the run, or else of the launch, is a name that only one run of the project can take: the first rank to come
     # makes the run, the others find it.

@@ -46,6 +46,8 @@ pub(crate) struct StartOptions<'py> {
     inherit_config: bool,
     inherit_tags: bool,
     launch_key: Option<String>,
+    /// Whether a launcher gave the key, and with it each of its ranks to one process.
+    has_launcher: bool,
     run: Option<String>,
     rank: u32,
     world_size: u32,
@@ -448,9 +450,11 @@ impl Engine {
             notes: options.notes,
             inherit_config: options.inherit_config,
             inherit_tags: options.inherit_tags,
-            launch_key: options
-                .launch_key
-                .map_or(LaunchKey::Random, LaunchKey::Named),
+            launch_key: match options.launch_key {
+                None => LaunchKey::Random,
+                Some(key) if options.has_launcher => LaunchKey::Launcher(key),
+                Some(key) => LaunchKey::Named(key),
+            },
             run: options.run.map(|run| parse(py, &run)).transpose()?,
             rank: options.rank,
             world_size: options.world_size,

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+import collections
 import json
+import os
 import re
 import struct
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import blake3
 import numpy as np
 import zstandard
+from blake3 import blake3
+from independent_reader import Corrupt, Json, Reader, crc64, need
 
 MAX, ONES = 1 << 26, (1 << 64) - 1
-TABLE = list(range(256))
-for _ in range(8):
-    TABLE = [crc >> 1 ^ (0x9A6C9329AC4BC9B5 if crc & 1 else 0) for crc in TABLE]
+INT, ID = r"(?:0|[1-9]\d*)", "[0-9a-hjkmnp-tv-z]"
 
 
-class Corrupt(Exception):
-    """What is there is not what was written."""
-
-
-def need(good: object, why: str, error: type[Exception] = Corrupt) -> None:
+def need_version(good: object, why: str) -> None:
     if not good:
-        raise error(why)
-
-
-def crc64(data: bytes) -> int:
-    crc = ONES
-    for byte in data:
-        crc = TABLE[(crc ^ byte) & 255] ^ crc >> 8
-    return crc ^ ONES
+        raise NotImplementedError(why)
 
 
 def number(text: str) -> int:
     """What an id says."""
     return sum("0123456789abcdefghjkmnpqrstvwxyz".index(c) << 5 * i for i, c in enumerate(reversed(text)))
+
+
+def escape(name: str) -> str:
+    text = re.sub(rb"[^A-Za-z0-9_-]", lambda m: b"%%%02X" % ord(m[0]), name.encode()).decode()
+    return "~" + blake3(name.encode()).hexdigest() if len(text) > 200 else text or "%"
+
+
+def word(path: Path) -> str:
+    text, _, check = path.read_text().partition(".")
+    need(check == blake3(text.encode()).hexdigest()[:16], f"{path}: not what its checksum says")
+    return text
 
 
 def unzstd(data: bytes, size: int) -> bytes:
@@ -52,7 +53,7 @@ class Batch:
     """``points``: ((name, rank or None, sampled by the system), step, timestamp, value) in order of arrival."""
 
     def __init__(self, data: bytes):
-        need(data[:4] == b"RTB\x01", "batch version", NotImplementedError)
+        need_version(data[:4] == b"RTB\x01", "batch version")
         need(data[4] < 2, "batch: flags")
         self.data, self.at = data, 5
         if data[4]:
@@ -80,7 +81,7 @@ class Batch:
             columns = [self.integers(n), self.integers(n), *(self.floats(n) for _ in series)]
             rows.append(iter([(series, *row) for row in zip(*(c.tolist() for c in columns), strict=True)]))
         need(self.at == len(self.data), "batch: longer than its columns")
-        need(Counter(order) == {i: n for i, (_, n) in enumerate(groups)}, "batch: order")
+        need(collections.Counter(order) == {i: n for i, (_, n) in enumerate(groups)}, "batch: order")
         arrived = [next(rows[group]) for group in order]
         self.points = [(s, at, time, v) for series, at, time, *vs in arrived for s, v in zip(series, vs, strict=True)]
 
@@ -134,13 +135,13 @@ class Journal:
     def __init__(self, folder: Path, run: str, writer: str):
         self.events, self.points, self.torn = [], [], False
         ids = number(run).to_bytes(16, "little") + number(writer).to_bytes(8, "little")
-        self.hashes = [blake3.blake3(b"RTJOURNL" + ids).digest()[:8]]
+        self.hashes = [blake3(b"RTJOURNL" + ids).digest()[:8]]
         pieces = sorted(p for p in folder.iterdir() if re.fullmatch(r"\d{20}\.log", p.name))
         for piece, after in zip(pieces, [*pieces[1:], None], strict=True):
             self.data, at, end = piece.read_bytes(), 0, int(after.stem) if after else -1
             head = struct.pack("<8sHHI24sQ8s", b"RTJOURNL", 1, 0, 0, ids, self.next, self.hashes[-1])
             newer = self.data[:8] == head[:8] and crc64(self.data[:56]).to_bytes(8, "little") == self.data[56:64]
-            need(not newer or self.data[8:10] == head[8:10], "journal version", NotImplementedError)
+            need_version(not newer or self.data[8:10] == head[8:10], "journal version")
             good = self.data[:64] == head + struct.pack("<Q", crc64(head)) and int(piece.stem) == self.next
             at = 64 * good
             while good and self.next != end and at < len(self.data):
@@ -164,11 +165,58 @@ class Journal:
             return False, at
         ordinal, kind, size = struct.unpack_from("<QBI", self.data, at)
         payload = self.data[at + 29 : at + 29 + size]
-        hashed = blake3.blake3(self.hashes[-1] + self.data[at : at + 21] + payload).digest()[:8]
+        hashed = blake3(self.hashes[-1] + self.data[at : at + 21] + payload).digest()[:8]
         if ordinal != self.next or hashed != self.data[at + 21 : at + 29]:
             return False, at
-        need(kind < 2, f"frame of kind {kind}", NotImplementedError)
+        need_version(kind < 2, f"frame of kind {kind}")
         self.hashes.append(hashed)
         self.events += [json.loads(payload)] if kind == 0 else []
         self.points += Batch(payload).points if kind else []
         return True, at + 29 + size
+
+
+class History(Reader):
+    """Finds runs, and what they logged."""
+
+    def listed(self, path: str, pattern: str) -> list[str]:
+        folder = self.path / path
+        return sorted(n for n in os.listdir(folder) if re.fullmatch(pattern, n)) if folder.is_dir() else []
+
+    def find(self, project: str, name: str) -> str:
+        """The run of a project with a display id or a key."""
+        folder = self.path / "projects" / escape(project)
+        display = re.fullmatch(rf"{re.escape(word(folder / 'prefix'))}-({INT})", name)
+        for path in ([folder / "numbers" / display[1]] if display else []) + [folder / "keys" / escape(name)]:
+            if path.is_file() and (self.path / "runs" / word(path) / "run").is_file():
+                return word(path)
+        raise LookupError(name)
+
+    def journal(self, run: str, writer: str) -> Journal:
+        return Journal(self.path / f"runs/{run}/journal/{writer}", run, writer)
+
+    def check_position(self, run: str, part: Json) -> None:
+        """Demands that the journal of the part's writer is as long, and the same, as the part recorded."""
+        at = part["journal"]
+        hashes = self.journal(run, at["writer"]).hashes
+        good = at["ordinal"] < len(hashes) and hashes[at["ordinal"]][::-1].hex() == at["hash"]
+        need(good, f"journal {at['writer']}: not what was recorded in {part['key']}")
+
+    def history(self, run: str, attempt: int | None = None) -> dict[tuple[Any, ...], dict[int, tuple[int, float]]]:
+        """Time and value by series and step: what an attempt (the newest) inherits, and what it logged itself."""
+        attempt = attempt or max(int(n) for n in self.listed(f"runs/{run}/attempts", r"[1-9]\d*"))
+        base = self.record(f"runs/{run}/attempts/{attempt}", "runtree.attempt")["base"]
+        journals = [self.journal(run, w) for w in self.listed(f"runs/{run}/journal", ID + "{13}")]
+        journals.sort(key=lambda j: (j.events[0]["attempt"] or 0, j.events[0]["at"]) if j.events else (0, 0))
+        mine = [j for j in journals if j.events and j.events[0]["attempt"] == attempt]
+        lowered = [e["first"] for j in mine for e in j.events if e["event"] == "start_lowered"]
+        out: dict[tuple[Any, ...], dict[int, tuple[int, float]]] = collections.defaultdict(dict)
+        start = min([base["step"], *lowered]) if base else -(1 << 63)
+        if base:
+            last = min([base["step"], *(first - 1 for first in lowered)])
+            for series, points in self.history(base["run"], base["attempt"]).items():
+                out[series] |= {step: point for step, point in points.items() if step <= last and not series[2]}
+        for journal in journals:
+            for series, step, *point in journal.points:
+                if series[2] or (journal in mine and step >= start):
+                    out[series][step] = tuple(point)
+        return {series: dict(sorted(points.items())) for series, points in out.items() if points}

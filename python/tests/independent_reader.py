@@ -1,188 +1,198 @@
-"""Reads a store with what ``docs/formats`` says and nothing else: no line of runtree is used, so it tests the documentation."""
+"""Restores checkpoints with what ``docs/formats`` says and nothing else: no line of runtree is used, so it tests the documentation.
+
+``restore_dir`` writes a saved directory, byte for byte; ``restore_state`` gives a saved state back as plain Python and numpy.
+"""
 
 from __future__ import annotations
 
+import base64
 import collections
+import datetime
 import json
-import os
-import re
 import struct
 from pathlib import Path
 from typing import Any
 
-import blake3
 import numpy as np
-from independent_points import Corrupt, Journal, crc64, need, unzstd
-from independent_state import state
+import zstandard
+from blake3 import blake3
 
-MIB, INT, ID = 1 << 20, r"(?:0|[1-9]\d*)", "[0-9a-hjkmnp-tv-z]"
-KEY = rf"{INT}-(?:0|n?[1-9]\d*)-{INT}"
+Json = dict[str, Any]
+MIB = 1 << 20
+CRC_TABLE = list(range(256))
+for _ in range(8):
+    CRC_TABLE = [crc >> 1 ^ (0x9A6C9329AC4BC9B5 if crc & 1 else 0) for crc in CRC_TABLE]
+DTYPES = {"bool": "?", "u8": "u1", "i8": "i1", "bf16": "<u2", "c32": "<u4", "c64": "<c8", "c128": "<c16"}
+DTYPES |= {f"f8_{kind}": "u1" for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu")}
+DTYPES |= {f"{kind}{8 * size}": f"<{kind}{size}" for kind in "uif" for size in (2, 4, 8)}
+# `array` has the bits as unsigned integers where numpy lacks the dtype (bf16, fp8, c32).
+Tensor = collections.namedtuple("Tensor", "node record array")
+FACTORIES = {kind.__name__: kind for kind in (int, float, str, bool, list, dict, set, tuple)} | {None: None}
 
 
-def digest(data: bytes) -> str:
-    return blake3.blake3(data).hexdigest()
+class Corrupt(Exception):
+    """What is there is not what was written."""
 
 
-def escape(name: str) -> str:
-    text = re.sub(rb"[^A-Za-z0-9_-]", lambda m: b"%%%02X" % ord(m[0]), name.encode()).decode()
-    return "~" + digest(name.encode()) if len(text) > 200 else text or "%"
+def need(good: object, why: str) -> None:
+    if not good:
+        raise Corrupt(why)
 
 
-def word(path: Path) -> str:
-    text, _, check = path.read_text().partition(".")
-    need(check == digest(text.encode())[:16], f"{path}: not what its checksum says")
-    return text
+def dtype_of(name: str) -> np.dtype:
+    return np.dtype(name[6:] if name.startswith("numpy:") else DTYPES[name])
+
+
+def crc64(data: bytes) -> int:
+    crc = (1 << 64) - 1
+    for byte in data:
+        crc = CRC_TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    return crc ^ (1 << 64) - 1
 
 
 def planes_object(data: bytes, size: int) -> bytes:
     """The raw bytes of a ``.z`` object."""
-    raw, blocks, version, w, reserved, crc, magic = struct.unpack("<QIBBHQ4s", data[-28:].rjust(28))
-    sizes, out, at = data[-28 - 4 * blocks : -28], b"", 8
-    need(data[:8] == b"RTPLANES" and magic == b"RTZE" and crc == crc64(sizes + data[-28:-12]), "planes: footer")
-    need(version == 1, "planes: version", NotImplementedError)
-    need(raw == size and blocks == -(-raw // MIB) and w in (1, 2, 4, 8, 16) and not reserved, "planes: footer")
-    for (word,) in struct.iter_unpack("<I", sizes):
-        block, stored = min(MIB, raw - len(out)), data[at : at + (word & 0x7FFFFFFF)]
+    raw_size, blocks, version, w, reserved, crc, magic = struct.unpack("<QIBBHQ4s", data[-28:].rjust(28))
+    table = data[-28 - 4 * blocks : -28]
+    need(data[:8] == b"RTPLANES" and magic == b"RTZE" and crc == crc64(table + data[-28:-12]), "planes: footer")
+    need((version, raw_size, blocks, reserved) == (1, size, -(-size // MIB), 0), "planes: another version or size")
+    out, at = b"", 8
+    for (word,) in struct.iter_unpack("<I", table):
+        block = min(MIB, size - len(out))
+        stored = data[at : at + (word & 0x7FFFFFFF)]
         at += word & 0x7FFFFFFF
         if not word >> 31:
-            planes, n = unzstd(stored, block), block // w
+            planes, n = zstandard.decompress(stored, max_output_size=block), block // w
+            need(len(planes) == block, "planes: block")
             stored = np.frombuffer(planes[: n * w], np.uint8).reshape(w, n).T.tobytes() + planes[n * w :]
-        need(len(stored) == block, "planes: block")
         out += stored
-    need(at + 4 * blocks + 28 == len(data), "planes: size")
     return out
 
 
 class Reader:
     def __init__(self, path: Path):
-        self.path, self.raw = Path(path), {}
-        needed = self.record("runtree.json", "runtree.store")["required_to_read"]
-        need(not needed, f"features of a newer version: {needed}", NotImplementedError)
+        self.path = path
+        need(not self.record("runtree.json", "runtree.store")["required_to_read"], "features of a newer version")
 
-    def record(self, path: str, form: str, hashed: str | None = None) -> dict[str, Any]:
+    def record(self, path: str, form: str, hashed: str | None = None) -> Json:
+        """A record, checked by the hash that its commit has of it, or by its own checksum."""
         need((self.path / path).is_file(), f"{path}: missing")
         data = (self.path / path).read_bytes()
-        need(hashed in (None, digest(data)), f"{path}: not the bytes that the commit names")
-        sealed = f',"check":"{digest(data[:-28])[:16]}"}}'.encode()
-        need(form == "runtree.part" or data[-28:] == sealed, f"{path}: not what its checksum says")
-        try:
-            value = json.loads(data)
-        except ValueError as error:
-            raise Corrupt(f"{path}: {error}") from None
-        need(list(value)[:2] == ["format", "version"] and value["format"] == form, f"{path}: no {form}")
-        need(value["version"] == 1, f"{path}: version", NotImplementedError)
-        spelled = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-        need(form != "runtree.commit" or spelled == data, f"{path}: another spelling")
+        sealed = data.endswith(f',"check":"{blake3(data[:-28]).hexdigest()[:16]}"}}'.encode())
+        need(sealed if hashed is None else blake3(data).hexdigest() == hashed, f"{path}: damaged")
+        value = json.loads(data)
+        need((value["format"], value["version"]) == (form, 1), f"{path}: no {form} of version 1")
         return value
 
-    def listed(self, path: str, pattern: str) -> list[str]:
-        folder = self.path / path
-        return sorted(n for n in os.listdir(folder) if re.fullmatch(pattern, n)) if folder.is_dir() else []
-
-    def find(self, project: str, name: str) -> str:
-        """The run of a project with a display id or a key."""
-        folder = self.path / "projects" / escape(project)
-        display = re.fullmatch(rf"{re.escape(word(folder / 'prefix'))}-({INT})", name)
-        for path in ([folder / "numbers" / display[1]] if display else []) + [folder / "keys" / escape(name)]:
-            if path.is_file() and (self.path / "runs" / word(path) / "run").is_file():
-                return word(path)
-        raise LookupError(name)
-
-    def checkpoints(self, run: str) -> dict[str, dict[str, Any]]:
+    def checkpoints(self, run: str) -> dict[str, Json]:
         """The commits of the checkpoints that exist, by save key."""
-        top: dict[str, int] = {}
-        for key, i in (n.rsplit(".", 1) for n in self.listed(f"runs/{run}/tombstones", rf"{KEY}\.{INT}")):
-            top[key] = max(int(i), top.get(key, 0))
-        keys = (k for k in self.listed(f"runs/{run}/commits", KEY) if top.get(k, 1) % 2)
-        commits = {k: self.record(f"runs/{run}/commits/{k}", "runtree.commit") for k in keys}
-        for key, commit in commits.items():
-            good = (commit["run"], commit["key"]) == (run, key) and commit["outcome"] in ("committed", "abandoned")
-            need(good and bool(commit["parts"]) == (commit["outcome"] == "committed"), f"commit {key}")
-        return {k: c for k, c in commits.items() if c["parts"]}
+        folder, found = self.path / "runs" / run, {}
+        for key in sorted(path.name for path in folder.glob("commits/*")):
+            commit = self.record(f"runs/{run}/commits/{key}", "runtree.commit")
+            need((commit["run"], commit["key"]) == (run, key), f"commit {key} is of another save")
+            newest = max((int(path.suffix[1:]) for path in folder.glob(f"tombstones/{key}.*")), default=1)
+            if commit["outcome"] == "committed" and newest % 2:
+                found[key] = commit
+        return found
 
-    def part(self, run: str, key: str, component: str = "trainer", rank: int = 0) -> dict[str, Any]:
-        named = {(p["component"], p["rank"]): p["hash"] for p in self.checkpoints(run)[key]["parts"]}
+    def part(self, run: str, key: str, component: str = "trainer", rank: int = 0) -> Json:
+        named = {(part["component"], part["rank"]): part["hash"] for part in self.checkpoints(run)[key]["parts"]}
         path = f"runs/{run}/parts/{key}/{component}-{rank}"
-        manifest = self.record(path, "runtree.part", named[component, rank])
-        at = manifest["journal"]
-        hashes = self.journal(run, at["writer"]).hashes
-        good = at["ordinal"] < len(hashes) and hashes[at["ordinal"]][::-1].hex() == at["hash"]
-        need(good, f"journal {at['writer']}: not what was recorded in {key}")
-        need({(c, r) for c, n in manifest["parts"].items() for r in range(n)} == {*named}, f"{path}: other parts")
-        self.raw = {}
-        return manifest
+        part = self.record(path, "runtree.part", named[component, rank])
+        need({(c, r) for c, n in part["parts"].items() for r in range(n)} == {*named}, f"{path}: other parts")
+        return part
 
-    def journal(self, run: str, writer: str) -> Journal:
-        return Journal(self.path / f"runs/{run}/journal/{writer}", run, writer)
-
-    def history(self, run: str, attempt: int | None = None) -> dict[tuple[Any, ...], dict[int, tuple[int, float]]]:
-        """Time and value by series and step: what an attempt (the newest) inherits, and what it logged itself."""
-        attempt = attempt or max(int(n) for n in self.listed(f"runs/{run}/attempts", r"[1-9]\d*"))
-        base = self.record(f"runs/{run}/attempts/{attempt}", "runtree.attempt")["base"]
-        journals = [self.journal(run, w) for w in self.listed(f"runs/{run}/journal", ID + "{13}")]
-        journals.sort(key=lambda j: (j.events[0]["attempt"] or 0, j.events[0]["at"]) if j.events else (0, 0))
-        mine = [j for j in journals if j.events and j.events[0]["attempt"] == attempt]
-        lowered = [e["first"] for j in mine for e in j.events if e["event"] == "start_lowered"]
-        out: dict[tuple[Any, ...], dict[int, tuple[int, float]]] = collections.defaultdict(dict)
-        start = min([base["step"], *lowered]) if base else -(1 << 63)
-        if base:
-            last = min([base["step"], *(first - 1 for first in lowered)])
-            for series, points in self.history(base["run"], base["attempt"]).items():
-                out[series] |= {step: point for step, point in points.items() if step <= last and not series[2]}
-        for journal in journals:
-            for series, step, *point in journal.points:
-                if series[2] or (journal in mine and step >= start):
-                    out[series][step] = tuple(point)
-        return {series: dict(sorted(points.items())) for series, points in out.items() if points}
-
-    def chunk(self, chunk: dict[str, Any]) -> bytes:
+    def chunk(self, chunk: Json) -> bytes:
         """The raw bytes of a chunk, from any healthy object."""
-        folder, why = f"chunks/{chunk['hash'][:2]}", "no object"
-        names = self.listed(folder, rf"{chunk['hash']}\.{ID}{{13}}(\.z)?")
-        for name in sorted(names, key=lambda n: n != chunk["object"]):
+        why = "no object"
+        for path in (self.path / "chunks" / chunk["hash"][:2]).glob(chunk["hash"] + ".*"):
+            raw = path.read_bytes()
             try:
-                raw = (self.path / folder / name).read_bytes()
-                raw = planes_object(raw, chunk["bytes"]) if name.endswith(".z") else raw
-                crcs = "".join(f"{crc64(raw[i : i + MIB]):016x}" for i in range(0, len(raw), MIB))
-                need(len(raw) == chunk["bytes"] and crcs == chunk["crc64"], "CRC-64 of a block")
-                need(digest(raw) == chunk["hash"], "BLAKE3 of the chunk")
+                raw = planes_object(raw, chunk["bytes"]) if path.suffix == ".z" else raw
+                checksums = "".join(f"{crc64(raw[at : at + MIB]):016x}" for at in range(0, len(raw), MIB))
+                need(len(raw) == chunk["bytes"] and checksums == chunk["crc64"], "CRC-64 of a block")
+                need(blake3(raw).hexdigest() == chunk["hash"], "BLAKE3 of the chunk")
                 return raw
-            except Corrupt as error:
-                why = f"{name}: {error}"
+            except (Corrupt, zstandard.ZstdError) as error:
+                why = f"{path.name}: {error}"
         raise Corrupt(why)
 
-    def extents(self, part: dict[str, Any], extents: list[dict[str, int]]) -> bytes:
-        need(all(e["offset"] + e["bytes"] <= part["chunks"][e["chunk"]]["bytes"] for e in extents), "extent")
-        for chunk in (part["chunks"][e["chunk"]] for e in extents):
-            self.raw[chunk["hash"]] = self.raw.get(chunk["hash"]) or self.chunk(chunk)
-        pieces = ((self.raw[part["chunks"][e["chunk"]]["hash"]], e["offset"], e["bytes"]) for e in extents)
-        return b"".join(raw[at : at + n] for raw, at, n in pieces)
+    def extents(self, part: Json) -> Any:
+        chunks = [self.chunk(chunk) for chunk in part["chunks"]]
+        return lambda extents: b"".join(chunks[e["chunk"]][e["offset"] :][: e["bytes"]] for e in extents)
 
-    def restore_dir(self, part: dict[str, Any], target: Path) -> None:
-        entries = {entry["path"]: entry for entry in part["entries"]}
-        need(len(entries) == len(part["entries"]), "a path stands twice")
-        for path, entry in entries.items():
-            bad = {"", ".", ".."} & {*path.split("/")} or re.search(r"[\\:\0]", path)
-            need(
-                not bad
-                and not any(
-                    entries.get(str(p), {}).get("kind", "directory") != "directory" for p in Path(path).parents
-                ),
-                path,
-            )
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
+    def restore_dir(self, part: Json, target: Path) -> None:
+        extents = self.extents(part)
+        for entry in part["entries"]:
+            need(not {"", ".", ".."} & {*entry["path"].split("/")}, f"{entry['path']!r} leaves its directory")
+            path = target / entry["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
             if entry["kind"] == "file":
-                data = self.extents(part, entry["extents"])
-                need(len(data) == entry["bytes"], f"{path}: length")
-                (target / path).write_bytes(data)
-                (target / path).chmod(entry["mode"])
+                path.write_bytes(extents(entry["extents"]))
             elif entry["kind"] == "symlink":
-                (target / path).symlink_to(entry["target"])
+                path.symlink_to(entry["target"])
             else:
-                (target / path).mkdir(exist_ok=True)
-        for path in sorted((p for p, e in entries.items() if e["kind"] == "directory"), reverse=True):
-            (target / path).chmod(entries[path]["mode"])
+                path.mkdir(exist_ok=True)
+        for entry in sorted(part["entries"], key=lambda entry: entry["path"], reverse=True):
+            if "mode" in entry:  # after what lies below is there: a directory may forbid to write into it
+                (target / entry["path"]).chmod(entry["mode"])
 
-    def state(self, part: dict[str, Any], path: str = "state") -> Any:
-        (entry,) = (e for e in part["entries"] if e["path"] == path)
-        return state(entry, lambda extents: self.extents(part, extents))
+    def restore_state(self, part: Json, path: str = "state") -> Any:
+        """A state. What only the saving program can make (its classes, torch's own) is ``(t, what, …)``."""
+        (entry,) = (entry for entry in part["entries"] if entry["path"] == path)
+        extents, arrays = self.extents(part), {}
+
+        def tensor(n: Json) -> Tensor:
+            record, view = entry["tensors"][n["tensor"]], n.get("view")
+            if n["tensor"] not in arrays:
+                data = np.frombuffer(extents(record["extents"]), np.uint8)
+                arrays[n["tensor"]] = data.view(dtype_of(record["dtype"])).reshape(record["shape"])
+            array = arrays[n["tensor"]]
+            if view:
+                at, strides = view["offset"] * array.itemsize, [s * array.itemsize for s in view["strides"]]
+                array = np.ndarray(view["shape"], array.dtype, array, at, strides)
+            return Tensor(n, record, array)
+
+        def binary(n: Json) -> bytes | bytearray:
+            data = extents(entry["blobs"][n["blob"]]) if "blob" in n else base64.b64decode(n["v"])
+            return bytearray(data) if n.get("mutable") else data
+
+        def mapping(n: Json) -> Any:
+            kind, pairs = n.get("kind"), dict(zip(map(value, n["k"]), map(value, n["v"]), strict=True))
+            if isinstance(kind, dict):
+                return collections.defaultdict(FACTORIES[kind["default"]], pairs)
+            return {None: dict, "ordered": collections.OrderedDict, "counter": collections.Counter}[kind](pairs)
+
+        def moment(n: Json) -> Any:
+            kind = getattr(datetime, n["class"].replace("_", ""))
+            return kind(microseconds=int(n["v"])) if kind is datetime.timedelta else kind.fromisoformat(n["v"])
+
+        kinds = {
+            **dict.fromkeys(("none", "bool", "str"), lambda n: n.get("v")),
+            **dict.fromkeys(("torch_size", "torch_dtype", "torch_device", "path"), lambda n: (n["t"], n["v"])),
+            **dict.fromkeys(("bytes", "long_bytes"), binary),
+            "tensor": tensor,
+            "dict": mapping,
+            "date_time": moment,
+            "int": lambda n: int(n["v"]),
+            "float": lambda n: float(n["v"]),
+            "complex": lambda n: complex(float(n["re"]), float(n["im"])),
+            "long_str": lambda n: binary(n).decode("utf-8", "surrogatepass"),
+            "list": lambda n: [*map(value, n["v"])],
+            "tuple": lambda n: (*map(value, n["v"]),),
+            "named_tuple": lambda n: (
+                "named_tuple",
+                n["class"],
+                dict(zip(n["fields"], map(value, n["v"]), strict=True)),
+            ),
+            "deque": lambda n: collections.deque(map(value, n["v"]), n["maxlen"]),
+            "set": lambda n: (frozenset if n["frozen"] else set)(map(value, n["v"])),
+            "numpy_scalar": lambda n: np.frombuffer(base64.b64decode(n["v"]), dtype_of(n["dtype"]))[0],
+            "enum": lambda n: ("enum", n["class"], n["name"], value(n["value"])),
+            "stateful": lambda n: ("stateful", n["class"], value(n["state"])),
+        }
+
+        def value(n: Json) -> Any:
+            return kinds[n["t"]](n)
+
+        return value(entry["tree"])

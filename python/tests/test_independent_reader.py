@@ -20,9 +20,8 @@ import blake3
 import numpy as np
 import pytest
 import zstandard
-from independent_points import Batch, Corrupt, Journal, crc64, number
-from independent_reader import Reader, planes_object
-from independent_state import Tensor
+from independent_points import Batch, History, Journal, number
+from independent_reader import Corrupt, Reader, Tensor, crc64, planes_object
 
 import runtree
 
@@ -195,11 +194,11 @@ def test_a_state_reads_back_from_the_documentation_alone(start: Start, make: Cal
     run.log({"x": 1.0})
     run.save(state, step=-4, metrics={"nan": math.nan, "small": 1e-7}).result()
     run.finish()
-    reader = Reader(Path("store"))
+    reader = History(Path("store"))
     assert reader.find("digits", "a.key/ä") == reader.find("digits", run.display_id) == run.id
     assert list(reader.checkpoints(run.id)) == ["1-n4-0"]
     part = reader.part(run.id, "1-n4-0")
-    got = reader.state(part)
+    got = reader.restore_state(part)
     same(state, got)
     assert (part["metrics"]["nan"], part["metrics"]["small"]) == ("NaN", 1e-7)
     if "tied" in state:
@@ -269,7 +268,7 @@ def test_points_read_back_one_by_one(start: Start) -> None:
         if step % 500 == 0:
             run.flush()
     run.finish()
-    reader = Reader(Path("store"))
+    reader = History(Path("store"))
     journal = reader.journal(run.id, only(os.listdir(f"store/runs/{run.id}/journal")))
     assert not journal.torn
     assert [journal.events[0]["event"], journal.events[-1]["event"]] == ["opened", "closed"]
@@ -303,7 +302,7 @@ def test_a_history_goes_through_attempts_and_forks(start: Start, again: int) -> 
     fork.log({"x": 308}, step=8)
     fork.log({"x": 307}, step=7)
     fork.finish()
-    reader = Reader(Path("store"))
+    reader = History(Path("store"))
     for name in (run.display_id, fork.display_id):
         want = runtree.Store("store").run(name).history()
         got = reader.history(reader.find("digits", name))
@@ -321,7 +320,7 @@ def test_ranks_and_the_system_have_series_of_their_own(start: Start, monkeypatch
     attached = Path("notes.txt")
     attached.write_bytes(b"attached" * 200_000)
     run.log_file(attached)
-    reader = Reader(Path("store"))
+    reader = History(Path("store"))
     journal = Path(f"store/runs/{run.id}/journal")
     until = time.monotonic() + 30
     while not any(series[2] for series in reader.history(run.id)) and time.monotonic() < until:
@@ -354,7 +353,7 @@ def test_only_the_commit_decides(start: Start, monkeypatch: pytest.MonkeyPatch) 
     assert list(reader.checkpoints(run.id)) == ["1-1-0", "1-2-0", "1-3-0"]
     named = [(part["component"], part["rank"]) for part in reader.checkpoints(run.id)["1-3-0"]["parts"]]
     assert named == [("actor", 0), ("critic", 0), ("critic", 1)]
-    assert [reader.state(reader.part(run.id, "1-3-0", *name))["n"] for name in named] == [0, 1, 2]
+    assert [reader.restore_state(reader.part(run.id, "1-3-0", *name))["n"] for name in named] == [0, 1, 2]
     checkpoint = run.checkpoint("1")
     assert checkpoint.id == "ck_" + spelled(
         int.from_bytes(blake3.blake3(f"{run.id}/1-1-0".encode()).digest()[:8], "big")
@@ -384,12 +383,12 @@ def test_a_flipped_byte_is_noticed(start: Start, where: float) -> None:
     run.log({"x": 1.0})
     run.save({"w": np.arange(30_000)}, step=0).result()
     run.finish()
-    reader = Reader(Path("store"))
+    reader = History(Path("store"))
 
     def read_all() -> bool:
         (key,) = reader.checkpoints(run.id)
         for part in reader.checkpoints(run.id)[key]["parts"]:
-            reader.state(reader.part(run.id, key, part["component"], part["rank"]))
+            reader.restore_state(reader.part(run.id, key, part["component"], part["rank"]))
         journals = [reader.journal(run.id, w) for w in os.listdir(f"store/runs/{run.id}/journal")]
         return not any(journal.torn for journal in journals)
 
@@ -489,14 +488,14 @@ def test_compressed_chunks_are_read_by_both(start: Start, w: int) -> None:
         path.with_name(path.name + ".z").write_bytes(planes(path.read_bytes(), w))
         path.unlink()
     reader = Reader(Path("store"))
-    same(array, reader.state(reader.part(run.id, "1-0-0"))["w"])
+    same(array, reader.restore_state(reader.part(run.id, "1-0-0"))["w"])
     loaded = runtree.Store("store").run(run.display_id).load(0)
     assert loaded["w"].tobytes() == array.tobytes()
     path = max(Path("store/chunks").glob("*/*"), key=lambda path: path.stat().st_size)
     for at in (3, 500_000, -20, -1):
         flipped(path, at)
         with pytest.raises(Corrupt):
-            reader.state(reader.part(run.id, "1-0-0"))
+            reader.restore_state(reader.part(run.id, "1-0-0"))
         flipped(path, at)
 
 

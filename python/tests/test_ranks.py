@@ -19,14 +19,19 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def torchrun(
-    tmp_path: Path, body: str, ranks: int = 4, check: bool = True, **environment: str
+    tmp_path: Path,
+    body: str,
+    ranks: int = 4,
+    check: bool = True,
+    rendezvous: tuple[str, ...] = ("--standalone",),
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys, warnings\nwarnings.simplefilter('ignore')\nimport torch, runtree\n" + textwrap.dedent(body)
     )
     result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", str(script)],
+        [sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--nproc-per-node={ranks}", str(script)],
         capture_output=True,
         text=True,
         timeout=250,
@@ -183,9 +188,31 @@ def test_a_rank_that_dies_leaves_no_checkpoint(tmp_path: Path) -> None:
     assert only_run().checkpoints() == []
 
 
+def test_the_same_command_under_the_same_rendezvous_id_resumes(tmp_path: Path) -> None:
+    body = """
+        import torch.distributed as dist
+        dist.init_process_group("gloo")
+        run = runtree.init(name="again", run_id="again", resume="allow", console=False, system_metrics=False)
+        start = run.next_step
+        for step in range(start, start + 3):
+            run.log({"loss": step})
+            run.save({"w": torch.full((3,), float(step))}, step=step, sharded=True).result()
+        assert float(run.load()["w"][0]) == start + 2
+        if dist.get_rank() == 1:
+            os._exit(9)  # nobody says goodbye
+    """
+    again = ("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--rdzv-id=7")
+    for launch in (1, 2):
+        torchrun(tmp_path, body, ranks=2, check=False, rendezvous=again)
+        run = only_run()
+        assert run.attempt == launch
+        assert [checkpoint.step for checkpoint in run.checkpoints()] == list(range(3 * launch))
+    assert run.history("loss").values.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_ranks_that_nothing_connects_are_refused() -> None:
     launch = _launch.detect({"RANK": "1", "WORLD_SIZE": "4"})
-    assert (launch.rank, launch.world_size, launch.key, launch.store) == (1, 4, None, None)
+    assert launch == (1, 4, None, False, None)
 
     def never(*_: Any) -> Any:
         raise AssertionError("must not start")
@@ -197,7 +224,8 @@ def test_ranks_that_nothing_connects_are_refused() -> None:
 def test_slurm_steps_meet_by_their_job() -> None:
     environment = {"SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_NTASKS": "4"}
     launch = _launch.detect(environment)
-    assert (launch.rank, launch.world_size, launch.key) == (2, 4, "slurm-77.0-0")
+    assert launch[:4] == (2, 4, "slurm-77.0-0", True)
+    assert _launch.detect({**environment, "RUNTREE_ATTEMPT": "mine"})[2:4] == ("mine", False)
     assert _launch.agree(launch, None, lambda told, key, run_key: ((told, key, run_key), ""))[1] == "slurm-77.0-0"
     # A batch script sees its job, but is no step of it.
     del environment["SLURM_STEP_ID"]

@@ -18,9 +18,11 @@ use runtree_index::{FoldItem, Index as _, PinFacts};
 use crate::engine::Engine;
 
 pub(crate) mod damage;
+mod journals;
 mod run;
 
 use damage::RunDamage;
+use journals::Again;
 
 /// A scan that took `t` is not repeated within this many `t`.
 const THROTTLE_FACTOR: u32 = 8;
@@ -74,6 +76,15 @@ struct Scan {
     last: Option<(Instant, Duration, usize)>,
 }
 
+/// How closely a fold looks at a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// For what is new since the last time.
+    ForNews,
+    /// At all of its journals, from their beginning.
+    Anew,
+}
+
 #[derive(Debug, Default)]
 struct Changes {
     /// What could not be folded because it is damaged, until it can.
@@ -108,7 +119,7 @@ impl Engine {
         let count = runs.len();
         for run in runs {
             // One damaged run must not hide the others.
-            if let Err(error) = self.fold_run(&mut scan, run)
+            if let Err(error) = self.fold_run(&mut scan, run, Look::ForNews)
                 && error.kind() != ErrorKind::Corrupt
             {
                 failed.get_or_insert(error);
@@ -202,7 +213,7 @@ impl Engine {
     pub(crate) fn refresh_run(&self, run: RunId) -> Result<()> {
         let mut scan = lock(&self.fold.scan);
         self.check_generation(&mut scan)?;
-        self.fold_run(&mut scan, run)
+        self.fold_run(&mut scan, run, Look::ForNews)
     }
 
     /// Folds one run as far as it can be read. Whoever decides or lists goes on with that; whoever shows points asks [`Engine::check_damage`].
@@ -211,6 +222,20 @@ impl Engine {
     /// `Unavailable`.
     pub(crate) fn refresh_known(&self, run: RunId) -> Result<()> {
         match self.refresh_run(run) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
+            other => other,
+        }
+    }
+
+    /// [`Engine::refresh_known`], and reads all journals of the run from their beginning: damage that left no trace in a file's stamps is found
+    /// before the run goes on, and [`Engine::check_damage`] knows it then.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) fn refresh_anew(&self, run: RunId) -> Result<()> {
+        let mut scan = lock(&self.fold.scan);
+        self.check_generation(&mut scan)?;
+        match self.fold_run(&mut scan, run, Look::Anew) {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
             other => other,
         }
@@ -244,7 +269,7 @@ impl Engine {
                 runs_done: done as u64,
                 runs: runs.len() as u64,
             });
-            if let Err(error) = self.fold_run(&mut scan, *run) {
+            if let Err(error) = self.fold_run(&mut scan, *run, Look::ForNews) {
                 failed.get_or_insert(error.in_context(format!("run {run}")));
             }
         }
@@ -319,11 +344,13 @@ impl Engine {
         Ok(())
     }
 
-    fn fold_run(&self, scan: &mut Scan, run: RunId) -> Result<()> {
-        let mut stamp = self.store.run_stamp(run)?.to_text().into_bytes();
+    fn fold_run(&self, scan: &mut Scan, run: RunId, look: Look) -> Result<()> {
+        let now = self.store.run_stamp(run)?;
         // A process that has not noticed yet that somebody cleared the index may write its stamp afterwards: it means nothing to the others.
-        stamp.extend_from_slice(scan.generation.as_deref().unwrap_or_default());
-        if scan.stamps.get(&run) == Some(&stamp) {
+        let generation = scan.generation.clone().unwrap_or_default();
+        let stamp = [now.to_text().as_bytes(), &generation].concat();
+        let anew = look == Look::Anew;
+        if scan.stamps.get(&run) == Some(&stamp) && !anew {
             return Ok(());
         }
         let start = Instant::now();
@@ -336,14 +363,29 @@ impl Engine {
         }
         let key = format!("run/{run}");
         let folded = self.index.stamp(&key)?;
-        if folded.as_ref() != Some(&stamp) {
+        if folded.as_ref() != Some(&stamp) || anew {
             let known = match scan.known.entry(run) {
                 std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::hash_map::Entry::Vacant(entry) => {
                     entry.insert(run::Known::load(&self.index, run, folded.is_some())?)
                 }
             };
-            match self.fold_run_objects(run, known) {
+            // Another process that found damage took the stamp away.
+            known.trusted &= folded.is_some();
+            let again = if anew {
+                Again::All
+            } else {
+                let before = folded
+                    .as_deref()
+                    .and_then(|it| it.strip_suffix(&*generation));
+                let before = before.and_then(|text| std::str::from_utf8(text).ok());
+                Again::These(
+                    now.rewritten_since(before.unwrap_or_default())
+                        .into_iter()
+                        .collect(),
+                )
+            };
+            match self.fold_run_objects(run, known, &again) {
                 Ok(run::Folded::Whole) => {}
                 Ok(run::Folded::Damaged(damage)) => {
                     return Err(self.note_damage(scan, run, stamp, start, damage)?);
@@ -353,7 +395,7 @@ impl Engine {
                     self.index.clear()?;
                     *scan = Scan::default();
                     self.check_generation(scan)?;
-                    return self.fold_run(scan, run);
+                    return self.fold_run(scan, run, Look::ForNews);
                 }
                 Err(error) => {
                     // What was half folded is read again from what the index says.
@@ -383,6 +425,7 @@ impl Engine {
         damage: RunDamage,
     ) -> Result<Error> {
         scan.known.remove(&run);
+        scan.stamps.remove(&run);
         self.index.apply(&[FoldItem::Stamp {
             key: format!("run/{run}"),
             value: Vec::new(),

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtree_core::event::{Event, RunStatus};
 use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
-use runtree_core::{AttemptNumber, DisplayId, Error, Result, RunId, SaveKey, Step, Timestamp};
+use runtree_core::{
+    AttemptNumber, DisplayId, Error, Result, RunId, SaveKey, Step, Timestamp, WriterId,
+};
 
 use crate::engine::Engine;
 use crate::runs::LogRanks;
@@ -127,6 +129,8 @@ pub(crate) struct Shared {
     engine: Arc<Engine>,
     record: RunRecord,
     attempt: Mutex<AttemptRecord>,
+    /// This process in the seat of its rank, if its launch has seats.
+    seat: Option<WriterId>,
     rank: u32,
     world_size: u32,
     log_ranks: LogRanks,
@@ -217,7 +221,7 @@ impl RunWriter {
         crate::runs::is_random(&lock(&self.shared.attempt).launch_key)
     }
 
-    /// Journals that a commit was written: a hint for the index.
+    /// Journals that a commit was written, with the next flush.
     pub(crate) fn note_saved(&self, key: SaveKey) {
         self.push_event(Event::Saved { key });
     }

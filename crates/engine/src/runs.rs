@@ -32,7 +32,7 @@ mod names;
 
 use fork::ForkPlan;
 pub(crate) use fork::{newest_attempt_of, require_row};
-pub(crate) use launch::{floor_of, is_random};
+pub(crate) use launch::{floor_of, is_random, is_rival};
 pub(crate) use names::check_name;
 
 /// What to do if a run of the key exists already.
@@ -67,7 +67,10 @@ pub enum ForkChoice {
 /// What makes processes the same launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaunchKey {
-    /// Equal in all processes of the launch: torchrun's run id and restart count, a SLURM job's.
+    /// Given by a launcher to all its processes, each of which is one rank: torchrun's run id and restart count, a SLURM job's. A rank that
+    /// comes again under it was launched again, whatever the launcher calls that: it belongs to the next attempt.
+    Launcher(String),
+    /// Given by somebody who says by it which processes belong together, of one program or of several. Whoever comes under it joins.
     Named(String),
     /// One process alone.
     Random,
@@ -201,7 +204,8 @@ impl Engine {
         self.require_writable()?;
         let mut warnings = Vec::new();
         let record = self.find_or_create(&spec, &mut warnings)?;
-        let attempt = self.launch(&record, &spec, &mut warnings)?;
+        let writer = self.new_writer_id();
+        let attempt = self.launch(&record, &spec, writer, &mut warnings)?;
         self.refresh_known(record.run)?;
         if let Err(damage) = self.check_damage(std::iter::once(record.run)) {
             warnings.push(Warning {
@@ -213,12 +217,14 @@ impl Engine {
                 ),
             });
         }
-        let bounds = self.bounds(&record, &attempt)?;
+        let bounds = self.bounds(&record, &attempt, &spec)?;
         RunWriter::start(
             Arc::clone(self),
             Launch {
                 record,
                 attempt,
+                writer,
+                has_seat: matches!(spec.launch_key, LaunchKey::Launcher(_)),
                 bounds,
                 rank: spec.rank,
                 world_size: spec.world_size,
@@ -371,7 +377,7 @@ impl Engine {
         self.check_same_fork(&record, &spec.fork, Some(spec.project.as_str()))?;
         // A key with a fork names one child: the first call forks it, later ones go on with it.
         let refused = spec.resume == ResumePolicy::Never && spec.fork == ForkChoice::None;
-        if refused && !self.is_same_launch(&record, &spec.launch_key)? {
+        if refused && !self.is_same_launch(&record, spec)? {
             return Err(Error::conflict(format!(
                 "run key {key:?} of project {} is taken by run {}",
                 record.project, record.display_id
@@ -381,24 +387,43 @@ impl Engine {
         Ok(record)
     }
 
-    fn is_same_launch(&self, record: &RunRecord, key: &LaunchKey) -> Result<bool> {
-        let LaunchKey::Named(key) = key else {
+    fn is_same_launch(&self, record: &RunRecord, spec: &RunSpec) -> Result<bool> {
+        let (LaunchKey::Launcher(key) | LaunchKey::Named(key)) = &spec.launch_key else {
             return Ok(false);
         };
         // A sibling rank may just have claimed the key: no attempt yet is the same launch, too.
-        Ok(self
-            .newest_attempt(record.run)?
-            .is_none_or(|newest| newest.launch_key == *key))
+        let Some(newest) = self.newest_attempt(record.run)? else {
+            return Ok(true);
+        };
+        let may_join = match spec.launch_key {
+            LaunchKey::Launcher(_) => {
+                let seat = self.store.find_seat(record.run, newest.attempt, spec.rank);
+                seat?.is_none()
+            }
+            _ => true,
+        };
+        Ok(newest.launch_key == *key && may_join)
     }
 
     /// What a launch may log.
-    fn bounds(&self, record: &RunRecord, attempt: &AttemptRecord) -> Result<Bounds> {
+    fn bounds(
+        &self,
+        record: &RunRecord,
+        attempt: &AttemptRecord,
+        spec: &RunSpec,
+    ) -> Result<Bounds> {
         let snapshot = self.snapshot()?;
         let own = snapshot
             .attempts(record.run)?
             .into_iter()
             .find(|row| row.record.attempt == attempt.attempt);
-        let last = own.as_ref().and_then(|row| row.steps).map(|(_, last)| last);
+        // All ranks of a launch begin at the same step, however far the first of them has come; a process alone that comes back goes on.
+        let is_alone = spec.world_size == 1 && !matches!(spec.launch_key, LaunchKey::Launcher(_));
+        let last = own
+            .as_ref()
+            .filter(|_| is_alone)
+            .and_then(|row| row.steps)
+            .map(|(_, last)| last);
         let lowered = own.and_then(|row| row.lowered_start);
         let Some(base) = attempt.base else {
             return Ok(Bounds {

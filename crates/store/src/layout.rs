@@ -92,6 +92,11 @@ pub fn attempt(run: RunId, attempt: AttemptNumber) -> ObjectPath {
     path(&format!("runs/{run}/attempts/{attempt}"))
 }
 
+/// `runs/<run>/attempts/<n>.<rank>`.
+pub fn seat(run: RunId, attempt: AttemptNumber, rank: u32) -> ObjectPath {
+    path(&format!("runs/{run}/attempts/{attempt}.{rank}"))
+}
+
 /// `runs/<run>/journal`.
 pub fn journals(run: RunId) -> ObjectPath {
     path(&format!("runs/{run}/journal"))
@@ -238,6 +243,12 @@ pub fn parse_part(listed: &str) -> Option<(ComponentName, u32, bool)> {
 pub fn parse_tombstone(listed: &str) -> Option<(SaveKey, u64)> {
     let (key, index) = listed.split_once('.')?;
     Some((key.parse().ok()?, parse_number(index)?))
+}
+
+/// Parses a listed `<n>.<rank>`.
+pub fn parse_seat(listed: &str) -> Option<(AttemptNumber, u32)> {
+    let (attempt, rank) = listed.split_once('.')?;
+    Some((parse_attempt(attempt)?, parse_number(rank)?))
 }
 
 /// Parses a listed `<n>` or `<n>.closed`; the flag says which.

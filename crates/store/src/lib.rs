@@ -20,8 +20,10 @@ mod local;
 mod numbers;
 mod random;
 mod rounds;
+mod seats;
 mod store;
 mod wait;
+mod word;
 pub mod wrappers;
 
 pub use chunk::{ChunkSum, ChunkVerdict, EncodedChunk, ItemBytes, PutChunk, SaveSession, checksum};

@@ -1,10 +1,10 @@
 //! Names that are taken once: a project's prefix, its run numbers, its run keys. Each is one conditional create.
 
-use bytes::Bytes;
 use runtree_core::{DisplayId, Error, ProjectName, Result, RunId};
 
 use crate::layout::{self, ObjectPath};
 use crate::store::{Created, Store};
+use crate::word::{checked, unchecked};
 
 /// Numbers that are tried in a row: each loss means that another run took one meanwhile.
 const NUMBER_TRIES: u64 = 10_000;
@@ -100,27 +100,6 @@ impl Store {
             .map(|bytes| parse_run_id(&bytes, path))
             .transpose()
     }
-}
-
-/// What an object holds that is one word: the word, a point, and 16 hexadecimal digits of its BLAKE3. Most flipped bits of a run id
-/// leave another run id, and a key that names another run must not become that run.
-fn checked(word: &str) -> Bytes {
-    let hash = blake3::hash(word.as_bytes()).to_hex();
-    Bytes::from(format!("{word}.{}", &hash[..16]))
-}
-
-/// The word that [`checked`] wrote.
-fn unchecked<'a>(bytes: &'a [u8], path: &ObjectPath) -> Result<&'a str> {
-    std::str::from_utf8(bytes)
-        .ok()
-        .and_then(|text| text.rsplit_once('.'))
-        .map(|(word, _)| word)
-        .filter(|word| checked(word) == bytes)
-        .ok_or_else(|| {
-            Error::corrupt(format!(
-                "{path} is damaged: its checksum does not match its content"
-            ))
-        })
 }
 
 fn parse_run_id(bytes: &[u8], path: &ObjectPath) -> Result<RunId> {

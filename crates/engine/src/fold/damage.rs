@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use runtree_core::event::Event;
-use runtree_core::{AttemptNumber, Error, ErrorKind, Result, RunId, SaveKey};
+use runtree_core::{AttemptNumber, Error, ErrorKind, Result, RunId, SaveKey, WriterId};
 use runtree_index::{FrameContent, FrameRange};
 use runtree_store::layout;
 
@@ -63,6 +63,11 @@ pub(crate) fn missing_attempt(path: &str) -> String {
 pub(crate) fn missing_commit(run: RunId, key: SaveKey) -> String {
     let path = layout::commit(run, key);
     format!("{path} is missing, and its writer journaled that it was there")
+}
+
+pub(crate) fn missing_journal(run: RunId, writer: WriterId) -> String {
+    let path = layout::journal(run, writer);
+    format!("{path} is missing, and was read before (`runtree reindex` forgets it)")
 }
 
 /// An error that is damage, in words; any other is passed on.

@@ -3,22 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use runtree_core::manifest::{CheckpointName, JournalPosition, TombstoneRecord};
-use runtree_core::{
-    AttemptNumber, ComponentName, Error, ErrorKind, Result, RunId, SaveKey, WriterId,
-};
-use runtree_index::{FoldItem, Frame, FrameContent, FrameRange, Index, JournalCursor, PartFacts};
-use runtree_metrics::{Limits, PointsBatch};
-use runtree_store::{Cursor, FrameKind, JournalReader, layout};
+use runtree_core::{AttemptNumber, ComponentName, ErrorKind, Result, RunId, SaveKey, WriterId};
+use runtree_index::{FoldItem, Index, JournalCursor, PartFacts};
+use runtree_store::layout;
 
 use super::damage::{RunDamage, Told, corrupt, missing_attempt, missing_commit};
+use super::journals::Again;
 use crate::engine::Engine;
-
-/// Frames of at most about this many bytes are folded in one transaction.
-const RANGE_BYTES: usize = 8 << 20;
-/// At most this many frames are.
-const RANGE_FRAMES: usize = 2048;
-/// How often a fold that met another one tries again.
-const TRIES: usize = 8;
 
 /// What is folded of a run already, so that a growing run is not read from its beginning each second. Immutable objects that were
 /// folded once never need to be read again.
@@ -26,7 +17,7 @@ const TRIES: usize = 8;
 pub(super) struct Known {
     born: bool,
     /// Whether everything that was folded was whole.
-    trusted: bool,
+    pub(super) trusted: bool,
     attempts: BTreeSet<AttemptNumber>,
     /// Decided checkpoints.
     decided: BTreeSet<SaveKey>,
@@ -34,7 +25,7 @@ pub(super) struct Known {
     parts: BTreeMap<(SaveKey, ComponentName, u32), bool>,
     /// Highest tombstone of each checkpoint.
     tombstones: BTreeMap<SaveKey, u64>,
-    cursors: HashMap<WriterId, JournalCursor>,
+    pub(super) cursors: HashMap<WriterId, JournalCursor>,
 }
 
 /// How a fold went.
@@ -88,7 +79,12 @@ impl Known {
 
 impl Engine {
     /// Folds what can be read of a run, and says what can not. A damaged object hides itself, never another one.
-    pub(super) fn fold_run_objects(&self, run: RunId, known: &mut Known) -> Result<Folded> {
+    pub(super) fn fold_run_objects(
+        &self,
+        run: RunId,
+        known: &mut Known,
+        again: &Again,
+    ) -> Result<Folded> {
         let mut damage = RunDamage::default();
         let mut items = Vec::new();
         let attempts = self.store.list_attempts(run)?;
@@ -140,7 +136,7 @@ impl Engine {
         }
         known.born = true;
         let mut told = Told::default();
-        if self.fold_journals(run, known, positions, &mut told, &mut damage)? {
+        if self.fold_journals(run, known, again, positions, &mut told, &mut damage)? {
             return Ok(Folded::Shrunk);
         }
         self.check_told(run, known, &told, &mut damage)?;
@@ -150,127 +146,6 @@ impl Engine {
         } else {
             Folded::Damaged(damage)
         })
-    }
-
-    /// Folds what is new in each journal; `true` if one has become shorter and nothing says that it must not.
-    ///
-    /// Readers see what a writer has not made durable yet. After a power cut such a journal is shorter than what was folded of it: that is no
-    /// damage unless a part recorded what is gone, and the index is what has to follow.
-    fn fold_journals(
-        &self,
-        run: RunId,
-        known: &mut Known,
-        mut positions: HashMap<WriterId, Vec<JournalPosition>>,
-        told: &mut Told,
-        damage: &mut RunDamage,
-    ) -> Result<bool> {
-        let mut sizes: BTreeMap<WriterId, u64> = BTreeMap::new();
-        for journal in self.store.list_journals(run)? {
-            sizes.insert(journal.writer, journal.bytes);
-        }
-        let size = |writer: &WriterId| sizes.get(writer).copied().unwrap_or(0);
-        let shrunk = known
-            .cursors
-            .iter()
-            .any(|(writer, cursor)| size(writer) < cursor.offset);
-        if shrunk {
-            let (recorded, _) = self.recorded_positions(run)?;
-            for (writer, recorded) in recorded {
-                if let Err(error) = self.store.check_journals(run, &recorded) {
-                    damage.journals.push(corrupt(error)?);
-                    // Said once.
-                    positions.remove(&writer);
-                }
-            }
-            if damage.journals.is_empty() {
-                return Ok(true);
-            }
-        }
-        let writers: BTreeSet<WriterId> = sizes.keys().chain(positions.keys()).copied().collect();
-        for writer in writers {
-            let cursor = known.cursors.get(&writer).copied().unwrap_or_default();
-            let expected: Vec<_> = positions
-                .remove(&writer)
-                .into_iter()
-                .flatten()
-                .filter(|position| position.ordinal > cursor.ordinal)
-                .collect();
-            if !sizes.contains_key(&writer) {
-                if let Err(error) = self.store.check_journals(run, &expected) {
-                    damage.journals.push(corrupt(error)?);
-                }
-            } else if cursor.offset < size(&writer) || !expected.is_empty() || !known.trusted {
-                if cursor.offset > size(&writer) {
-                    continue;
-                }
-                if let Err(error) = self.hear_again(run, writer, known, cursor, told) {
-                    damage.journals.push(corrupt(error)?);
-                    continue;
-                }
-                if let Err(error) = self.fold_journal(run, writer, known, &expected, told) {
-                    damage.journals.push(corrupt(error)?);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// What a journal told in the frames that are folded, where damage was found the last time: that is not kept anywhere else.
-    fn hear_again(
-        &self,
-        run: RunId,
-        writer: WriterId,
-        known: &Known,
-        until: JournalCursor,
-        told: &mut Told,
-    ) -> Result<()> {
-        if known.trusted || until.ordinal == 0 {
-            return Ok(());
-        }
-        let mut reader = JournalReader::open(&self.store, run, writer, Cursor::START)?;
-        while reader.cursor().ordinal < until.ordinal
-            && let Some(frame) = reader.next_frame()?
-        {
-            if frame.kind == FrameKind::Event {
-                told.take_event(&frame.event()?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Positions in journals that the parts of a run recorded, by writer, and how many parts could not be read.
-    pub(crate) fn recorded_positions(
-        &self,
-        run: RunId,
-    ) -> Result<(BTreeMap<WriterId, Vec<JournalPosition>>, u64)> {
-        let mut recorded: BTreeMap<WriterId, Vec<JournalPosition>> = BTreeMap::new();
-        let mut unreadable = 0;
-        let mut keys = self.store.list_commits(run)?;
-        keys.extend(self.store.list_pending(run)?);
-        for key in keys {
-            // Only what the commit vouches for counts: a flipped bit of a part must not blame a journal.
-            let commit = match self.store.read_commit(run, key) {
-                Ok(commit) => commit,
-                Err(error) => {
-                    corrupt(error)?;
-                    unreadable += 1;
-                    continue;
-                }
-            };
-            for part in commit.into_iter().flat_map(|commit| commit.parts) {
-                match self.store.read_committed_part(run, key, &part) {
-                    Ok(manifest) => {
-                        let journal = manifest.journal;
-                        recorded.entry(journal.writer).or_default().push(journal);
-                    }
-                    Err(error) => {
-                        corrupt(error)?;
-                        unreadable += 1;
-                    }
-                }
-            }
-        }
-        Ok((recorded, unreadable))
     }
 
     /// Compares what journals told with what is there.
@@ -425,128 +300,5 @@ impl Engine {
             known.tombstones.insert(key, number);
         }
         Ok(())
-    }
-
-    fn fold_journal(
-        &self,
-        run: RunId,
-        writer: WriterId,
-        known: &mut Known,
-        expected: &[JournalPosition],
-        told: &mut Told,
-    ) -> Result<()> {
-        let mut tries = 0;
-        let mut before = match known.cursors.get(&writer) {
-            Some(cursor) => *cursor,
-            None => self.index.cursor(run, writer)?,
-        };
-        loop {
-            let mut reader = JournalReader::open(&self.store, run, writer, to_store(before))?;
-            for position in expected {
-                reader.expect(*position);
-            }
-            let conflict = loop {
-                let (range, end) = read_range(&mut reader, run, writer, before);
-                told.take(&range);
-                let after = range.after;
-                if after != before {
-                    match self.index.apply(&[FoldItem::Frames(range)]) {
-                        Ok(()) => {}
-                        Err(error) if error.kind() == ErrorKind::Conflict && tries < TRIES => {
-                            break true;
-                        }
-                        Err(error) => return Err(error),
-                    }
-                    before = after;
-                    known.cursors.insert(writer, after);
-                }
-                match end {
-                    End::More => {}
-                    End::Reached => break false,
-                    End::Failed(error) => return Err(error),
-                }
-            };
-            if !conflict {
-                return Ok(());
-            }
-            // Somebody else folded some of these frames: go on where the index stands.
-            tries += 1;
-            before = self.index.cursor(run, writer)?;
-        }
-    }
-}
-
-/// Why a range ends.
-enum End {
-    More,
-    Reached,
-    Failed(Error),
-}
-
-/// Reads frames until the range is large enough or the journal ends. What stands before damage is in the range.
-fn read_range(
-    reader: &mut JournalReader,
-    run: RunId,
-    writer: WriterId,
-    before: JournalCursor,
-) -> (FrameRange, End) {
-    let mut frames = Vec::new();
-    let mut bytes = 0;
-    let mut end = End::More;
-    let mut after = before;
-    while bytes < RANGE_BYTES && frames.len() < RANGE_FRAMES {
-        let frame = match reader.next_frame() {
-            Ok(Some(frame)) => frame,
-            Ok(None) => {
-                end = End::Reached;
-                break;
-            }
-            Err(error) => {
-                end = End::Failed(error);
-                break;
-            }
-        };
-        bytes += frame.payload.len();
-        let content = match frame.kind {
-            FrameKind::Event => frame.event().map(FrameContent::Event),
-            FrameKind::Points => {
-                PointsBatch::decode(&frame.payload, Limits::default()).map(FrameContent::Points)
-            }
-        };
-        match content {
-            Ok(content) => frames.push(Frame {
-                ordinal: frame.ordinal,
-                content,
-            }),
-            Err(error) => {
-                end = End::Failed(error);
-                break;
-            }
-        }
-        after = from_store(reader.cursor());
-    }
-    let range = FrameRange {
-        run,
-        writer,
-        before,
-        after,
-        frames,
-    };
-    (range, end)
-}
-
-fn to_store(cursor: JournalCursor) -> Cursor {
-    Cursor {
-        offset: cursor.offset,
-        ordinal: cursor.ordinal,
-        hash: cursor.hash,
-    }
-}
-
-fn from_store(cursor: Cursor) -> JournalCursor {
-    JournalCursor {
-        offset: cursor.offset,
-        ordinal: cursor.ordinal,
-        hash: cursor.hash,
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use runtree_core::event::Event;
 use runtree_core::manifest::{AttemptRecord, JournalPosition};
-use runtree_core::{Error, Result, Timestamp};
+use runtree_core::{Error, Result, Timestamp, WriterId};
 use runtree_store::{FrameKind, JournalWriter};
 
 use super::front::{Item, QUEUE_BYTES};
 use super::{Shared, WarningKind, lock};
+use crate::runs::is_rival;
 
 /// Group commit: what was logged is durable after at most this long.
 pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -99,9 +100,12 @@ impl Flusher {
 }
 
 /// The first frames of a journal: who writes.
-pub(super) fn open_journal(shared: &Shared, attempt: &AttemptRecord) -> Result<JournalWriter> {
+pub(super) fn open_journal(
+    shared: &Shared,
+    attempt: &AttemptRecord,
+    writer: WriterId,
+) -> Result<JournalWriter> {
     let engine = &shared.engine;
-    let writer = engine.new_writer_id();
     let mut journal = JournalWriter::create(&engine.store, shared.record.run, writer)?;
     journal.append_event(&Event::Opened {
         attempt: Some(attempt.attempt),
@@ -125,7 +129,7 @@ pub(super) fn look_for_newer_attempt(shared: &Shared) {
     let mut next = mine.next();
     while let Ok(newer) = shared.engine.store.read_attempt(run, next) {
         // A rewind of this launch itself, by another of its ranks, is no rival.
-        if newer.launch_key != key {
+        if is_rival(&newer, &key) {
             lock(&shared.notices).fenced_by = Some(next);
             let error = super::fenced_error(&shared.record.display_id, next);
             shared.warn(WarningKind::Fenced, error.message());
@@ -303,11 +307,12 @@ impl Worker {
     }
 
     fn try_write(&mut self) -> Result<()> {
-        let journal = match &mut self.journal {
-            Some(journal) => journal,
-            None => self
-                .journal
-                .insert(open_journal(&self.shared, &self.attempt)?),
+        let journal = if let Some(journal) = &mut self.journal {
+            journal
+        } else {
+            let writer = self.shared.engine.new_writer_id();
+            let opened = open_journal(&self.shared, &self.attempt, writer)?;
+            self.journal.insert(opened)
         };
         for (kind, payload) in &self.unsynced {
             journal.append(*kind, payload)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use runtree_core::event::{Event, RunStatus};
 use runtree_core::lineage::AttemptId;
 use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
-use runtree_core::{ComponentName, Error, Result, SaveKey, Step};
+use runtree_core::{ComponentName, Error, Result, SaveKey, Step, WriterId};
 
 use super::flusher::{Durable, Flusher, open_journal};
 use super::front::{Bounds, Front};
@@ -26,6 +26,9 @@ const LAST_FLUSH_PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) struct Launch {
     pub(crate) record: RunRecord,
     pub(crate) attempt: AttemptRecord,
+    /// What its first journal will be called, and the process in its seat.
+    pub(crate) writer: WriterId,
+    pub(crate) has_seat: bool,
     pub(crate) bounds: Bounds,
     pub(crate) rank: u32,
     pub(crate) world_size: u32,
@@ -43,6 +46,7 @@ impl RunWriter {
             engine: Arc::clone(&engine),
             record: launch.record,
             attempt: Mutex::new(launch.attempt.clone()),
+            seat: launch.has_seat.then_some(launch.writer),
             rank: launch.rank,
             world_size: launch.world_size,
             log_ranks: launch.log_ranks,
@@ -57,7 +61,7 @@ impl RunWriter {
             shared.warn(warning.kind, warning.message);
         }
         let saves = RunSaves::resuming(earlier_saves(&shared, &launch.attempt)?);
-        let mut journal = open_journal(&shared, &launch.attempt)?;
+        let mut journal = open_journal(&shared, &launch.attempt, launch.writer)?;
         if launch.rank == 0 {
             let seen = shared.engine.current_lamport(shared.record.run)?;
             let lamport = lock(&shared.front).next_lamport(seen);
@@ -140,6 +144,12 @@ impl RunWriter {
             shared
                 .engine
                 .rewind_launch(&shared.record, &current, step, &shared.process)?;
+        // The seat in the new attempt is this process's before the same command, started again, looks for one.
+        if let Some(writer) = shared.seat
+            && !shared.engine.sit_down(&attempt, shared.rank, writer)?
+        {
+            return Err(fenced_error(self.display_id(), attempt.attempt));
+        }
         let bounds = Bounds {
             first: step,
             floor: Some(crate::runs::floor_of(&shared.record)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use runtree_core::lineage::{AttemptId, Timeline};
 use runtree_core::manifest::{AttemptKind, AttemptRecord, BasePoint, CheckpointName, RunRecord};
 use runtree_core::reference::{Reference, Selector};
-use runtree_core::{AttemptNumber, Error, Result, RunId, Step};
+use runtree_core::{AttemptNumber, Error, ErrorKind, Result, RunId, Step, WriterId};
 use runtree_store::Created;
 
 use super::fork::{effective_steps, newest_attempt_of};
@@ -26,6 +26,12 @@ pub(crate) fn is_random(launch_key: &str) -> bool {
     launch_key.starts_with(RANDOM)
 }
 
+/// Whether an attempt that is newer than those of a launch is another launch's. A launch makes newer ones itself only by going back; one of the same
+/// key that resumes is the same command started again.
+pub(crate) fn is_rival(newer: &AttemptRecord, launch_key: &str) -> bool {
+    newer.launch_key != launch_key || newer.kind != AttemptKind::Rewind
+}
+
 /// Where the own history of a run's later launches may begin at the earliest: what lies below is the parent's.
 pub(crate) fn floor_of(record: &RunRecord) -> Step {
     record
@@ -40,37 +46,53 @@ impl Engine {
         &self,
         record: &RunRecord,
         spec: &RunSpec,
+        writer: WriterId,
         warnings: &mut Vec<Warning>,
     ) -> Result<AttemptRecord> {
-        let key = match &spec.launch_key {
-            LaunchKey::Named(key) => key.clone(),
-            LaunchKey::Random => self.random_launch_key(),
+        let (key, has_seat) = match &spec.launch_key {
+            LaunchKey::Launcher(key) => (key.clone(), true),
+            LaunchKey::Named(key) => (key.clone(), false),
+            LaunchKey::Random => (self.random_launch_key(), false),
+        };
+        let sits_down = |attempt: &AttemptRecord| -> Result<bool> {
+            Ok(!has_seat || self.sit_down(attempt, spec.rank, writer)?)
         };
         for _ in 0..TRIES {
             let Some(newest) = self.newest_attempt(record.run)? else {
                 let first = self.first_attempt(record, &key, &spec.process)?;
-                if first.launch_key == key {
+                if first.launch_key == key && sits_down(&first)? {
                     return Ok(first);
                 }
                 continue;
             };
-            if newest.launch_key == key {
+            if newest.launch_key == key && sits_down(&newest)? {
                 return Ok(newest);
             }
             let (next, mut passed) = self.plan_resume(record, &newest, spec, &key)?;
             match self.store.create_attempt(&next)? {
-                Created::Created | Created::ExistsEqual => {
+                Created::Created | Created::ExistsEqual if sits_down(&next)? => {
                     warnings.append(&mut passed);
                     return Ok(next);
                 }
-                // Another launch took the number: join it or go on after it.
-                Created::ExistsOther(_) => {}
+                // Another launch took the number, or the seat: join it or go on after it.
+                _ => {}
             }
         }
         Err(Error::conflict(format!(
             "run {} is launched by others again and again",
             record.display_id
         )))
+    }
+
+    /// Takes the seat of a rank in a launch; `false` if another process has it, so that this one is of another launch.
+    pub(crate) fn sit_down(
+        &self,
+        attempt: &AttemptRecord,
+        rank: u32,
+        writer: WriterId,
+    ) -> Result<bool> {
+        self.store
+            .take_seat(attempt.run, attempt.attempt, rank, writer)
     }
 
     pub(crate) fn random_launch_key(&self) -> String {
@@ -124,7 +146,8 @@ impl Engine {
             // The history of a fork is its ancestors', too.
             self.refresh()?;
         }
-        self.refresh_known(record.run)?;
+        self.commit_what_is_confirmed(record.run)?;
+        self.refresh_anew(record.run)?;
         self.check_lineage(record.run)?;
         let mut passed = Vec::new();
         let (base, checkpoint) =
@@ -140,6 +163,19 @@ impl Engine {
             launch: spec.process.clone(),
         };
         Ok((next, passed))
+    }
+
+    /// Commits saves whose parts are all confirmed, for ranks that died between their last confirmation and the commit: the run goes on from there.
+    fn commit_what_is_confirmed(&self, run: RunId) -> Result<()> {
+        for key in self.store.list_pending(run)? {
+            match self.store.help_commit(run, key) {
+                Ok(_) => {}
+                // Parts that are damaged, or declare different parts, are no checkpoint and never were.
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn resume_point(
@@ -273,7 +309,7 @@ impl Engine {
             }
         }
         let other = self.store.read_attempt(record.run, number)?;
-        if other.launch_key != current.launch_key {
+        if is_rival(&other, &current.launch_key) {
             return Err(fenced_error(&record.display_id, number));
         }
         match other.base {

@@ -2,7 +2,7 @@
 //!
 //! (1) chunks are in the store and their directories synced, (2) the journal is durable through everything logged before this save, and its
 //! position recorded, (3) the part takes its name, (4) the writer looks again and confirms, (5) whoever sees all declared parts confirmed
-//! commits, (6) the outcome is read back. A newer attempt is looked for before (3) and before (5): a fenced launch never commits.
+//! commits, (6) the outcome is read back, (7) the journal says so. A newer attempt is looked for before (3) and before (5): a fenced launch never commits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -35,7 +35,7 @@ pub(crate) trait Owner: Send + Sync {
     fn known_fence(&self) -> Option<Error>;
     /// Refuses if the run continues elsewhere, looking at the store now.
     fn check_fence(&self) -> Result<()>;
-    /// Journals that a commit was written: a hint for the index.
+    /// Journals that a commit was written, durably if the disk lets it: without the commit this is all that says that there was one.
     fn saved(&self, key: SaveKey);
     /// Warns the user once, and remembers for `finish`.
     fn save_failed(&self, key: SaveKey, error: Error);

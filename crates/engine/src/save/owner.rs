@@ -46,6 +46,8 @@ impl Owner for RunWriter {
 
     fn saved(&self, key: SaveKey) {
         self.note_saved(key);
+        // The checkpoint is there whatever becomes of this: what the disk refuses now is written and warned of like points.
+        let _ = Self::flush(self);
         self.encode_older();
     }
 

@@ -2,7 +2,7 @@
 //! names the file; and `verify` finds it always.
 //!
 //! What can not be found, since nothing recorded that it was there: the end of a journal after the last position that a part recorded
-//! (it can not be told from points that were never written), tombstones, pins, confirmations and markers of tools that are gone.
+//! (it can not be told from points that were never written), tombstones, pins, confirmations, seats and markers of tools that are gone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use runtree_core::manifest::CheckpointName;
 use runtree_core::wire::CheckpointState;
 use runtree_core::{Error, ErrorKind, Result, RunId, Step};
 use runtree_engine::{
-    CheckpointScope, Engine, HistoryQuery, OpenMode, Purpose, ReadJob, ResumePolicy, RunSpec,
-    SaveRequest,
+    CheckpointScope, Engine, HistoryQuery, LaunchKey, OpenMode, Purpose, ReadJob, ResumePolicy,
+    RunSpec, SaveRequest,
 };
 use runtree_store::{Cursor, JournalReader};
 
@@ -68,7 +68,8 @@ fn sharded(bench: &Bench) -> (RunId, CheckpointName) {
         rank,
         world_size: 2,
         run,
-        ..launched_as("job", spec())
+        launch_key: LaunchKey::Launcher("job".to_owned()),
+        ..spec()
     };
     let first = bench.start(rank(0, None));
     let second = bench.start(rank(1, Some(first.run())));
@@ -234,9 +235,14 @@ impl Hurt {
             reader.cursor().offset
         };
         let kind = |name: &str| path.contains(&format!("/{name}/"));
-        if path.strip_suffix(".ok").is_some() || path.starts_with("pins/") || kind("tombstones") {
+        let is_seat = kind("attempts") && path.contains('.');
+        if is_seat
+            || path.strip_suffix(".ok").is_some()
+            || path.starts_with("pins/")
+            || kind("tombstones")
+        {
             Kind::Verify {
-                notices_absence: path.ends_with(".0"),
+                notices_absence: kind("tombstones") && path.ends_with(".0"),
             }
         } else if path.starts_with("projects/") {
             Kind::Verify {
@@ -270,12 +276,13 @@ impl Hurt {
         let (by_fold, by_warm, by_verify) = match (kind, how) {
             (Kind::Read, _) | (Kind::Fold, How::Gone) => (true, true, true),
             (Kind::Fold, _) => (true, false, true),
-            (Kind::Journal(recorded), How::Flipped(at)) => (*at < recorded, false, true),
+            // An index that folded it whole knows better than one that may take the end for torn.
+            (Kind::Journal(recorded), How::Flipped(at)) => (*at < recorded, true, true),
             (Kind::Journal(recorded), How::Cut(length)) => {
                 let below = *length < recorded;
                 (below, below, below)
             }
-            (Kind::Journal(recorded), How::Gone) => (recorded > 0, recorded > 0, recorded > 0),
+            (Kind::Journal(recorded), How::Gone) => (recorded > 0, true, recorded > 0),
             (Kind::Verify { notices_absence }, How::Gone) => (false, false, notices_absence),
             (Kind::Verify { .. }, _) => (false, false, true),
         };
@@ -428,6 +435,61 @@ fn hurt(path: &Path, whole: &[u8], how: How, bit: u32) {
     }
 }
 
+/// What `kill -9` right after the acknowledgement leaves: nobody said goodbye, and the second of the flush interval is not over.
+#[test]
+fn a_commit_that_was_acknowledged_a_moment_ago_is_missed() {
+    let bench = Bench::new();
+    let run = bench.start(named("A"));
+    let name = save(&run, 5);
+    let path = runtree_store::layout::commit(name.run, name.key).to_string();
+    std::fs::remove_file(bench.dir.path().join("store").join(&path)).unwrap();
+    let engine = bench.elsewhere("cold");
+    let listed = engine.checkpoints(run.run(), CheckpointScope::default());
+    let states: Vec<_> = listed.unwrap().iter().map(|info| info.state).collect();
+    assert_eq!(states, [CheckpointState::Quarantined]);
+    assert_error(load(&engine, name), ErrorKind::Corrupt, &[&path]);
+    let latest = format!("{}@latest", run.run()).parse().unwrap();
+    let latest = engine.resolve_checkpoint(&latest, None, Purpose::Read);
+    assert_error(latest, ErrorKind::Corrupt, &[&path]);
+}
+
+/// What no stamp of a file shows, as when a disk forgets a bit: the launch that goes on with the run reads its journals from their beginning.
+#[test]
+fn the_next_launch_notices_a_bit_that_flipped_in_silence() {
+    let bench = Bench::new();
+    let run = bench.trained("A", 0..=50, &[20]);
+    let launch = || RunSpec {
+        run: Some(run),
+        ..spec()
+    };
+    let [journal] = &bench.engine.store().list_journals(run).unwrap()[..] else {
+        panic!("one writer")
+    };
+    let writer = journal.writer;
+    let path = runtree_store::layout::journal_piece(run, writer, 0);
+    let path = bench.dir.path().join("store").join(path.as_ref());
+    bench.steps(run);
+    let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+    crate::save_support::damage(&path, |bytes| bytes[300] ^= 4);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(before).unwrap();
+    assert_eq!(bench.steps(run).len(), 51, "the index has what was folded");
+    let resumed = bench.other().start_run(launch()).unwrap();
+    let [warning] = &resumed.take_warnings()[..] else {
+        panic!("one warning")
+    };
+    assert!(
+        warning.message.contains(&writer.to_string()) && warning.message.contains("is damaged"),
+        "{warning:?}"
+    );
+    let history = bench
+        .elsewhere("whole")
+        .history(run, "loss", HistoryQuery::default());
+    assert_error(history, ErrorKind::Corrupt, &[&writer.to_string()]);
+    let history = bench.other().history(run, "loss", HistoryQuery::default());
+    assert_error(history, ErrorKind::Corrupt, &[&writer.to_string()]);
+}
+
 #[test]
 fn whatever_is_hurt_is_noticed_and_named() {
     let store = store();
@@ -455,10 +517,9 @@ fn whatever_is_hurt_is_noticed_and_named() {
             hurt(path, &whole, how, count as u32 % 8);
             store.check(name, &how, count);
             std::fs::write(path, &whole).unwrap();
-            if name.contains("/journal/") {
-                // A tail that was taken for torn, and is mended in place without growing, is not looked at again.
-                store.open("whole").unwrap().reindex().unwrap();
-            }
+            // The warm index follows before the next harm: that it has folded everything is what the next look is about.
+            let healed = store.open("whole").map(|engine| engine.refresh());
+            assert!(matches!(healed, Ok(Ok(()))), "{name}, {how:?}: {healed:?}");
         }
     }
     assert!(files.len() > 40, "{} files", files.len());

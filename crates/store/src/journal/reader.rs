@@ -61,10 +61,10 @@ impl JournalReader {
         let mut pieces: Vec<PieceFile> = store
             .objects_below(&directory)?
             .into_iter()
-            .filter_map(|(path, bytes)| {
+            .filter_map(|object| {
                 Some(PieceFile {
-                    first_ordinal: layout::parse_journal_piece(path.filename()?)?,
-                    bytes,
+                    first_ordinal: layout::parse_journal_piece(object.location.filename()?)?,
+                    bytes: object.size,
                 })
             })
             .collect();

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use futures::TryStreamExt as _;
-use object_store::ObjectStore as _;
+use object_store::{ObjectMeta, ObjectStore as _};
 use runtree_core::{
     AttemptNumber, ComponentName, Error, ProjectName, Result, RunId, SaveKey, WriterId,
 };
 
 use super::Store;
+use crate::chunk::block_checksum;
 use crate::error::from_object;
 use crate::layout::{self, ObjectPath, PinName};
 use crate::wait::block_on;
@@ -31,6 +32,8 @@ pub struct ListedJournal {
     pub writer: WriterId,
     /// Bytes of all its pieces.
     pub bytes: u64,
+    /// Changes when a piece is written to, as far as the store's own stamps tell.
+    pub tag: u64,
 }
 
 impl Store {
@@ -54,7 +57,7 @@ impl Store {
     }
 
     /// Parsed names right below `directory`, of one kind, sorted.
-    fn parsed<T: Ord>(
+    pub(crate) fn parsed<T: Ord>(
         &self,
         directory: &ObjectPath,
         directories: bool,
@@ -70,13 +73,9 @@ impl Store {
         Ok(parsed)
     }
 
-    /// Objects below `directory`, with sizes.
-    pub(crate) fn objects_below(&self, directory: &ObjectPath) -> Result<Vec<(ObjectPath, u64)>> {
-        let list = self
-            .objects()
-            .list(Some(directory))
-            .map_ok(|meta| (meta.location, meta.size));
-        block_on(list.try_collect())
+    /// Objects below `directory`.
+    pub(crate) fn objects_below(&self, directory: &ObjectPath) -> Result<Vec<ObjectMeta>> {
+        block_on(self.objects().list(Some(directory)).try_collect())
             .map_err(|error| from_object(error, &format!("list {directory}")))
     }
 
@@ -177,9 +176,10 @@ impl Store {
     /// As the store says.
     pub fn list_journals(&self, run: RunId) -> Result<Vec<ListedJournal>> {
         let directory = layout::journals(run);
-        let mut journals: BTreeMap<WriterId, u64> = BTreeMap::new();
-        for (path, bytes) in self.objects_below(&directory)? {
-            let Some(rest) = path
+        let mut journals: BTreeMap<WriterId, (u64, String)> = BTreeMap::new();
+        for object in self.objects_below(&directory)? {
+            let Some(rest) = object
+                .location
                 .as_ref()
                 .strip_prefix(directory.as_ref())
                 .and_then(|rest| rest.strip_prefix('/'))
@@ -192,12 +192,18 @@ impl Store {
             if let (Some(writer), Some(_)) =
                 (layout::parse_id(writer), layout::parse_journal_piece(piece))
             {
-                *journals.entry(writer).or_default() += bytes;
+                let (bytes, stamps) = journals.entry(writer).or_default();
+                *bytes += object.size;
+                stamps.push_str(&object.e_tag.unwrap_or_default());
             }
         }
         Ok(journals
             .into_iter()
-            .map(|(writer, bytes)| ListedJournal { writer, bytes })
+            .map(|(writer, (bytes, stamps))| ListedJournal {
+                writer,
+                bytes,
+                tag: block_checksum(stamps.as_bytes()),
+            })
             .collect())
     }
 

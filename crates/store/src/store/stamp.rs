@@ -1,14 +1,16 @@
-//! Noticing cheaply that nothing changed.
+//! Noticing cheaply that nothing changed, or that what is there was touched.
 
-use runtree_core::{Result, RunId};
+use std::collections::BTreeMap;
+
+use runtree_core::{Result, RunId, WriterId};
 
 use super::{ListedJournal, Store};
 use crate::layout;
 
 /// What a run's folder looked like. Two equal stamps mean that there is nothing new to fold.
 ///
-/// It holds counts and lengths, not times: everything in a run's folder is immutable or append-only, so whatever is added changes a
-/// count or a length, and no clock's resolution can hide it.
+/// What is added changes a count or a length, since everything in a run's folder is immutable or append-only: no clock's resolution can
+/// hide it. Journals have the store's change tag besides, because what was damaged in place has the length it had.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RunStamp {
     born: bool,
@@ -23,7 +25,7 @@ pub struct RunStamp {
 
 impl std::hash::Hash for ListedJournal {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (self.writer, self.bytes).hash(state);
+        (self.writer, self.bytes, self.tag).hash(state);
     }
 }
 
@@ -41,10 +43,34 @@ impl RunStamp {
             self.pending_parts
         );
         for journal in &self.journals {
-            write!(text, ".{}={}", journal.writer, journal.bytes)
-                .expect("BUG: writing to a string fails never");
+            write!(
+                text,
+                ".{}={}-{:x}",
+                journal.writer, journal.bytes, journal.tag
+            )
+            .expect("BUG: writing to a string fails never");
         }
         text
+    }
+
+    /// Journals that were written to since the stamp whose text is `before`, and are as long as they were then: their writer only ever makes
+    /// them longer, so something else touched what was there.
+    pub fn rewritten_since(&self, before: &str) -> Vec<WriterId> {
+        let before: BTreeMap<&str, (&str, &str)> = before
+            .split('.')
+            .filter_map(|word| {
+                let (writer, state) = word.split_once('=')?;
+                Some((writer, state.split_once('-')?))
+            })
+            .collect();
+        let journals = self.journals.iter().filter(|journal| {
+            before
+                .get(journal.writer.to_string().as_str())
+                .is_some_and(|&(bytes, tag)| {
+                    bytes == journal.bytes.to_string() && tag != format!("{:x}", journal.tag)
+                })
+        });
+        journals.map(|journal| journal.writer).collect()
     }
 }
 

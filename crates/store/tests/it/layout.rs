@@ -1,7 +1,7 @@
 //! No name escapes, none collides, and only what layout makes is parsed.
 
 use proptest::prelude::*;
-use runtree_core::{ChunkHash, PutId};
+use runtree_core::{AttemptNumber, ChunkHash, PutId};
 use runtree_store::layout::{self, ObjectEncoding, ObjectName, PinName};
 
 const HOSTILE: &[&str] = &[
@@ -98,6 +98,9 @@ fn somebody_elses_files_are_not_parsed() {
     ] {
         assert_eq!(layout::parse_tombstone(junk), None, "{junk}");
     }
+    for junk in ["", "1", "0.0", "01.0", "1.00", "1.-1", "1.0.0", "1.x"] {
+        assert_eq!(layout::parse_seat(junk), None, "{junk}");
+    }
     for junk in ["", "01", "1.open", "1.closed.closed", "-1", "1 "] {
         assert_eq!(layout::parse_round(junk), None, "{junk}");
     }
@@ -126,6 +129,7 @@ fn listed_names_print_back() {
         ("2-n5-0", 3)
     );
     assert!(layout::is_deleted(0) && !layout::is_deleted(1));
+    assert_eq!(layout::parse_seat("2.13"), Some((AttemptNumber(2), 13)));
     assert_eq!(layout::parse_round("12.closed"), Some((12, true)));
 }
 

@@ -347,6 +347,63 @@ fn rounds_say_what_open_ones_condemn() {
     assert_eq!(store.list_rounds().unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
+#[test]
+fn a_seat_is_taken_once_whoever_comes_at_the_same_time() {
+    let store = on_disk();
+    let attempt = AttemptNumber::FIRST;
+    let take = |rank, writer| {
+        store
+            .take_seat(run(1), attempt, rank, WriterId::from_bits(writer))
+            .unwrap()
+    };
+    let won: usize = std::thread::scope(|scope| {
+        let tries: Vec<_> = (1..=16)
+            .map(|writer| scope.spawn(move || take(0, writer)))
+            .collect();
+        tries
+            .into_iter()
+            .map(|it| usize::from(it.join().unwrap()))
+            .sum()
+    });
+    assert_eq!(won, 1);
+    let winner = store.find_seat(run(1), attempt, 0).unwrap().unwrap();
+    assert!(
+        take(0, winner.to_bits()),
+        "an answer that was lost is asked for again"
+    );
+    assert!(take(1, winner.to_bits()), "another rank's is free");
+    assert_eq!(
+        store.list_seats(run(1)).unwrap(),
+        [(attempt, 0), (attempt, 1)]
+    );
+    assert_eq!(store.list_attempts(run(1)).unwrap(), []);
+}
+
+#[test]
+fn a_journal_that_was_touched_without_growing_shows_in_the_stamp() {
+    let store = on_disk();
+    let writer = WriterId::from_bits(7);
+    let mut journal = JournalWriter::create(&store, run(1), writer).unwrap();
+    let grow = |journal: &mut JournalWriter| {
+        journal.append(FrameKind::Points, b"points").unwrap();
+        journal.sync().unwrap();
+        store.run_stamp(run(1)).unwrap()
+    };
+    let before = grow(&mut journal);
+    let grown = grow(&mut journal);
+    assert_ne!(grown, before);
+    assert_eq!(grown.rewritten_since(&before.to_text()), [], "it grew");
+    assert_eq!(grown.rewritten_since(&grown.to_text()), []);
+    assert_eq!(grown.rewritten_since("an index of another build"), []);
+    let path = layout::journal_piece(run(1), writer, 0);
+    let path = store.directory.path().join(path.as_ref());
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let touched = store.run_stamp(run(1)).unwrap();
+    assert_eq!(touched.rewritten_since(&grown.to_text()), [writer]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
@@ -361,6 +418,7 @@ proptest! {
         crate::support::put(store.objects(), path.as_ref(), b"{}");
         store.list_runs().unwrap();
         store.list_attempts(run).unwrap();
+        store.list_seats(run).unwrap();
         store.list_commits(run).unwrap();
         store.list_tombstones(run).unwrap();
         store.list_journals(run).unwrap();

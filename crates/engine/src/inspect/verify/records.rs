@@ -65,6 +65,9 @@ pub(super) fn verify_run(engine: &Engine, run: RunId, found: &mut Found) -> Resu
     for attempt in attempts {
         found.note(store.read_attempt(run, attempt))?;
     }
+    for (attempt, rank) in store.list_seats(run)? {
+        found.note(store.find_seat(run, attempt, rank))?;
+    }
     verify_saves(engine, run, found)?;
     verify_journals(engine, run, &mut told, found)?;
     for key in told.saved {
