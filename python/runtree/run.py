@@ -318,6 +318,7 @@ class Run(StoredRun):
 
     def rewind(self, step: int) -> None:
         """Goes back to a step: a new attempt in this process. What was logged after it stays as a ghost tail."""
+        self._refuse_finished()
         if self._writer is None or self._writer.inert:
             return
         self._drain()
@@ -327,6 +328,8 @@ class Run(StoredRun):
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Sets config keys, deep-merged."""
         self._refuse_finished()
+        if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidType(f"config is a {type(config).__name__}, not a mapping")
         patch = plain_config(dict(config))
         if self._writer is not None and not self._writer.inert:
             self._writer.update_config(patch)

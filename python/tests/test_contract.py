@@ -88,6 +88,7 @@ def test_calls_after_finish_say_that_it_is_finished(start: Any, tmp_path: Any) -
         lambda: run.set_name("x"),
         lambda: run.set_notes("x"),
         lambda: run.log_file(tmp_path / "notes"),
+        lambda: run.rewind(0),
     ):
         with pytest.raises(ValueError, match="is finished"):
             call()
@@ -105,6 +106,10 @@ def test_wrong_arguments_are_named(start: Any) -> None:
     run = start()
     with pytest.raises(TypeError, match="log takes a dict"):
         run.log("loss")
+    with pytest.raises(TypeError, match="config is a int, not a mapping"):
+        run.update_config(3)
+    with pytest.raises(ValueError, match="points 0 is less than one"):
+        run.history("loss", points=0)
     with pytest.raises(TypeError, match="step '3' is not a whole number"):
         run.save({"w": 1}, step="3")
     with pytest.raises(TypeError, match="metric 'val' is a str"):
