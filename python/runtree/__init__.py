@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from runtree._init import init
     from runtree._rng import Rng, rng
     from runtree.checkpoint import Checkpoint, PendingSave
-    from runtree.run import FinishReport, Health, Run
+    from runtree.report import FinishReport, Health
+    from runtree.run import Run
     from runtree.series import Series
     from runtree.store import Store
     from runtree.stored import RunDiff, Segment, StoredRun
@@ -78,8 +79,8 @@ __all__ = [
 # Imported when first used: a script that only logs should not wait for what it does not use.
 _LAZY = {
     "Checkpoint": "runtree.checkpoint",
-    "FinishReport": "runtree.run",
-    "Health": "runtree.run",
+    "FinishReport": "runtree.report",
+    "Health": "runtree.report",
     "PendingSave": "runtree.checkpoint",
     "Rng": "runtree._rng",
     "Run": "runtree.run",

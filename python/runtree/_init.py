@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from runtree import _launch, _live, _warn
+from runtree import _launch, _live, _pickled, _warn
 from runtree._native import plain_config
 from runtree.errors import Invalid, InvalidType, Unsupported
-from runtree.run import Run, Setup
-from runtree.store import DisabledStore, Store
+from runtree.run import Run
+from runtree.store import Store
 
 _RESUME = {True: "allow", False: "never", "allow": "allow", "never": "never", "must": "must"}
 
@@ -69,8 +69,10 @@ def init(
         NotFound: There is no such parent, or nothing to resume.
     """
     environ = os.environ
-    if remote is not None:
-        raise Unsupported("remote= is not in this version", hint="keep the store on a disk that is backed up")
+    if remote or environ.get("RUNTREE_REMOTE"):
+        raise Unsupported(
+            "remote= (RUNTREE_REMOTE) is not in this version", hint="keep the store on a disk that is backed up"
+        )
     if retention is not None:
         raise Unsupported("retention= is not in this version", hint="delete checkpoints with checkpoint.delete()")
     # The default cannot be told from a script that says "never": a launcher that says otherwise has its way with both.
@@ -79,7 +81,7 @@ def init(
         raise Invalid(f"log_ranks {log_ranks!r} is not one of 'main', 'all'")
     fork = _check_fork(fork, fork_run_id, fork_step, base)
     settings = None if config is None else plain_config(as_config(config))
-    if environ.get("RUNTREE_MODE") == "disabled":
+    if _is_disabled(environ):
         return _nothing(
             project or environ.get("RUNTREE_PROJECT") or _default_project(), name, run_id, settings, _tags(tags),
             None if fork_run_id is None else str(fork_run_id), fork_step,
@@ -122,7 +124,7 @@ def init(
                 "process": _launch.process_facts(),
             }
         )
-        setup = Setup(launch.rank, launch.world_size, log_ranks == "all")
+        setup = _launch.Setup(launch.rank, launch.world_size, log_ranks == "all")
         return Run(stored, writer, setup), writer.run
 
     run: Run = _launch.agree(launch, run_id, start)
@@ -130,52 +132,6 @@ def init(
     _compare_config(run, settings)
     run._start_helpers(console, system_metrics)  # pyright: ignore[reportPrivateUsage]
     return run
-
-
-def join(location: str, project: str, run_id: str, launch_key: str, setup: Setup) -> Run:
-    """Joins the launch of a run that was pickled, as one more writer of it: its points are the run's, its end is not."""
-    import multiprocessing.util
-
-    stored = Store(location)
-    # Rank 0 speaks for the run; a worker of one process has a rank besides it, and logs all the same.
-    alone = setup.world_size == 1
-    writer = stored.native.start_run(
-        {
-            "project": project,
-            "name": None,
-            "key": None,
-            "resume": "never",
-            "resume_from": "latest",
-            "fork_run": None,
-            "fork_step": None,
-            "fork": None,
-            "base": None,
-            "config": None,
-            "tags": [],
-            "notes": None,
-            "inherit_config": True,
-            "inherit_tags": False,
-            "launch_key": launch_key,
-            "has_launcher": False,
-            "run": run_id,
-            "rank": 1 if alone else setup.rank,
-            "world_size": setup.world_size,
-            "log_all_ranks": alone or setup.log_all_ranks,
-            "process": _launch.process_facts(),
-        }
-    )
-    run = Run(stored, writer, setup._replace(joined=True))
-    _adopt(run)
-    # Children of multiprocessing leave without atexit.
-    multiprocessing.util.Finalize(run, run.finish, exitpriority=10)
-    return run
-
-
-def _adopt(run: Run) -> None:
-    facts = run._summary()  # pyright: ignore[reportPrivateUsage]
-    run._config = dict(facts["config"])  # pyright: ignore[reportPrivateUsage]
-    run._tags = list(facts["tags"])  # pyright: ignore[reportPrivateUsage]
-    _live.add(run)
 
 
 def _nothing(
@@ -189,15 +145,12 @@ def _nothing(
 ) -> Run:
     """A disabled run: it answers what init was told, so that scripts that print it go on."""
     label = None if parent is None else {"id": "", "display_id": parent, "name": parent}
-    run = Run(DisabledStore(), None, Setup())
-    run._born = {  # pyright: ignore[reportPrivateUsage]
+    born: dict[str, Any] = {
         "id": "", "display_id": "disabled", "number": 0, "key": key, "project": project, "name": name or "disabled",
         "experiment": name or "disabled", "created": 0, "parent": label, "owner": label, "fork_step": fork_step, "base": None,
         "status": "running", "status_reason": None, "attempt": 0, "last_step": None,
     }  # fmt: skip
-    run._config = config or {}  # pyright: ignore[reportPrivateUsage]
-    run._tags = list(dict.fromkeys(tags))  # pyright: ignore[reportPrivateUsage]
-    return run
+    return _pickled.disabled(born, config or {}, list(dict.fromkeys(tags)))
 
 
 def _compare_config(run: Run, settings: dict[str, Any] | None) -> None:
@@ -238,7 +191,7 @@ def _differences(
 
 def _begin(run: Run) -> None:
     """Shows warnings and the one line that says what was started."""
-    _adopt(run)
+    _live.adopt(run)
     writer = run._writer  # pyright: ignore[reportPrivateUsage]
     assert writer is not None
     if run.rank == 0:
@@ -263,6 +216,13 @@ def _line(run: Run) -> str:
     default = Path.cwd() / ".runtree" == run.path
     parts.append("look: runtree serve" if default else f"look: RUNTREE_STORE={run.path} runtree serve")
     return " · ".join(parts)
+
+
+def _is_disabled(environ: Mapping[str, str]) -> bool:
+    mode = environ.get("RUNTREE_MODE", "")
+    if mode not in ("", "disabled"):
+        raise Invalid(f"RUNTREE_MODE {mode!r} is not 'disabled'", hint="RUNTREE_MODE=disabled, or unset it")
+    return mode == "disabled"
 
 
 def _resume(resume: str | bool) -> str:

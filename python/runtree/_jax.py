@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy
 import numpy as np
 
 from runtree import _numpy, _warn
+from runtree.errors import Invalid
 
 
 def describe(array: Any) -> Any:
@@ -66,3 +68,11 @@ def target(array: Any, dtype: str, shape: tuple[int, ...]) -> int | str:
 def copy_into(array: Any, value: Any) -> None:
     """Never called: :func:`target` refuses."""
     raise TypeError("jax arrays can not be changed")
+
+
+def fetch_later(array: Any) -> Callable[[], float]:
+    """Starts to copy one element to the host without waiting for its computation; call the result in another thread."""
+    if array.size != 1:
+        raise Invalid(f"a metric is one number, this array has shape {tuple(array.shape)}")
+    array.copy_to_host_async()
+    return lambda: float(array.item())

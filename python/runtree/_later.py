@@ -1,4 +1,4 @@
-"""Metric values that are still on a device when they are logged."""
+"""Metric values that are still on a device, or still being computed, when they are logged."""
 
 from __future__ import annotations
 
@@ -38,3 +38,14 @@ class Later:
                 _warn.once("device_values", f"a value on a device could not be read: {error}")
             finally:
                 self._queue.task_done()
+
+
+def fetch_later(value: Any) -> Callable[[], float]:
+    """Starts to fetch one element without waiting for it; call the result in another thread."""
+    if hasattr(value, "is_cuda"):
+        from runtree import _torch
+
+        return _torch.fetch_later(value)
+    from runtree import _jax
+
+    return _jax.fetch_later(value)

@@ -32,6 +32,17 @@ class Launch(NamedTuple):
     """A key-value store that all ranks reach, if there is one."""
 
 
+class Setup(NamedTuple):
+    """What a live run must know of its launch."""
+
+    rank: int = 0
+    world_size: int = 1
+    log_all_ranks: bool = False
+    component: str = "trainer"
+    joined: bool = False
+    """Whether this is one more process of a launch that another began: it never speaks for the run."""
+
+
 class Agreement(NamedTuple):
     """What rank 0 tells the others."""
 
@@ -79,15 +90,15 @@ def launch_key(environ: Mapping[str, str]) -> str | None:
 
 
 def _group_store() -> Any:
-    from runtree import torch
+    from runtree import _torch
 
-    return torch.group_store()
+    return _torch.group_store()
 
 
 def _agent_store(host: str, port: int) -> Any:
-    from runtree import torch
+    from runtree import _torch
 
-    return torch.agent_store(host, port)
+    return _torch.agent_store(host, port)
 
 
 def agree(

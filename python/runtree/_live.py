@@ -8,19 +8,26 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runtree.run import Run
 
+# How long a run that ends with an exception or a signal waits for what is on its way.
+PATIENCE_SECONDS = 10.0
+
 _runs: dict[str, Run] = {}
 _installed = False
 _uncaught: BaseException | None = None
 
 
-def add(run: Run) -> None:
-    """Takes a run under care."""
+def adopt(run: Run) -> None:
+    """Takes a run that has just started under care, with its config and tags as the store has them."""
+    facts = run._summary()  # pyright: ignore[reportPrivateUsage]
+    run._config = dict(facts["config"])  # pyright: ignore[reportPrivateUsage]
+    run._tags = list(facts["tags"])  # pyright: ignore[reportPrivateUsage]
     _install()
     _runs[run.id] = run
 
@@ -41,6 +48,16 @@ def by_key(project: str, key: str, path: Any) -> Run | None:
         if run.key == key and run.project == project and run.path == path:
             return run
     return None
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """The status of a run that ended with an exception, and why."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", "KeyboardInterrupt"
+    if isinstance(error, SystemExit):
+        clean = error.code in (None, 0)
+        return ("completed", "") if clean else ("failed", f"SystemExit: {error.code}")
+    return "failed", "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
 def _install() -> None:
@@ -67,7 +84,6 @@ def _install() -> None:
 
 def _at_exit() -> None:
     from runtree.errors import Error
-    from runtree.run import PATIENCE_SECONDS, outcome_of
 
     status, reason = ("completed", None) if _uncaught is None else outcome_of(_uncaught)
     for run in list(_runs.values()):
@@ -78,8 +94,6 @@ def _at_exit() -> None:
 
 
 def _terminated(before: Any, number: int, frame: FrameType | None) -> None:
-    from runtree.run import PATIENCE_SECONDS
-
     for run in list(_runs.values()):
         with contextlib.suppress(Exception):
             run._finish("stopped", "SIGTERM", PATIENCE_SECONDS)  # pyright: ignore[reportPrivateUsage]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Generator, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtree.errors import Error, Invalid, InvalidType, NotFound, Unsupported
+from runtree.errors import Corrupt, Error, Invalid, InvalidType, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from runtree import _native
@@ -110,7 +111,13 @@ class Checkpoint:
 
     @property
     def stored_bytes(self) -> int | None:
-        """Bytes of the distinct objects it needs in this store, if they were counted."""
+        """Bytes of the distinct objects it needs in this store, what is shared counted once; None if it is not complete or damaged.
+
+        Counted when first asked for: it reads the manifests and asks for the size of every object.
+        """
+        if self._info["stored_bytes"] is None:
+            with contextlib.suppress(NotFound, Corrupt):
+                self._info["stored_bytes"] = self._store.native.stored_bytes(*self._name)
         return self._info["stored_bytes"]
 
     @property
@@ -148,8 +155,13 @@ class Checkpoint:
         what is returned then has them as leaves. ``keys`` are globs over dotted paths (``"model.*"``). Tensors come back in the
         framework they were saved from, on the CPU unless ``device`` says otherwise. ``rank`` picks the part of a sharded one.
         """
-        run, key = self._name
-        plan = self._store.native.load_plan(run, key)
+        return self._load(self._plan(), component, rank, into, keys, device)
+
+    def _plan(self) -> _native.Plan:
+        """Its manifests, read and verified."""
+        return self._store.native.load_plan(*self._name)
+
+    def _load(self, plan: _native.Plan, component: str, rank: int | None, into: Any, keys: Any, device: Any) -> Any:
         part = _pick_part(plan.parts(), self.reference, component, rank)
         patterns = [keys] if isinstance(keys, str) else None if keys is None else list(keys)
         return plan.load(part, "state", into, patterns, None if device is None else str(device))
@@ -252,11 +264,6 @@ def _pick_part(
     return index
 
 
-def parts_of(plan: _native.Plan, component: str) -> int:
-    """How many ranks of a component a checkpoint has parts of."""
-    return sum(1 for part in plan.parts() if part[0] == component)
-
-
 class PendingSave:
     """A save on its way to disk. The state may be changed as soon as ``save`` returns; :meth:`result` says that it is durable."""
 
@@ -264,7 +271,6 @@ class PendingSave:
         self._store = store
         self._native = native
         self._step = step
-        self._seen = False
 
     def result(self, timeout: float | None = None) -> Checkpoint:
         """Waits until the checkpoint is durable on all ranks (10 minutes, or ``timeout`` seconds), and returns it.
@@ -313,6 +319,6 @@ def _nothing_saved(step: int | None) -> Checkpoint:
     info: dict[str, Any] = {
         "id": "disabled", "reference": "disabled", "run": label, "attempt": 0, "step": step or 0, "k": 0, "name": None,
         "created": 0, "state": "abandoned", "inherited": False, "effective": False, "superseded": False, "bytes": 0,
-        "stored_bytes": None, "tensors": 0, "metrics": {}, "tags": [], "pinned": False, "parts": [], "forks": [],
+        "stored_bytes": 0, "tensors": 0, "metrics": {}, "tags": [], "pinned": False, "parts": [], "forks": [],
     }  # fmt: skip
     return Checkpoint(DisabledStore(), info)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from runtree import _live, _warn
-from runtree._later import Later
+from runtree._later import Later, fetch_later
+from runtree._launch import Setup
+from runtree._loading import Wanted, fall_back, load_part
 from runtree._native import plain_config
-from runtree.checkpoint import Checkpoint, PendingSave, metric_values, parts_of
+from runtree._saving import SaveKeywords, save_options
+from runtree.checkpoint import Checkpoint, PendingSave
 from runtree.checkpoint import time as _time
 from runtree.errors import (
     Conflict,
@@ -27,50 +29,21 @@ from runtree.errors import (
     NotFound,
     RuntreeWarning,
     Unavailable,
-    Unsupported,
 )
-from runtree.store import DisabledStore, Store
+from runtree.report import FinishReport, Health
+from runtree.store import Store
 from runtree.stored import MISSING, StoredRun, refuse_per_rank
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from runtree import _native
     from runtree._console import Capture
     from runtree._system import Sampler
 
-# How long a run that ends with an exception or a signal waits for what is on its way.
-PATIENCE_SECONDS = 10.0
 _STATUSES = ("completed", "failed", "stopped", "lost")
 # Warnings that STRICT=1 turns into errors: something of the user's is being lost.
 _STRICT_KINDS = {"storage": Unavailable, "queue_full": LostData, "save": LostData, "fenced": Conflict}
-
-
-class Health(NamedTuple):
-    """How the writer is doing."""
-
-    queued_bytes: int
-    dropped_points: dict[str, int]
-    pending_saves: int
-    failed_saves: int
-    last_flush: datetime | None
-    storage_error: str | None
-    fenced_by: int | None
-    warnings: list[dict[str, Any]]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was lost and the disk takes what it is given."""
-        return not (self.dropped_points or self.failed_saves or self.storage_error or self.fenced_by)
-
-
-class FinishReport(NamedTuple):
-    """What a run left behind."""
-
-    display_id: str
-    status: str
-    last_step: int | None
-    dropped_points: dict[str, int]
-    saves: int
-    warnings: list[dict[str, Any]]
 
 
 class Run(StoredRun):
@@ -204,12 +177,10 @@ class Run(StoredRun):
         self._show(warnings)
         if not deferred:
             return
-        from runtree import torch
-
         if self._later is None:
             self._later = Later(self._log_later)
         stamp = time.time() if timestamp is None else timestamp
-        self._later.put(step, stamp, [(name, torch.fetch_later(tensor)) for name, tensor in deferred])
+        self._later.put(step, stamp, [(name, fetch_later(value)) for name, value in deferred])
 
     def _log_later(self, step: int, timestamp: Any, values: dict[str, float]) -> None:
         if self._writer is not None and not self._writer.inert:
@@ -242,64 +213,34 @@ class Run(StoredRun):
         ``step`` is the last logged unless given. A state is a tree of dicts, lists, tensors, arrays, plain values and objects
         with ``state_dict``; see :func:`runtree.check`.
         """
-        options = self._save_options(step, name, metrics, component, sharded, rank, world_size, parts, pin, if_busy)
+        options = self._save_options(
+            step,
+            name=name,
+            metrics=metrics,
+            component=component,
+            sharded=sharded,
+            rank=rank,
+            world_size=world_size,
+            parts=parts,
+            pin=pin,
+            if_busy=if_busy,
+        )
         writer = self._writer
         if writer is None or writer.inert:
             return PendingSave(None, None, step)
         return self._saving(writer.save(state, options), step)
 
-    def save_dir(
-        self,
-        path: str | Path,
-        *,
-        step: int | None = None,
-        name: str | None = None,
-        metrics: Mapping[str, float] | None = None,
-        component: str = "trainer",
-        sharded: bool | None = None,
-        rank: int | None = None,
-        world_size: int | None = None,
-        parts: Mapping[str, int] | None = None,
-        pin: bool = False,
-        if_busy: str = "wait",
-    ) -> PendingSave:
-        """Saves a directory, byte for byte; :meth:`dir` gives it back."""
-        options = self._save_options(step, name, metrics, component, sharded, rank, world_size, parts, pin, if_busy)
+    def save_dir(self, path: str | Path, *, step: int | None = None, **same: Unpack[SaveKeywords]) -> PendingSave:
+        """Saves a directory, byte for byte; :meth:`dir` gives it back. Takes what :meth:`save` takes."""
+        options = self._save_options(step, **same)
         writer = self._writer
         if writer is None or writer.inert:
             return PendingSave(None, None, step)
         return self._saving(writer.save_dir(Path(path), options), step)
 
-    def _save_options(
-        self,
-        step: int | None,
-        name: str | None,
-        metrics: Mapping[str, float] | None,
-        component: str,
-        sharded: bool | None,
-        rank: int | None,
-        world_size: int | None,
-        parts: Mapping[str, int] | None,
-        pin: bool,
-        if_busy: str,
-    ) -> dict[str, Any]:
-        if if_busy not in ("wait", "skip"):
-            raise Invalid(f"if_busy {if_busy!r} is not one of 'wait', 'skip'")
+    def _save_options(self, step: int | None, **given: Unpack[SaveKeywords]) -> dict[str, Any]:
         self._refuse_finished()
-        if step is not None and (isinstance(step, bool) or not hasattr(step, "__index__")):
-            raise InvalidType(f"step {step!r} is not a whole number")
-        return {
-            "step": step,
-            "name": name,
-            "metrics": metric_values(metrics),
-            "component": component,
-            "sharded": sharded,
-            "rank": self._setup.rank if rank is None else rank,
-            "world_size": self._setup.world_size if world_size is None else world_size,
-            "parts": None if parts is None else dict(parts),
-            "pin": pin,
-            "skip_if_busy": if_busy == "skip",
-        }
+        return save_options(self._setup, step, given)
 
     def _saving(self, native: _native.PendingSave, step: int | None) -> PendingSave:
         pending = PendingSave(self._store, native, step)
@@ -339,15 +280,16 @@ class Run(StoredRun):
             if default is MISSING:
                 raise
             return default
+        wanted = Wanted(into, keys, device)
         try:
-            state = self._load_one(checkpoint, into, keys, device)
+            state = load_part(checkpoint, self._setup, wanted)
         except Corrupt as damage:
             # The next launch looks twice before it resumes from this one, whatever this process does about it.
             with contextlib.suppress(Error):
                 writer.note_damaged(*checkpoint._name, damage.message)  # pyright: ignore[reportPrivateUsage]
             if ref != "latest" or self._setup.world_size > 1:
                 raise
-            checkpoint, state = self._fall_back(checkpoint, damage, into, keys, device)
+            checkpoint, state = fall_back(self, checkpoint, damage, self._setup, wanted)
         writer.note_loaded(*checkpoint._name, checkpoint.bytes // max(1, len(checkpoint.parts)))  # pyright: ignore[reportPrivateUsage]
         return state
 
@@ -374,39 +316,9 @@ class Run(StoredRun):
             )
         return start
 
-    def _load_one(self, checkpoint: Checkpoint, into: Any, keys: Any, device: Any) -> Any:
-        run, key = checkpoint._name  # pyright: ignore[reportPrivateUsage]
-        plan = self._store.native.load_plan(run, key)
-        ranks = parts_of(plan, self._setup.component)
-        if ranks > 1 and ranks != self._setup.world_size:
-            raise Unsupported(
-                f"checkpoint {checkpoint.reference} was saved by {ranks} ranks, this launch has {self._setup.world_size}",
-                hint=f"launch with {ranks} ranks",
-            )
-        return checkpoint.load(
-            into=into, keys=keys, device=device, component=self._setup.component, rank=self._setup.rank
-        )
-
-    def _fall_back(
-        self, damaged: Checkpoint, damage: Corrupt, into: Any, keys: Any, device: Any
-    ) -> tuple[Checkpoint, Any]:
-        older = [
-            each for each in self.checkpoints() if each.effective and each.step <= damaged.step and each != damaged
-        ]
-        for candidate in reversed(older):
-            try:
-                state = self._load_one(candidate, into, keys, device)
-            except Corrupt:
-                continue
-            _warn.once(
-                f"{self._id} damaged",
-                f"checkpoint {damaged.reference} is damaged ({damage.message}): {candidate.reference} was loaded instead",
-            )
-            return candidate, state
-        raise damage
-
     def rewind(self, step: int) -> None:
         """Goes back to a step: a new attempt in this process. What was logged after it stays as a ghost tail."""
+        self._refuse_finished()
         if self._writer is None or self._writer.inert:
             return
         self._drain()
@@ -416,6 +328,8 @@ class Run(StoredRun):
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Sets config keys, deep-merged."""
         self._refuse_finished()
+        if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidType(f"config is a {type(config).__name__}, not a mapping")
         patch = plain_config(dict(config))
         if self._writer is not None and not self._writer.inert:
             self._writer.update_config(patch)
@@ -543,46 +457,37 @@ class Run(StoredRun):
         if error is None:
             self.finish()
             return
-        status, reason = outcome_of(error)
+        status, reason = _live.outcome_of(error)
         try:
-            self._finish(status, reason, PATIENCE_SECONDS)
+            self._finish(status, reason, _live.PATIENCE_SECONDS)
         except Error as lost:
             # The program's own exception is what the user must see; this one follows it.
             _warn.once(f"{self._id} finish", str(lost))
 
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
+        from runtree import _pickled
+
         writer = self._writer
         if writer is None or writer.inert:
-            return _disabled, (self._born, self._config, self._tags)
+            return _pickled.disabled, (self._born, self._config, self._tags)
         key = writer.attempt_record()["launch_key"]
-        return _rejoined, (str(self._store.path), self.project, self._id, key, self._setup)
+        origin = _pickled.Origin(
+            str(self._store.path), self.project, self._id, key, self._setup, self._birth(), self._config, self._tags
+        )
+        return _pickled.rejoined, tuple(origin)
+
+    if not TYPE_CHECKING:  # Checkers are to know what a run has, not that it has everything.
+
+        def __getattr__(self, name: str) -> Any:
+            from runtree import _pickled
+
+            return _pickled.attribute(self, name)
 
     def __repr__(self) -> str:
         return "<Run, runtree is disabled>" if self.disabled else super().__repr__()
 
     def _repr_html_(self) -> str:
         return "<p>runtree is disabled</p>" if self.disabled else super()._repr_html_()
-
-
-class Setup(NamedTuple):
-    """What a live run must know of its launch."""
-
-    rank: int = 0
-    world_size: int = 1
-    log_all_ranks: bool = False
-    component: str = "trainer"
-    joined: bool = False
-    """Whether this is one more process of a launch that another began: it never speaks for the run."""
-
-
-def outcome_of(error: BaseException) -> tuple[str, str]:
-    """The status of a run that ended with an exception, and why."""
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped", "KeyboardInterrupt"
-    if isinstance(error, SystemExit):
-        clean = error.code in (None, 0)
-        return ("completed", "") if clean else ("failed", f"SystemExit: {error.code}")
-    return "failed", "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
 def _as_dict(data: Any) -> dict[str, Any]:
@@ -597,20 +502,3 @@ def _merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]
         old = merged.get(key)
         merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]
     return merged
-
-
-def _disabled(born: dict[str, Any] | None, config: dict[str, Any], tags: list[str]) -> Run:
-    """A run that does nothing, but knows what it was called."""
-    run = Run(DisabledStore(), None, Setup())
-    run._born, run._config, run._tags = born, config, tags  # pyright: ignore[reportPrivateUsage]
-    return run
-
-
-def _rejoined(location: str, project: str, run: str, launch_key: str, setup: Setup) -> Run:
-    """The run that was pickled: the same object in its own process, another writer of the same launch elsewhere."""
-    found = _live.find(run)
-    if found is not None:
-        return found
-    from runtree._init import join
-
-    return join(location, project, run, launch_key, setup)

@@ -210,6 +210,8 @@ class StoredRun:
         ``steps`` bounds it: first and last, inclusive (None: open), or a ``range``. ``points`` thins it to at most about so many
         that keep its shape: first, smallest, largest and last of every stretch.
         """
+        if points is not None and points < 1:
+            raise Invalid(f"points {points} is less than one", hint="leave it out for all of them")
         self._catch_up()
         names = metrics or tuple(self.metrics)
         bounds = _bounds(steps)

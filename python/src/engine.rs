@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use runtree_core::manifest::CheckpointName;
 use runtree_core::reference::Reference;
 use runtree_core::{Error, ProjectName, RunId, Step};
 use runtree_engine::{
-    Annotation, CheckpointScope, EngineOptions, ExportLayout, ExportOptions, ForkChoice, ForkSpec,
-    HistoryQuery, LaunchKey, LogRanks, OpenMode, Purpose, ResumePolicy, RunQuery, RunSort, RunSpec,
+    Annotation, CheckpointScope, EngineOptions, ExportLayout, ExportOptions, HistoryQuery,
+    OpenMode, Purpose,
 };
 
-use crate::convert::json::{config_to_value, to_python};
+use crate::convert::json::to_python;
 use crate::errors::{IntoPyResult as _, to_py_err};
 use crate::plan::Plan;
+use crate::requests::{
+    ForkOptions, RunsOptions, StartOptions, checkpoint_name, config_value, parse,
+};
 use crate::runtime::Owned;
 use crate::writer::RunWriter;
 
@@ -27,67 +28,6 @@ pub(crate) struct Engine {
     inner: Owned<Arc<runtree_engine::Engine>>,
 }
 
-/// What `init` asks for.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(crate) struct StartOptions<'py> {
-    project: String,
-    name: Option<String>,
-    key: Option<String>,
-    resume: String,
-    resume_from: String,
-    fork_run: Option<String>,
-    fork_step: Option<i64>,
-    fork: Option<String>,
-    base: Option<String>,
-    config: Option<Bound<'py, PyAny>>,
-    tags: Vec<String>,
-    notes: Option<String>,
-    inherit_config: bool,
-    inherit_tags: bool,
-    launch_key: Option<String>,
-    /// Whether a launcher gave the key, and with it each of its ranks to one process.
-    has_launcher: bool,
-    run: Option<String>,
-    rank: u32,
-    world_size: u32,
-    log_all_ranks: bool,
-    process: BTreeMap<String, String>,
-}
-
-/// What a fork without a process asks for.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(crate) struct ForkOptions<'py> {
-    reference: Option<String>,
-    fork_run: Option<String>,
-    fork_step: Option<i64>,
-    project: Option<String>,
-    name: Option<String>,
-    key: Option<String>,
-    config: Option<Bound<'py, PyAny>>,
-    tags: Vec<String>,
-    notes: Option<String>,
-    inherit_config: bool,
-    inherit_tags: bool,
-}
-
-/// Which runs a list wants.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(crate) struct RunsOptions {
-    project: Option<String>,
-    root: Option<String>,
-    search: Option<String>,
-    statuses: Vec<String>,
-    tags: Vec<String>,
-    sort: String,
-    descending: bool,
-    limit: usize,
-    cursor: Option<String>,
-    deleted: bool,
-}
-
 /// The store that `start` belongs to, as a path.
 #[pyfunction]
 #[pyo3(signature = (start, explicit=None))]
@@ -95,36 +35,8 @@ pub(crate) fn discover_store(start: PathBuf, explicit: Option<&str>) -> PathBuf 
     runtree_engine::discover_store(&start, explicit)
 }
 
-/// A checkpoint's name from its two texts.
-pub(crate) fn checkpoint_name(py: Python<'_>, run: &str, key: &str) -> PyResult<CheckpointName> {
-    Ok(CheckpointName {
-        run: parse(py, run)?,
-        key: parse(py, key)?,
-    })
-}
-
-fn parse<T: FromStr<Err = Error>>(py: Python<'_>, text: &str) -> PyResult<T> {
-    text.parse().into_py(py)
-}
-
 fn purpose(write: bool) -> Purpose {
     if write { Purpose::Write } else { Purpose::Read }
-}
-
-fn fork_choice(
-    py: Python<'_>,
-    run: Option<String>,
-    step: Option<i64>,
-    reference: Option<String>,
-) -> PyResult<ForkChoice> {
-    Ok(match (run, step, reference) {
-        (Some(run), Some(step), _) => ForkChoice::RunAndStep {
-            run,
-            step: Step(step),
-        },
-        (_, _, Some(reference)) => ForkChoice::Reference(parse(py, &reference)?),
-        _ => ForkChoice::None,
-    })
 }
 
 impl Engine {
@@ -261,26 +173,7 @@ impl Engine {
     }
 
     fn runs<'py>(&self, py: Python<'py>, options: RunsOptions) -> PyResult<Bound<'py, PyAny>> {
-        let query = RunQuery {
-            project: options.project,
-            root: options
-                .root
-                .map(|root| parse::<RunId>(py, &root))
-                .transpose()?,
-            search: options.search,
-            statuses: options
-                .statuses
-                .iter()
-                .map(|status| parse(py, status))
-                .collect::<PyResult<_>>()?,
-            tags: options.tags,
-            sort: sort(py, &options.sort)?,
-            descending: options.descending,
-            limit: options.limit,
-            cursor: options.cursor,
-            deleted: options.deleted,
-            metrics: None,
-        };
+        let query = options.into_query(py)?;
         self.record(py, |engine| engine.runs(&query))
     }
 
@@ -327,6 +220,12 @@ impl Engine {
         self.record(py, |engine| engine.checkpoint_info(name))
     }
 
+    /// Bytes of the distinct objects it needs in this store.
+    fn stored_bytes(&self, py: Python<'_>, run: &str, key: &str) -> PyResult<u64> {
+        let name = checkpoint_name(py, run, key)?;
+        self.call(py, |engine| engine.stored_bytes(name))
+    }
+
     /// `(steps, values, timestamps, [(run, attempt, points)])`; the first three as little-endian 8-byte columns.
     #[pyo3(signature = (run, metric, inherited=true, steps=None, points=None))]
     #[expect(
@@ -355,29 +254,15 @@ impl Engine {
             attempt: None,
         };
         let columns = self.call(py, |engine| engine.history(run, metric, query))?;
-        let integers = |column: &[i64]| {
-            PyBytes::new(
-                py,
-                &column
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let values: Vec<u8> = columns
-            .values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
         let stretches = columns
             .stretches
             .iter()
             .map(|stretch| (stretch.run.to_string(), stretch.attempt.0, stretch.points))
             .collect();
         Ok((
-            integers(&columns.steps),
-            PyBytes::new(py, &values),
-            integers(&columns.timestamps),
+            column(py, &columns.steps, i64::to_le_bytes),
+            column(py, &columns.values, f64::to_le_bytes),
+            column(py, &columns.timestamps, i64::to_le_bytes),
             stretches,
         ))
     }
@@ -430,67 +315,14 @@ impl Engine {
 
     /// Starts this process's run.
     fn start_run(&self, py: Python<'_>, options: StartOptions<'_>) -> PyResult<RunWriter> {
-        let project: ProjectName = parse(py, &options.project)?;
-        let spec = RunSpec {
-            name: options.name,
-            key: options.key,
-            resume: match options.resume.as_str() {
-                "allow" => ResumePolicy::Allow,
-                "must" => ResumePolicy::Must,
-                _ => ResumePolicy::Never,
-            },
-            resume_from: options.resume_from,
-            fork: fork_choice(py, options.fork_run, options.fork_step, options.fork)?,
-            base: options.base.map(|base| parse(py, &base)).transpose()?,
-            config: options
-                .config
-                .map(|config| config_to_value(&config, 0))
-                .transpose()?,
-            tags: options.tags,
-            notes: options.notes,
-            inherit_config: options.inherit_config,
-            inherit_tags: options.inherit_tags,
-            launch_key: match options.launch_key {
-                None => LaunchKey::Random,
-                Some(key) if options.has_launcher => LaunchKey::Launcher(key),
-                Some(key) => LaunchKey::Named(key),
-            },
-            run: options.run.map(|run| parse(py, &run)).transpose()?,
-            rank: options.rank,
-            world_size: options.world_size,
-            log_ranks: if options.log_all_ranks {
-                LogRanks::All
-            } else {
-                LogRanks::Main
-            },
-            process: options.process,
-            ..RunSpec::new(project)
-        };
+        let spec = options.into_spec(py)?;
         self.call(py, |engine| engine.start_run(spec))
             .map(RunWriter::new)
     }
 
     /// Forks without a process; returns the new run's id.
     fn fork(&self, py: Python<'_>, options: ForkOptions<'_>) -> PyResult<String> {
-        let spec = ForkSpec {
-            project: options.project,
-            name: options.name,
-            key: options.key,
-            config: options
-                .config
-                .map(|config| config_to_value(&config, 0))
-                .transpose()?,
-            tags: options.tags,
-            notes: options.notes,
-            inherit_config: options.inherit_config,
-            inherit_tags: options.inherit_tags,
-            ..ForkSpec::new(fork_choice(
-                py,
-                options.fork_run,
-                options.fork_step,
-                options.reference,
-            )?)
-        };
+        let spec = options.into_spec(py)?;
         Ok(self.call(py, |engine| engine.fork(spec))?.to_string())
     }
 
@@ -509,13 +341,10 @@ impl Engine {
         config: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let run: RunId = parse(py, run)?;
-        let config_patch = config
-            .map(|config| config_to_value(&config, 0))
-            .transpose()?;
         let annotation = Annotation {
             add_tags,
             remove_tags,
-            config_patch,
+            config_patch: config_value(config)?,
             ..Annotation::default()
         };
         self.call(py, |engine| engine.annotate(run, annotation))
@@ -626,22 +455,12 @@ impl Engine {
     }
 }
 
-fn sort(py: Python<'_>, text: &str) -> PyResult<RunSort> {
-    Ok(match text {
-        "created" => RunSort::Created,
-        "last_activity" => RunSort::LastActivity,
-        "name" => RunSort::Name,
-        "display_id" => RunSort::DisplayId,
-        "status" => RunSort::Status,
-        "last_step" => RunSort::LastStep,
-        _ => match text.split_once(':') {
-            Some(("metric", name)) => RunSort::Metric(name.to_owned()),
-            Some(("config", key)) => RunSort::Config(key.to_owned()),
-            _ => {
-                let error = Error::invalid(format!("{text:?} is nothing to sort runs by"))
-                    .with_hint("sort by created, last_activity, name, display_id, status, last_step, metric:NAME or config:KEY");
-                return Err(to_py_err(py, &error));
-            }
-        },
-    })
+/// A column as little-endian bytes.
+fn column<'py, T: Copy>(
+    py: Python<'py>,
+    values: &[T],
+    bytes: fn(T) -> [u8; 8],
+) -> Bound<'py, PyBytes> {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| bytes(*value)).collect();
+    PyBytes::new(py, &bytes)
 }

@@ -9,6 +9,7 @@ mod engine;
 mod errors;
 mod pending;
 mod plan;
+mod requests;
 mod runtime;
 mod writer;
 
@@ -20,6 +21,8 @@ mod _native {
     #[pymodule_export]
     use crate::command::main;
     #[pymodule_export]
+    use crate::convert::gather::check_state;
+    #[pymodule_export]
     use crate::convert::json::plain_config;
     #[pymodule_export]
     use crate::engine::{Engine, discover_store};
@@ -30,7 +33,7 @@ mod _native {
     #[pymodule_export]
     use crate::runtime::after_fork_in_child;
     #[pymodule_export]
-    use crate::writer::{RunWriter, check_state};
+    use crate::writer::RunWriter;
 
     use pyo3::prelude::*;
 

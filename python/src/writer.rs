@@ -1,25 +1,24 @@
 //! The live run of this process.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyDict, PyList};
 use runtree_core::event::RunStatus;
 use runtree_core::manifest::CheckpointName;
-use runtree_core::{ComponentName, Error, Step, Timestamp};
-use runtree_engine::{EntrySource, IfBusy, SaveRequest, TensorSource};
+use runtree_core::{Error, Step};
+use runtree_engine::EntrySource;
 
-use crate::convert::gather::{Gathered, Metrics, describe_problems, gather};
+use crate::convert::gather::{Gathered, describe_problems, gather};
 use crate::convert::json::{config_to_value, to_python};
-use crate::engine::checkpoint_name;
+use crate::convert::metrics::{Metrics, step_of, timestamp_of};
 use crate::errors::{IntoPyResult as _, to_py_err, wrong_type};
 use crate::pending::PendingSave;
+use crate::requests::{SaveOptions, checkpoint_name};
 use crate::runtime::Owned;
 
 /// The entry that `save` writes; `save_dir` writes one per file.
@@ -31,22 +30,6 @@ pub(crate) struct RunWriter {
     inner: Owned<Arc<runtree_engine::RunWriter>>,
     /// The last step that values still on a device were promised; `i64::MIN` if there never were any.
     reserved: AtomicI64,
-}
-
-/// Arguments of a save but for what is saved.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(crate) struct SaveOptions {
-    step: Option<i64>,
-    name: Option<String>,
-    metrics: Metrics,
-    component: String,
-    rank: u32,
-    world_size: u32,
-    parts: Option<BTreeMap<String, u32>>,
-    sharded: Option<bool>,
-    pin: bool,
-    skip_if_busy: bool,
 }
 
 impl RunWriter {
@@ -101,34 +84,7 @@ impl RunWriter {
         entry: EntrySource<'_>,
     ) -> PyResult<PendingSave> {
         let inner = self.inner(py)?;
-        let component: ComponentName = options.component.parse().into_py(py)?;
-        let parts = options
-            .parts
-            .map(|parts| {
-                parts
-                    .into_iter()
-                    .map(|(component, ranks)| Ok((component.parse::<ComponentName>()?, ranks)))
-                    .collect::<runtree_core::Result<BTreeMap<_, _>>>()
-            })
-            .transpose()
-            .into_py(py)?;
-        let request = SaveRequest {
-            step: options.step.map(Step),
-            name: options.name,
-            metrics: options.metrics,
-            component,
-            rank: options.rank,
-            world_size: options.world_size,
-            parts,
-            sharded,
-            pin: options.pin,
-            if_busy: if options.skip_if_busy {
-                IfBusy::Skip
-            } else {
-                IfBusy::Wait
-            },
-            entries: vec![entry],
-        };
+        let request = options.into_request(py, sharded, entry)?;
         py.detach(|| inner.save(request))
             .into_py(py)
             .map(PendingSave::new)
@@ -213,18 +169,10 @@ impl RunWriter {
         };
         let step = step.map(step_of).transpose()?;
         let timestamp = timestamp.map(timestamp_of).transpose()?;
-        let mut values = Values {
-            named: Vec::with_capacity(data.len()),
-            deferred: None,
-        };
-        values.flatten(data, None, 0)?;
-        let deferred = values.deferred.take();
+        let mut metrics = Metrics::of(data)?;
+        let deferred = metrics.deferred.take();
         let step = self.reserve(inner, step, deferred.is_some(), commit);
-        let pairs = values
-            .named
-            .iter()
-            .map(|(name, value)| Ok((name.to_str()?, *value)))
-            .collect::<PyResult<Vec<_>>>()?;
+        let pairs = metrics.pairs()?;
         if !pairs.is_empty() || deferred.is_none() {
             inner.log(step, timestamp, &pairs, commit).into_py(py)?;
         }
@@ -342,31 +290,7 @@ impl RunWriter {
         let gathered = gather(state)?;
         refuse_problems(py, &gathered)?;
         let sharded = options.sharded.unwrap_or_else(|| gathered.sharded());
-        let Gathered {
-            tree,
-            tensors,
-            blobs,
-            ..
-        } = &gathered;
-        let entry = EntrySource::State {
-            path: STATE_ENTRY.to_owned(),
-            tree: tree.clone(),
-            tensors: tensors
-                .iter()
-                .map(|tensor| TensorSource {
-                    name: tensor.name.clone(),
-                    dtype: tensor.dtype.clone(),
-                    shape: tensor.shape.clone(),
-                    global_shape: tensor.global_shape.clone(),
-                    global_offset: tensor.global_offset.clone(),
-                    data: tensor.memory.as_slice(),
-                })
-                .collect(),
-            blobs: blobs
-                .iter()
-                .map(|blob| Cow::Borrowed(blob.as_slice(py)))
-                .collect(),
-        };
+        let entry = gathered.entry(py, STATE_ENTRY);
         self.start_save(py, options, sharded, entry)
     }
 
@@ -380,25 +304,6 @@ impl RunWriter {
         let sharded = options.sharded.unwrap_or(false);
         self.start_save(py, options, sharded, EntrySource::Directory(path))
     }
-}
-
-/// Walks a state tree without saving it: `(bytes, tensors, [(path, reason)])`.
-#[pyfunction]
-#[expect(
-    clippy::type_complexity,
-    reason = "a tuple for the Python layer, which names its fields"
-)]
-pub(crate) fn check_state(
-    py: Python<'_>,
-    state: &Bound<'_, PyAny>,
-) -> PyResult<(u64, usize, Vec<(String, String)>)> {
-    let gathered = gather(state)?;
-    let bytes = gathered.bytes(py);
-    let problems = gathered
-        .problems
-        .into_iter()
-        .map(|problem| (problem.path, problem.reason));
-    Ok((bytes, gathered.tensors.len(), problems.collect()))
 }
 
 fn refuse_problems(py: Python<'_>, gathered: &Gathered) -> PyResult<()> {
@@ -430,142 +335,4 @@ fn warnings(inner: &runtree_engine::RunWriter) -> Vec<(String, String)> {
             (kind, warning.message)
         })
         .collect()
-}
-
-/// What a log call holds, nested dicts flattened to `a/b`.
-struct Values<'py> {
-    named: Vec<(Bound<'py, PyString>, f64)>,
-    /// `(name, tensor)` pairs whose value is on a device: reading it now would stop the device.
-    deferred: Option<Bound<'py, PyList>>,
-}
-
-impl<'py> Values<'py> {
-    fn flatten(
-        &mut self,
-        data: &Bound<'py, PyDict>,
-        prefix: Option<&str>,
-        depth: usize,
-    ) -> PyResult<()> {
-        let py = data.py();
-        if depth > runtree_core::state::MAX_DEPTH {
-            return Err(to_py_err(
-                py,
-                &Error::invalid("logged dict is nested too deep, or contains itself"),
-            ));
-        }
-        for (key, value) in data.iter() {
-            let name = match (prefix, key.cast_into::<PyString>()) {
-                (None, Ok(key)) => key,
-                (Some(prefix), Ok(key)) => {
-                    PyString::new(py, &format!("{prefix}/{}", key.to_str()?))
-                }
-                (prefix, Err(error)) => {
-                    let key = error.into_inner().str()?;
-                    let prefix = prefix
-                        .map(|prefix| format!("{prefix}/"))
-                        .unwrap_or_default();
-                    PyString::new(py, &format!("{prefix}{}", key.to_str()?))
-                }
-            };
-            if let Ok(value) = value.cast_exact::<PyFloat>() {
-                self.named.push((name, value.value()));
-            } else if let Ok(value) = value.cast::<PyInt>() {
-                // Beyond 2^1024 it is infinite, as a float of it would be.
-                let value = value.extract::<f64>().unwrap_or(f64::INFINITY);
-                self.named.push((name, value));
-            } else if let Ok(nested) = value.cast::<PyDict>() {
-                self.flatten(nested, Some(name.to_str()?), depth + 1)?;
-            } else if value.is_none() {
-                // Nothing was measured.
-            } else {
-                self.number(name, &value)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn number(&mut self, name: Bound<'py, PyString>, value: &Bound<'py, PyAny>) -> PyResult<()> {
-        let py = name.py();
-        if value.hasattr(intern!(py, "is_cuda"))?
-            && !value.getattr(intern!(py, "is_cpu"))?.is_truthy()?
-        {
-            self.deferred
-                .get_or_insert_with(|| PyList::empty(py))
-                .append((name, value))?;
-            return Ok(());
-        }
-        let refuse = |name: &Bound<'py, PyString>| -> PyResult<PyErr> {
-            let message = format!(
-                "metric `{}` is a {}, not a number",
-                name.to_str()?,
-                value.get_type().fully_qualified_name()?
-            );
-            Ok(wrong_type(
-                py,
-                &message,
-                Some("log numbers, or tensors and arrays of one element"),
-            ))
-        };
-        // Texts have no float of their own: `float("3")` is parsing, not measuring.
-        if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBool>() {
-            return match value.cast::<PyBool>() {
-                Ok(flag) => {
-                    self.named.push((name, f64::from(u8::from(flag.is_true()))));
-                    Ok(())
-                }
-                Err(_) => Err(refuse(&name)?),
-            };
-        }
-        let number = match value.extract::<f64>() {
-            Ok(number) => Some(number),
-            // numpy arrays of one element, torch tensors that require grad.
-            Err(_) if value.hasattr(intern!(py, "item"))? => value
-                .call_method0(intern!(py, "item"))
-                .ok()
-                .and_then(|item| item.extract::<f64>().ok()),
-            Err(_) => None,
-        };
-        match number {
-            Some(number) => {
-                self.named.push((name, number));
-                Ok(())
-            }
-            None => Err(refuse(&name)?),
-        }
-    }
-}
-
-fn step_of(step: &Bound<'_, PyAny>) -> PyResult<Step> {
-    step.extract::<i64>().map(Step).map_err(|_| {
-        let shown = step.repr().map(|text| text.to_string()).unwrap_or_default();
-        wrong_type(
-            step.py(),
-            &format!("step {shown} is not a whole number"),
-            None,
-        )
-    })
-}
-
-fn timestamp_of(timestamp: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
-    let py = timestamp.py();
-    let seconds = match timestamp.extract::<f64>() {
-        Ok(seconds) => seconds,
-        Err(_) => timestamp
-            .call_method0(intern!(py, "timestamp"))
-            .and_then(|seconds| seconds.extract())
-            .map_err(|_| {
-                wrong_type(
-                    py,
-                    "timestamp is neither seconds since the epoch nor a datetime",
-                    None,
-                )
-            })?,
-    };
-    if !seconds.is_finite() || seconds.abs() > 9e12 {
-        return Err(to_py_err(
-            py,
-            &Error::invalid(format!("timestamp {seconds} is out of range")),
-        ));
-    }
-    Ok(Timestamp((seconds * 1e6).round() as i64))
 }

@@ -88,6 +88,7 @@ def test_calls_after_finish_say_that_it_is_finished(start: Any, tmp_path: Any) -
         lambda: run.set_name("x"),
         lambda: run.set_notes("x"),
         lambda: run.log_file(tmp_path / "notes"),
+        lambda: run.rewind(0),
     ):
         with pytest.raises(ValueError, match="is finished"):
             call()
@@ -105,6 +106,10 @@ def test_wrong_arguments_are_named(start: Any) -> None:
     run = start()
     with pytest.raises(TypeError, match="log takes a dict"):
         run.log("loss")
+    with pytest.raises(TypeError, match="config is a int, not a mapping"):
+        run.update_config(3)
+    with pytest.raises(ValueError, match="points 0 is less than one"):
+        run.history("loss", points=0)
     with pytest.raises(TypeError, match="step '3' is not a whole number"):
         run.save({"w": 1}, step="3")
     with pytest.raises(TypeError, match="metric 'val' is a str"):
@@ -112,6 +117,19 @@ def test_wrong_arguments_are_named(start: Any) -> None:
     checkpoint = run.save({"w": 1}, step=np.int64(3)).result()
     with pytest.raises(TypeError, match="metric 'val' is a list"):
         checkpoint.add_metrics({"val": [1]})
+
+
+@pytest.mark.parametrize(("name", "value", "kind"), [
+    ("RUNTREE_MODE", "offline", runtree.Invalid),
+    ("RUNTREE_REMOTE", "s3://bucket", runtree.Unsupported),
+    ("RUNTREE_RESUME", "always", runtree.Invalid),
+])  # fmt: skip
+def test_an_environment_that_asks_for_what_there_is_not_is_refused(
+    name: str, value: str, kind: type[Exception], start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(kind, match=name.partition("_")[2].lower() if name == "RUNTREE_RESUME" else name):
+        start()
 
 
 def test_a_script_that_prints_its_run_goes_on_when_runtree_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +167,8 @@ def test_runs_can_be_searched_by_words(start: Any) -> None:
     assert [run.name for run in runtree.Store().runs("low")] == ["low-rate"]
 
 
+# A flush may meet the newer launch before the save does: then it says so first.
+@pytest.mark.filterwarnings("ignore:run .* continued elsewhere:runtree.RuntreeWarning")
 def test_the_older_of_two_launches_is_told_that_the_newer_goes_on(start: Any, tmp_path: Any) -> None:
     run = start(run_id="k")
     run.log({"loss": 1.0})

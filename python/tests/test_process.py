@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ import pytest
 
 import runtree
 
-HEAD = "import runtree, os, sys, time, signal\n"
+# A shell's background jobs are born with SIGINT ignored, and so would be everything they start: these tests run there, too.
+HEAD = "import runtree, os, sys, time, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
+    yield
+    while _started:
+        with _started.pop() as process:
+            process.kill()
 
 
 def run_script(body: str, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +50,7 @@ def start_script(body: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    _started.append(process)
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
         out, err = process.communicate(timeout=30)
@@ -238,6 +251,39 @@ def test_dataloader_workers_get_a_run_that_does_nothing() -> None:
     )
     assert only_run().metrics == ["a"]
     assert len(only_run().history("a")) == 8
+
+
+def test_spawned_dataloader_workers_get_a_run_that_does_nothing_but_knows_its_config(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    script = tmp_path / "spawned.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import runtree, torch
+
+            class Data(torch.utils.data.Dataset):
+                def __init__(self, run):
+                    self.run = run
+
+                def __len__(self):
+                    return 4
+
+                def __getitem__(self, index):
+                    self.run.log({"worker": index})
+                    assert self.run.disabled and self.run.display_id != "disabled"
+                    return index * self.run.config["scale"]
+
+            if __name__ == "__main__":
+                run = runtree.init("p", config={"scale": 3}, console=False, system_metrics=False)
+                loader = torch.utils.data.DataLoader(Data(run), num_workers=1, multiprocessing_context="spawn")
+                assert [int(batch) for batch in loader] == [0, 3, 6, 9]
+                run.log({"a": 1})
+                run.finish()
+            """
+        )
+    )
+    subprocess.run([sys.executable, "-W", "error", str(script)], check=True, timeout=100)
+    assert only_run().metrics == ["a"]
 
 
 def test_a_run_pickled_to_a_worker_writes_to_the_same_attempt(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pickle
 import time
 import warnings
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def test_values_of_many_kinds_are_numbers(start: Any) -> None:
         "bool": True, "int": 2**70, "np": np.int8(3), "np0d": np.array(4.5), "np1": np.array([5.5]), "torch": torch.tensor(6.5),
         "grad": torch.tensor(7.5, requires_grad=True), "half": torch.tensor([8.5], dtype=torch.bfloat16), "none": None,
         "nan": math.nan, "inf": math.inf, "huge": 10**400,
+        "low": -(10**400), "nested": MappingProxyType({"by": 9.5}),
     }  # fmt: skip
     run.log(values)
     run.flush()
@@ -47,7 +49,7 @@ def test_values_of_many_kinds_are_numbers(start: Any) -> None:
     assert math.isnan(found.pop("nan"))
     assert found == {
         "bool": 1, "int": 2.0**70, "np": 3, "np0d": 4.5, "np1": 5.5, "torch": 6.5, "grad": 7.5, "half": 8.5, "inf": math.inf,
-        "huge": math.inf,
+        "huge": math.inf, "low": -math.inf, "nested/by": 9.5,
     }  # fmt: skip
 
 
@@ -86,6 +88,25 @@ def test_values_on_a_device_are_fetched_later_under_their_own_step(start: Any) -
     assert run.history("device").values.tolist() == list(range(10))
     assert run.history("only").steps.tolist() == list(range(1, 20, 2))
     assert run.history("host").steps.tolist() == [*range(0, 20, 2), 20]
+
+
+def test_log_does_not_wait_for_what_jax_is_still_computing(start: Any) -> None:
+    jax = pytest.importorskip("jax")
+    run = start()
+
+    @jax.jit
+    def slow(x: Any) -> Any:
+        return jax.lax.fori_loop(0, 400, lambda _, y: jax.numpy.tanh(y @ y), x).sum()
+
+    x = jax.numpy.full((512, 512), 1e-3)
+    slow(x).block_until_ready()
+    pending = slow(x)
+    run.log({"slow": pending, "host": 1.0})
+    assert not pending.is_ready(), "log does not wait"
+    run.log({"slow": pending + 1, "host": 2.0})
+    run.flush()
+    assert run.history("slow").steps.tolist() == [0, 1]
+    assert run.history("slow").values.tolist() == [float(pending), float(pending) + 1]
 
 
 @pytest.mark.parametrize("value", ["text", [1, 2], object(), np.zeros(2), b"1", "3.5"])

@@ -83,6 +83,32 @@ impl Engine {
         })
     }
 
+    /// A checkpoint as lists show it, and what it takes in this store. Lists don't say that: only the store knows how an object is
+    /// encoded now, and what two parts share is to be counted once.
+    ///
+    /// # Errors
+    /// `NotFound` if it does not exist.
+    pub fn checkpoint_detail(&self, checkpoint: CheckpointName) -> Result<wire::CheckpointInfo> {
+        let mut info = self.checkpoint_info(checkpoint)?;
+        info.stored_bytes = match self.stored_bytes(checkpoint) {
+            Ok(bytes) => Some(bytes),
+            // Not complete, or damaged: its state says so, and what it takes can't be told.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(info)
+    }
+
+    /// Bytes of the distinct objects that a checkpoint needs in this store.
+    ///
+    /// # Errors
+    /// As [`Engine::load_plan`].
+    pub fn stored_bytes(&self, checkpoint: CheckpointName) -> Result<u64> {
+        let manifest = self.load_plan(checkpoint)?;
+        self.store()
+            .stored_bytes(manifest.parts.iter().flat_map(|part| &part.chunks))
+    }
+
     /// What the store, or one run, holds. A run is counted with what it saved itself.
     ///
     /// # Errors

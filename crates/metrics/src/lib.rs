@@ -17,6 +17,7 @@ mod column;
 pub mod point;
 pub mod series;
 pub mod summary;
+mod thin;
 
 pub use batch::{BatchBuilder, Limits, PointsBatch, SeriesIndex, SeriesName};
 pub use block::Block;

@@ -83,6 +83,11 @@ impl Points {
         })
     }
 
+    /// Steps, timestamps in microseconds and values.
+    pub fn into_columns(self) -> (Vec<i64>, Vec<i64>, Vec<f64>) {
+        (self.steps, self.timestamps, self.values)
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.steps.len()

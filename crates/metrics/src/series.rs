@@ -162,6 +162,31 @@ impl Stitched {
         Ok(point.map(|point| (point, piece.segment)))
     }
 
+    /// First and last step that has a point; `None` without points.
+    ///
+    /// # Errors
+    /// What `source` meets: a payload is loaded where the first or last block hangs over its segment.
+    pub fn ends(&self, source: &dyn BlockSource) -> Result<Option<(Step, Step)>> {
+        // Pieces ascend: the outermost ones with points are enough, and the others need not be opened.
+        let mut first = None;
+        for piece in &self.pieces {
+            first = piece.effective(source)?.as_slice().first();
+            if first.is_some() {
+                break;
+            }
+        }
+        let mut last = None;
+        for piece in self.pieces.iter().rev() {
+            last = piece.effective(source)?.as_slice().last();
+            if last.is_some() {
+                break;
+            }
+        }
+        Ok(first
+            .zip(last)
+            .map(|(first, last)| (first.step_first, last.step_last)))
+    }
+
     /// The last point, and the index of its segment.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use runtree_core::state::Framework;
 pub(crate) fn adapter(py: Python<'_>, framework: Framework) -> PyResult<Bound<'_, PyModule>> {
     py.import(match framework {
         Framework::Numpy => "runtree._numpy",
-        Framework::Torch => "runtree.torch",
+        Framework::Torch => "runtree._torch",
         Framework::Jax => "runtree._jax",
     })
 }

@@ -9,6 +9,7 @@ pub(crate) mod frameworks;
 pub(crate) mod gather;
 pub(crate) mod json;
 mod kinds;
+pub(crate) mod metrics;
 mod objects;
 pub(crate) mod select;
 pub(crate) mod share;

@@ -31,7 +31,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let session = context.open(OpenMode::ReadOnly, &[&args.target])?;
     if args.target.names_checkpoint() {
         let name = session.checkpoint(&args.target, Purpose::Read)?;
-        let info = session.checkpoint_info(name)?;
+        let info = session.engine.checkpoint_detail(name)?;
         if context.out.json {
             return context.out.json(&info);
         }

@@ -159,3 +159,23 @@ fn statistics_count_shared_bytes_once() {
         (1, 4, 3 << 20)
     );
 }
+
+#[test]
+fn what_a_checkpoint_takes_is_counted_in_the_store_and_once() {
+    let bench = Bench::new();
+    let run = bench.run();
+    let noise = noise(1, 3 << 20);
+    // The same bytes under two names are one chunk.
+    let name = save(&run, 0, &[bytes("a", noise.clone()), bytes("b", noise)]);
+    let listed = bench.engine.checkpoint_info(name).unwrap();
+    assert_eq!((listed.bytes, listed.stored_bytes), (6 << 20, None));
+    let detail = bench.engine.checkpoint_detail(name).unwrap();
+    assert_eq!(detail.stored_bytes, Some(3 << 20));
+    for file in bench.files("runs") {
+        if file.components().any(|part| part.as_os_str() == "parts") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let hurt = bench.engine.checkpoint_detail(name).unwrap();
+    assert_eq!(hurt.stored_bytes, None);
+}

@@ -90,30 +90,16 @@ impl Axis {
         series: &Stitched,
         source: &dyn BlockSource,
     ) -> Result<Option<(i64, i64)>> {
+        if !self.is_time() {
+            let ends = series.ends(source)?;
+            return Ok(ends.map(|(first, last)| (first.0, last.0)));
+        }
         let mut ends: Option<(i64, i64)> = None;
-        let mut add = |(first, last): (i64, i64)| {
-            let (low, high) = ends.unwrap_or((first, last));
-            ends = Some((low.min(first), high.max(last)));
-        };
-        if self.is_time() {
-            for piece in series.pieces() {
-                for summary in piece.effective(source)?.as_slice() {
-                    add(self.span(piece.segment, summary));
-                }
-            }
-            return Ok(ends);
-        }
-        // Steps ascend: the outermost pieces with points are enough, and the others need not be opened.
         for piece in series.pieces() {
-            if let Some(first) = piece.effective(source)?.as_slice().first() {
-                add(self.span(piece.segment, first));
-                break;
-            }
-        }
-        for piece in series.pieces().iter().rev() {
-            if let Some(last) = piece.effective(source)?.as_slice().last() {
-                add(self.span(piece.segment, last));
-                break;
+            for summary in piece.effective(source)?.as_slice() {
+                let (first, last) = self.span(piece.segment, summary);
+                let (low, high) = ends.unwrap_or((first, last));
+                ends = Some((low.min(first), high.max(last)));
             }
         }
         Ok(ends)

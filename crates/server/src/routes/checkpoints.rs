@@ -25,7 +25,7 @@ pub(crate) async fn checkpoint(
 ) -> Result<Json<wire::CheckpointInfo>, ApiError> {
     let info = state
         .call_checkpoint(id, Purpose::Read, |engine, name| {
-            engine.checkpoint_info(name)
+            engine.checkpoint_detail(name)
         })
         .await?;
     Ok(Json(info))

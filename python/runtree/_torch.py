@@ -1,0 +1,319 @@
+"""What the native module asks about torch tensors: where their memory is, how one is made, where a shard of a DTensor belongs.
+
+Imported only by programs that have imported torch.
+"""
+
+# The framework's own types are incomplete: what it returns is Unknown to a strict checker.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+import torch
+
+from runtree.errors import Invalid
+
+_DTYPES: dict[Any, str] = {
+    torch.bool: "bool", torch.uint8: "u8", torch.int8: "i8", torch.int16: "i16", torch.int32: "i32",
+    torch.int64: "i64", torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32", torch.float64: "f64",
+    torch.complex32: "c32", torch.complex64: "c64", torch.complex128: "c128",
+}  # fmt: skip
+# Older torch lacks some of these.
+for _theirs, _ours in [
+    ("uint16", "u16"), ("uint32", "u32"), ("uint64", "u64"), ("float8_e4m3fn", "f8_e4m3fn"), ("float8_e5m2", "f8_e5m2"),
+    ("float8_e4m3fnuz", "f8_e4m3fnuz"), ("float8_e5m2fnuz", "f8_e5m2fnuz"), ("float8_e8m0fnu", "f8_e8m0fnu"),
+]:  # fmt: skip
+    if hasattr(torch, _theirs):
+        _DTYPES[getattr(torch, _theirs)] = _ours
+_BY_NAME: dict[str, Any] = {ours: theirs for theirs, ours in _DTYPES.items()}
+_PLAIN = {torch.Tensor, torch.nn.Parameter, *([torch.nn.Buffer] if hasattr(torch.nn, "Buffer") else [])}
+
+
+# ---- Saving.
+
+
+class Described:
+    """A tensor; the native module reads the fields."""
+
+    __slots__ = (
+        "address", "device", "dtype", "global_offset", "global_shape", "owner", "parameter", "requires_grad", "shape",
+        "strides",
+    )  # fmt: skip
+
+    def __init__(self, tensor: Any, parameter: bool, requires_grad: bool) -> None:
+        self.owner: Any = tensor
+        self.dtype = _DTYPES[tensor.dtype]
+        self.shape = tuple(tensor.shape)
+        self.strides = None if tensor.is_contiguous() else tensor.stride()
+        self.address: int = tensor.data_ptr()
+        self.parameter = parameter
+        self.requires_grad = requires_grad
+        self.device = None if tensor.device.type == "cpu" else str(tensor.device)
+        self.global_shape: tuple[int, ...] | None = None
+        self.global_offset: tuple[int, ...] | None = None
+
+
+def describe(tensor: Any) -> Any:
+    """What there is to save of a tensor, or why it can not be saved."""
+    if hasattr(tensor, "local_shards"):
+        return _describe_sharded_tensor(tensor)
+    if hasattr(tensor, "to_local") and hasattr(tensor, "placements"):
+        return _describe_dtensor(tensor)
+    kind: Any = type(tensor)
+    if kind not in _PLAIN:
+        return f"is a {kind.__module__}.{kind.__qualname__}, a tensor of its own kind; save what it is made of"
+    refusal = _refusal(tensor)
+    if refusal is not None:
+        return refusal
+    parameter = isinstance(tensor, torch.nn.Parameter)
+    requires_grad = bool(tensor.requires_grad)
+    return Described(tensor.detach().resolve_conj().resolve_neg(), parameter, requires_grad)
+
+
+def _refusal(tensor: Any) -> str | None:
+    if tensor.is_meta:
+        return "is a meta tensor: it has no data"
+    if tensor.is_quantized:
+        return "is a quantized tensor, which is not supported; save its int_repr() and scales"
+    if tensor.is_nested:
+        return "is a nested tensor, which is not supported; save its unbind()"
+    if tensor.layout != torch.strided:
+        return f"is a {tensor.layout} tensor, which is not supported; save its indices and values"
+    if tensor.dtype not in _DTYPES:
+        return f"has the dtype {tensor.dtype}, which is not supported"
+    return None
+
+
+def _describe_dtensor(tensor: Any) -> Any:
+    from torch.distributed.tensor import _utils
+
+    if any(placement.is_partial() for placement in tensor.placements):
+        return "is a DTensor with a partial placement: its value is not known before a reduction"
+    local: Any = tensor.to_local()
+    if hasattr(local, "wait"):
+        local = local.wait()
+    local = local.detach()
+    refusal = _refusal(local)
+    if refusal is not None:
+        return refusal
+    described = Described(
+        local.contiguous().resolve_conj().resolve_neg(),
+        isinstance(tensor, torch.nn.Parameter),
+        bool(tensor.requires_grad),
+    )
+    _, offset = _utils.compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    described.global_shape = tuple(tensor.shape)
+    # A rank that holds nothing of it has its nothing at the end.
+    described.global_offset = tuple(
+        min(start, whole - part) for start, whole, part in zip(offset, tensor.shape, local.shape, strict=True)
+    )
+    return described
+
+
+def _describe_sharded_tensor(tensor: Any) -> Any:
+    shards = tensor.local_shards()
+    if len(shards) != 1:
+        return f"is a ShardedTensor with {len(shards)} local shards; one is supported"
+    described = Described(shards[0].tensor.detach().contiguous(), False, bool(tensor.requires_grad))
+    described.global_shape = tuple(tensor.size())
+    described.global_offset = tuple(shards[0].metadata.shard_offsets)
+    return described
+
+
+def dense(tensor: Any) -> tuple[Any, int]:
+    """A row-major copy in host memory and its address."""
+    tensor = tensor.to("cpu").contiguous()
+    return tensor, tensor.data_ptr()
+
+
+# ---- Loading.
+
+
+def empty(dtype: str, shape: tuple[int, ...]) -> tuple[Any, int]:
+    """A new tensor and its address."""
+    known = _BY_NAME.get(dtype)
+    if known is None:
+        raise Invalid(f"torch has no dtype {dtype}")
+    tensor = torch.empty(shape, dtype=known)
+    return tensor, tensor.data_ptr()
+
+
+def leaf(
+    base: Any,
+    view: tuple[int, tuple[int, ...], tuple[int, ...]] | None,
+    parameter: bool,
+    requires_grad: bool,
+    device: str | None,
+) -> Any:
+    """The leaf: the tensor, or a view of a shared one."""
+    if device is not None:
+        base = _moved(base, device)
+    made = base
+    if view is not None:
+        offset, shape, strides = view
+        made = torch.as_strided(base, shape, strides, offset)
+    if parameter:
+        return torch.nn.Parameter(made, requires_grad=requires_grad)
+    if requires_grad:
+        # A leaf of its own: the shared base must not start to track.
+        made = made.detach().requires_grad_()
+    return made
+
+
+def _moved(base: Any, device: str) -> Any:
+    """The base on a device; one copy for all its views."""
+    moved = getattr(base, "_runtree_moved", None)
+    if moved is None or str(moved.device) != device:
+        moved = base.to(device)
+        base._runtree_moved = moved
+    return moved
+
+
+def target(tensor: Any, dtype: str, shape: tuple[int, ...]) -> int | str:
+    """Where a tensor may be read to directly: its address; 0 if it has to be copied; or why it does not fit."""
+    local: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    if tuple(local.shape) != tuple(shape):
+        return f"has shape {tuple(local.shape)}, the checkpoint {tuple(shape)}"
+    if _DTYPES.get(local.dtype) != dtype:
+        return f"has dtype {local.dtype}, the checkpoint {dtype}"
+    plain = local.device.type == "cpu" and local.is_contiguous() and not local.is_conj() and not local.is_neg()
+    return local.data_ptr() if plain else 0
+
+
+def copy_into(tensor: Any, value: Any) -> None:
+    """Copies a loaded leaf into the caller's tensor."""
+    with torch.no_grad():
+        local: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        local.detach().copy_(value if isinstance(value, torch.Tensor) else torch.as_tensor(value))
+
+
+def size(sizes: list[int]) -> Any:
+    """A ``torch.Size``."""
+    return torch.Size(sizes)
+
+
+def dtype(name: str) -> Any:
+    """A ``torch.dtype``."""
+    found = vars(torch).get(name)
+    if not isinstance(found, torch.dtype):
+        raise Invalid(f"torch has no dtype {name}")
+    return found
+
+
+def device(name: str) -> Any:
+    """A ``torch.device``."""
+    return torch.device(name)
+
+
+# ---- Shards.
+
+
+class Shard:
+    """A loaded shard on its way to a ``load_state_dict``."""
+
+    __slots__ = ("global_shape", "local")
+
+    def __init__(self, local: Any, global_shape: tuple[int, ...]) -> None:
+        self.local = local
+        self.global_shape = global_shape
+
+
+def shard(local: Any, global_shape: tuple[int, ...], global_offset: tuple[int, ...]) -> Shard:
+    """Marks a loaded tensor as a shard."""
+    return Shard(local, global_shape)
+
+
+def distribute(target: Any, state: Any) -> Any:
+    """Makes DTensors of the shards in a state, after those that ``target`` has now."""
+    templates: dict[tuple[Any, ...], Any] = {}
+    _collect(target.state_dict(), (), templates)
+    parameters: list[Any] = [
+        parameter for group in getattr(target, "param_groups", []) for parameter in group.get("params", [])
+    ]
+    if not parameters and hasattr(target, "parameters"):
+        parameters = list(target.parameters())
+    return _distributed(state, (), templates, parameters)
+
+
+def _collect(state: Any, path: tuple[Any, ...], found: dict[tuple[Any, ...], Any]) -> None:
+    if isinstance(state, Mapping):
+        for key, value in cast("Mapping[Any, Any]", state).items():
+            _collect(value, (*path, key), found)
+    elif hasattr(state, "placements"):
+        found[path] = state
+
+
+def _distributed(
+    state: Any, path: tuple[Any, ...], templates: dict[tuple[Any, ...], Any], parameters: list[Any]
+) -> Any:
+    if isinstance(state, dict):
+        items = cast("dict[Any, Any]", state)
+        for key in list(items):
+            items[key] = _distributed(items[key], (*path, key), templates, parameters)
+        return items
+    if isinstance(state, list):
+        values = cast("list[Any]", state)
+        return [_distributed(value, (*path, index), templates, parameters) for index, value in enumerate(values)]
+    if not isinstance(state, Shard):
+        return state
+    template = templates.get(path)
+    if template is None:
+        # An optimizer that has not stepped has no state yet; its moments lie as their parameter does.
+        index = path[1] if len(path) == 3 and path[0] == "state" else None
+        nth = parameters[index] if isinstance(index, int) and 0 <= index < len(parameters) else None
+        same: list[Any] = [each for each in [nth, *parameters] if hasattr(each, "placements")]
+        template = next((each for each in same if tuple(each.shape) == state.global_shape), None)
+    if template is None:
+        return state.local
+    from torch.distributed.tensor import DTensor
+
+    local: Any = state.local.detach().to(template.device)
+    return DTensor.from_local(
+        local,
+        template.device_mesh,
+        template.placements,
+        run_check=False,
+        shape=template.shape,
+        stride=template.stride(),
+    )
+
+
+# ---- Metrics that are still on a device.
+
+
+def fetch_later(tensor: Any) -> Callable[[], float]:
+    """Starts to copy one element to the host without waiting for the device; call the result in another thread."""
+    value: Any = tensor.detach()
+    if value.numel() != 1:
+        raise Invalid(f"a metric is one number, this tensor has shape {tuple(value.shape)}")
+    if value.device.type != "cuda":
+        return lambda: float(value.item())
+    host = torch.empty((), dtype=value.dtype, pin_memory=True)
+    host.copy_(value.reshape(()), non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+
+    def fetch() -> float:
+        event.synchronize()
+        return float(host.item())
+
+    return fetch
+
+
+# ---- Ranks.
+
+
+def agent_store(host: str, port: int) -> Any:
+    """torchrun's own store, which every rank can reach before a process group exists."""
+    dist: Any = import_module("torch.distributed")
+    return dist.TCPStore(host, port, is_master=False, wait_for_workers=False)
+
+
+def group_store() -> Any:
+    """The store of the process group."""
+    from torch.distributed import distributed_c10d
+
+    return distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
