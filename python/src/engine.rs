@@ -277,7 +277,7 @@ impl Engine {
             limit: options.limit,
             cursor: options.cursor,
             deleted: options.deleted,
-            metrics: None,
+            ..RunQuery::default()
         };
         self.record(py, |engine| engine.runs(&query))
     }
