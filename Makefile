@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 STORE ?= $(CURDIR)/target/demo/.runtree
 SERVE ?= 1
-RUST_SOURCES := $(shell find crates python -name '*.rs' -o -name Cargo.toml | grep -v '/target/') Cargo.lock
+# The built UI is compiled in: without it here, `make e2e` would test the UI of before.
+RUST_SOURCES := $(shell find crates python -name '*.rs' -o -name Cargo.toml | grep -v '/target/') Cargo.lock $(shell find web/dist -type f)
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 
 .PHONY: help demo test setup fmt lint sim py rust web web-fresh api e2e bench torture power-cuts fuzz docs clean-store

@@ -12,6 +12,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 400,
   },
-  server: { proxy: { '/api': { target: server, changeOrigin: true } } },
+  // The server takes changes from its own page alone, and charts are asked for by POST.
+  server: { proxy: { '/api': { target: server, changeOrigin: true, headers: { origin: new URL(server).origin } } } },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },
 });

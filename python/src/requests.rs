@@ -164,7 +164,7 @@ impl RunsOptions {
             limit: self.limit,
             cursor: self.cursor,
             deleted: self.deleted,
-            metrics: None,
+            ..RunQuery::default()
         })
     }
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 
-import { BASE, chart, findWorld, get, inkBetween, keepShot, measure, openBrowser, post, recordSeries, until } from './world.mjs';
+import { BASE, chart, findWorld, get, inkBetween, keepShot, measure, openBrowser, patch, post, recordSeries, until } from './world.mjs';
 
 let world;
 let browser;
@@ -133,6 +133,28 @@ describe('the runs table', () => {
     if (!stored) return;
     const made = await post('/forks', { reference: stored.reference, name: `born-live-${Date.now()}`, tags: [] });
     await page.locator(`[data-run="${made.display_id}"]`).waitFor();
+  });
+});
+
+describe('live updates', () => {
+  it('fetch the rows that changed, not the list', async () => {
+    await page.goto(projectUrl());
+    await page.locator(`[data-run="${world.child.display_id}"]`).waitFor();
+    await page.getByText('live', { exact: true }).waitFor();
+    await page.waitForTimeout(1500);
+    const asked = [];
+    const note = (request) => {
+      const url = new URL(request.url());
+      if (url.pathname === '/api/v1/runs') asked.push(url.searchParams.get('ids'));
+    };
+    page.on('request', note);
+    const name = `seen-${Date.now()}`;
+    await patch(`/runs/${world.child.id}`, { name });
+    await page.locator(`[data-run="${world.child.display_id}"]`).getByText(name).waitFor();
+    await patch(`/runs/${world.child.id}`, { name: world.child.name });
+    await page.locator(`[data-run="${world.child.display_id}"]`).getByText(world.child.name, { exact: true }).waitFor();
+    page.off('request', note);
+    assert.deepEqual([...new Set(asked)], [world.child.id]);
   });
 });
 
@@ -279,6 +301,18 @@ describe('inherited datapoints', () => {
     await drawn(world.metric);
     await until('the same view after a reload', async () => (await inkBetween(page, world.metric, before.offset, before.plot.width)) > 0 && (await inkBetween(page, world.metric, 0, before.offset - 6)) === 0);
 
+    // What could not be sharpened is said, and asked for again by a click.
+    const zoomsOnly = (route) => (route.request().postDataJSON().from === null ? route.continue() : route.abort());
+    await page.route('**/api/v1/series', zoomsOnly);
+    await page.locator('[data-inherited]').click();
+    const stale = chart(page, world.metric).getByRole('button', { name: 'not up to date' });
+    await stale.waitFor();
+    await page.unroute('**/api/v1/series', zoomsOnly);
+    await stale.click();
+    await stale.waitFor({ state: 'detached' });
+    // The console tells of requests that were cut off.
+    complaints.splice(0);
+
     await page.mouse.dblclick(before.plot.x + before.plot.width / 2, before.plot.y + before.plot.height / 2);
     await until('the zoom is gone', () => address().searchParams.get('z') === null);
   });
@@ -406,6 +440,23 @@ describe('the checkpoint page', () => {
 });
 
 describe('every page', () => {
+  it('fits its window: tables that are wider scroll by themselves', async () => {
+    await page.setViewportSize({ width: 740, height: 360 });
+    const all = world.runs.slice(0, 8).map((r) => r.display_id).join(',');
+    for (const url of [BASE, projectUrl(), runUrl(world.child), runUrl(world.child, '?tab=checkpoints'), `${BASE}/compare?runs=${all}`, `${BASE}/lineage/${world.child.display_id}`]) {
+      await page.goto(url);
+      await page.locator('main h1, main [role=table], main .u-over').first().waitFor();
+      await page.waitForTimeout(300);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), url);
+    }
+    await page.setViewportSize({ width: 1440, height: 900 });
+  });
+
+  it('says so when an address is not one', async () => {
+    await page.goto(`${BASE}/runs/%E0%A4%A`);
+    await page.getByRole('alert').waitFor();
+  });
+
   it('names its controls for those who can not see them', async () => {
     for (const url of [projectUrl(), runUrl(world.child), `${BASE}/lineage/${world.child.display_id}`]) {
       await page.goto(url);

@@ -14,11 +14,13 @@ export async function get(path) {
   return response.json();
 }
 
-export async function post(path, body) {
-  const response = await fetch(`${BASE}/api/v1${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+const send = (method) => async (path, body) => {
+  const response = await fetch(`${BASE}/api/v1${path}`, { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   return response.json();
-}
+};
+export const post = send('POST');
+export const patch = send('PATCH');
 
 const MAIN = [/^(train\/)?loss$/i, /^(val|valid|eval|test)\/loss$/i, /reward/i, /loss/i, /acc/i];
 

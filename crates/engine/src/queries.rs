@@ -24,6 +24,8 @@ pub(crate) use quarantine::Quarantine;
 /// Which runs are wanted, in which order. The default is: all that are not deleted, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunQuery {
+    /// These alone; empty: any.
+    pub runs: Vec<RunId>,
     /// Of this project alone.
     pub project: Option<String>,
     /// Of this lineage alone, by its root.
@@ -51,6 +53,7 @@ pub struct RunQuery {
 impl Default for RunQuery {
     fn default() -> Self {
         Self {
+            runs: Vec::new(),
             project: None,
             root: None,
             search: None,

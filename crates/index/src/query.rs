@@ -16,6 +16,8 @@ pub struct Liveness {
 /// Asks for a page of runs.
 #[derive(Clone, Debug)]
 pub struct RunQuery {
+    /// Only these runs; empty: any.
+    pub runs: Vec<RunId>,
     /// Only runs of this project.
     pub project: Option<ProjectName>,
     /// Only runs whose name, display id, key, tags, project or config values contain every word, whatever its case.
@@ -50,6 +52,7 @@ impl RunQuery {
     /// Asks for the newest runs of every project, 50 at a time.
     pub fn new(liveness: Liveness) -> Self {
         Self {
+            runs: Vec::new(),
             project: None,
             text: None,
             status: Vec::new(),

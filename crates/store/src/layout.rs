@@ -50,6 +50,11 @@ pub fn project_prefix(project: &ProjectName) -> ObjectPath {
     path(&format!("projects/{}/prefix", escape(project.as_str())))
 }
 
+/// The prefix of a project whose directory was listed.
+pub fn listed_project_prefix(listed: &str) -> Option<ObjectPath> {
+    is_escaped(listed).then(|| path(&format!("projects/{listed}/prefix")))
+}
+
 /// `projects/<project>/numbers`.
 pub fn numbers(project: &ProjectName) -> ObjectPath {
     path(&format!("projects/{}/numbers", escape(project.as_str())))

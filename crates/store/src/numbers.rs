@@ -1,5 +1,7 @@
 //! Names that are taken once: a project's prefix, its run numbers, its run keys. Each is one conditional create.
 
+use std::collections::BTreeSet;
+
 use runtree_core::{DisplayId, Error, ProjectName, Result, RunId};
 
 use crate::layout::{self, ObjectPath};
@@ -8,6 +10,9 @@ use crate::word::{checked, unchecked};
 
 /// Numbers that are tried in a row: each loss means that another run took one meanwhile.
 const NUMBER_TRIES: u64 = 10_000;
+
+/// Highest number behind initials that several projects have: with it, the longest initials still fit.
+const MAX_PREFIX_NUMBER: u32 = 999;
 
 impl Store {
     /// Sets a project's prefix, if none is set; returns the one that is.
@@ -34,6 +39,29 @@ impl Store {
             .transpose()
     }
 
+    /// The initials of a project; with a number behind them where another project of this store has the same. Then `VP-1` names one run of
+    /// the store, and an address or a printed command that holds it leads to that run. Not a promise: two projects that begin at the same
+    /// moment, and stores that are merged, may still share a prefix.
+    fn free_prefix(&self, project: &ProjectName) -> Result<String> {
+        let initials = DisplayId::default_prefix(project.as_str());
+        let mut taken = BTreeSet::new();
+        for (listed, _) in self.names(&layout::projects())? {
+            let Some(path) = layout::listed_project_prefix(&listed) else {
+                continue;
+            };
+            // One that can not be read is its own project's trouble.
+            taken.extend(
+                self.try_read_bytes(&path)?
+                    .and_then(|bytes| parse_prefix(&bytes, &path).ok()),
+            );
+        }
+        let numbered = (2..=MAX_PREFIX_NUMBER).map(|number| format!("{initials}{number}"));
+        Ok(std::iter::once(initials.clone())
+            .chain(numbered)
+            .find(|prefix| !taken.contains(prefix))
+            .unwrap_or(initials))
+    }
+
     /// Takes the next number of a project for `run`, and the project's prefix (its initials, if none was set).
     ///
     /// Numbers are never given twice. A creation that is interrupted after this leaves a gap.
@@ -43,7 +71,7 @@ impl Store {
     pub fn take_number(&self, project: &ProjectName, run: RunId) -> Result<DisplayId> {
         let prefix = match self.read_prefix(project)? {
             Some(prefix) => prefix,
-            None => self.set_prefix(project, &DisplayId::default_prefix(project.as_str()))?,
+            None => self.set_prefix(project, &self.free_prefix(project)?)?,
         };
         let highest = self
             .names(&layout::numbers(project))?

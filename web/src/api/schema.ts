@@ -1393,6 +1393,8 @@ export interface operations {
     list_runs: {
         parameters: {
             query?: {
+                /** @description These alone, by RunId, separated by commas, at most 1000: what changed of a list that is shown already. */
+                ids?: string;
                 /** @description Of this project alone. */
                 project?: string;
                 /** @description Words that must all occur in display id, key, name, tags, notes or config. */

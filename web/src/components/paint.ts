@@ -2,23 +2,8 @@
 import type uPlot from 'uplot';
 
 import { withAlpha } from '../lib/colours';
-import { type Curve, type Mark, strewn } from '../lib/series';
-
-export interface Layer {
-  curve: Curve;
-  /** What is drawn as the line: smoothed, or the curve's own values. */
-  y: Float64Array;
-  lifts: Uint8Array;
-  marks: Mark[];
-  colour: string;
-  run: string;
-  /** Layers with the same key light up together. */
-  key: string;
-  from: number;
-  joins: boolean;
-  /** An abandoned tail: dotted, no band. */
-  ghost: boolean;
-}
+import type { Layer } from '../lib/layers';
+import { strewn } from '../lib/series';
 
 export interface Ink {
   hover: string | null;

@@ -2,6 +2,10 @@
 import type { XAxis } from '../api/types';
 import type { Curve } from './series';
 
+/** Rows of flags above a plot, and the height of one. */
+export const FLAG_ROWS = 2;
+export const FLAG_ROW_PX = 16;
+
 export interface ForkLine {
   /** RunId of the fork whose own history begins here. */
   run: string;

@@ -3,35 +3,42 @@ import { listen } from '../api/client';
 
 export const live = $state({ connected: false, ever: false, now: Date.now() * 1000 });
 
-type Listener = { runs: () => ReadonlySet<string> | null; call: () => void };
+/** What changed: these runs; null when nobody can say, for the line was down meanwhile. */
+export type Changed = ReadonlySet<string> | null;
+type Listener = { runs: () => ReadonlySet<string> | null; call: (changed: Changed) => void };
 const listeners = new Set<Listener>();
-const pending = new Map<Listener, number>();
+const pending = new Map<Listener, { timer: number; changed: Set<string> | null }>();
 
 /** Bursts of changes become one call: a page redraws at most about once a second. */
 const SETTLE_MS = 700;
 
-function changed(runs: string[]): void {
+function tell(runs: readonly string[] | null): void {
   for (const listener of listeners) {
     const wanted = listener.runs();
-    if (wanted !== null && runs.length > 0 && !runs.some((r) => wanted.has(r))) continue;
-    if (pending.has(listener)) continue;
-    pending.set(
-      listener,
-      window.setTimeout(() => {
-        pending.delete(listener);
-        if (listeners.has(listener)) listener.call();
-      }, SETTLE_MS),
-    );
+    const news = runs === null || wanted === null ? runs : runs.filter((r) => wanted.has(r));
+    if (news?.length === 0) continue;
+    const waiting = pending.get(listener);
+    if (waiting) {
+      if (news === null) waiting.changed = null;
+      else for (const run of news) waiting.changed?.add(run);
+      continue;
+    }
+    const timer = window.setTimeout(() => {
+      const due = pending.get(listener);
+      pending.delete(listener);
+      if (due && listeners.has(listener)) listener.call(due.changed);
+    }, SETTLE_MS);
+    pending.set(listener, { timer, changed: news === null ? null : new Set(news) });
   }
 }
 
 export function startLive(): void {
   const abort = new AbortController();
   void listen(
-    changed,
+    tell,
     (connected) => {
       // What was missed while the line was down is fetched when it is back.
-      if (connected && live.ever && !live.connected) changed([]);
+      if (connected && live.ever && !live.connected) tell(null);
       live.connected = connected;
       if (connected) live.ever = true;
     },
@@ -41,14 +48,13 @@ export function startLive(): void {
   setInterval(() => (live.now = Date.now() * 1000), 5000);
 }
 
-/** Calls back when one of `runs` (null: any run) changed; returns how to stop. */
-export function onChange(runs: () => ReadonlySet<string> | null, call: () => void): () => void {
+/** Calls back with what changed of `runs` (null: any run), at most about once a second; returns how to stop. */
+export function onChange(runs: () => ReadonlySet<string> | null, call: (changed: Changed) => void): () => void {
   const listener = { runs, call };
   listeners.add(listener);
   return () => {
     listeners.delete(listener);
-    const timer = pending.get(listener);
-    if (timer !== undefined) clearTimeout(timer);
+    clearTimeout(pending.get(listener)?.timer);
     pending.delete(listener);
   };
 }

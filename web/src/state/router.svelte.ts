@@ -27,6 +27,17 @@ export function takeLink(event: MouseEvent): void {
   go(link.href);
 }
 
+/** The path's parts. One that is not percent-encoded text stays as it is: it leads to a page that says so, not to none. */
+export function pathParts(path: string): string[] {
+  return path.split('/').filter((part) => part !== '').map((part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  });
+}
+
 export function param(key: string): string | null {
   return new URLSearchParams(place.search).get(key);
 }

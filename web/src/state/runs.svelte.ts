@@ -5,6 +5,8 @@ import { remember } from './family.svelte';
 
 const PAGE = 200;
 const MOST = 1000;
+/** So many rows are a list: asked for as one. */
+const MOST_CHANGED = 200;
 
 export class RunList {
   runs = $state.raw<RunSummary[]>([]);
@@ -20,6 +22,26 @@ export class RunList {
   ask(query: RunsQuery): Promise<void> {
     this.#query = query;
     return this.#fetch(PAGE);
+  }
+
+  /**
+   * What changed, alone: rows that are here are replaced where they stand. Where a row belongs that was not here, a fork or a new run, only a
+   * whole answer can say.
+   */
+  async update(changed: ReadonlySet<string> | null): Promise<void> {
+    if (changed === null || changed.size > MOST_CHANGED || this.loading || !this.loaded) return this.refresh();
+    const abort = new AbortController();
+    this.#abort = abort;
+    try {
+      const page = await api.runs({ ...this.#query, ids: [...changed].join(','), limit: changed.size }, abort.signal);
+      const have = new Set(this.runs.map((r) => r.id));
+      if (page.runs.some((r) => !have.has(r.id))) return this.refresh();
+      const fresh = new Map(page.runs.map((r) => [r.id, r]));
+      const rows = this.runs.filter((r) => !changed.has(r.id) || fresh.has(r.id)).map((r) => fresh.get(r.id) ?? r);
+      this.#take(rows, this.total - (this.runs.length - rows.length), this.#cursor);
+    } catch (error) {
+      this.#fail(error, abort);
+    }
   }
 
   /** The same question again, as far as it was scrolled to. */

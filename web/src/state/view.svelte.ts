@@ -1,11 +1,7 @@
 /** How charts are looked at: every field lives in the address, so that a link is the view. */
 import type { XAxis } from '../api/types';
+import { packList, unpackList } from '../lib/lists';
 import { param, setParams } from './router.svelte';
-
-function list(key: string): string[] {
-  const text = param(key);
-  return text === null || text === '' ? [] : text.split(',');
-}
 
 export const view = {
   get x(): XAxis {
@@ -58,16 +54,16 @@ export const view = {
     setParams({ m: value });
   },
   get pinned(): string[] {
-    return list('pin');
+    return unpackList(param('pin'));
   },
   togglePin(metric: string): void {
     const pins = this.pinned;
-    setParams({ pin: (pins.includes(metric) ? pins.filter((p) => p !== metric) : [...pins, metric]).join(',') });
+    setParams({ pin: packList(pins.includes(metric) ? pins.filter((p) => p !== metric) : [...pins, metric]) });
   },
   get selected(): string[] {
-    return list('sel');
+    return unpackList(param('sel'));
   },
   set selected(ids: string[]) {
-    setParams({ sel: ids.join(',') });
+    setParams({ sel: packList(ids) });
   },
 };

@@ -31,6 +31,7 @@ impl Engine {
         let snapshot = self.snapshot()?;
         let mut asked = runtree_index::RunQuery::new(self.liveness());
         asked.project = query.project.as_deref().map(str::parse).transpose()?;
+        asked.runs.clone_from(&query.runs);
         asked.text.clone_from(&query.search);
         asked.status.clone_from(&query.statuses);
         asked.tags.clone_from(&query.tags);

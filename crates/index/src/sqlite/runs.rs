@@ -90,6 +90,16 @@ fn filter(connection: &Connection, query: &RunQuery) -> Result<Filter> {
         Deleted::Only => filter.add("run.shown = 1", []),
         Deleted::Include => filter.add("run.shown IN (0, 1)", []),
     }
+    if !query.runs.is_empty() {
+        let marks = vec!["?"; query.runs.len()].join(", ");
+        filter.add(
+            format!("run.run IN ({marks})"),
+            query
+                .runs
+                .iter()
+                .map(|&run| Sql::Blob(run_blob(run).to_vec())),
+        );
+    }
     if let Some(project) = &query.project {
         filter.add("run.project = ?", [Sql::Text(project.as_str().to_owned())]);
     }

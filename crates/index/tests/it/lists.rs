@@ -107,6 +107,17 @@ fn filters_combine(index: &dyn Index) {
         [4]
     );
     assert_eq!(
+        found(&|query| query.runs = vec![run_id(4), run_id(2), run_id(99)]),
+        [2, 4]
+    );
+    assert_eq!(
+        found(&|query| {
+            query.runs = vec![run_id(4), run_id(1)];
+            query.tags = vec!["tag1".to_owned()];
+        }),
+        [1]
+    );
+    assert_eq!(
         found(&|query| query.status = vec![RunStatus::Running]),
         [1, 2, 3]
     );

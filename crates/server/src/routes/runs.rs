@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use runtree_core::reference::Reference;
-use runtree_core::{Result as CoreResult, wire};
+use runtree_core::{Error, Result as CoreResult, RunId, wire};
 use runtree_engine::{
     Annotation, CheckpointScope, Engine, ForkChoice, ForkSpec, Purpose, RunQuery,
 };
@@ -27,6 +27,8 @@ const MAX_LINES: usize = 10_000;
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RunsParams {
+    /// These alone, by RunId, separated by commas, at most 1000: what changed of a list that is shown already.
+    ids: Option<String>,
     /// Of this project alone.
     project: Option<String>,
     /// Words that must all occur in display id, key, name, tags, notes or config.
@@ -64,7 +66,17 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
 
 impl RunsParams {
     fn query(self, engine: &Engine) -> CoreResult<RunQuery> {
+        let runs: Vec<RunId> = list(self.ids.as_deref())
+            .map(str::parse)
+            .collect::<CoreResult<_>>()?;
+        if runs.len() > MAX_RUNS {
+            return Err(
+                Error::invalid(format!("{} ids are more than {MAX_RUNS}", runs.len()))
+                    .with_hint("ask in several requests"),
+            );
+        }
         let mut query = RunQuery {
+            runs,
             project: self.project,
             search: self.search.filter(|search| !search.trim().is_empty()),
             statuses: list(self.status.as_deref())

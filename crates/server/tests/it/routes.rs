@@ -55,6 +55,12 @@ fn runs_are_filtered_sorted_and_paged() {
     assert_eq!(total("project=digits"), 2);
     assert_eq!(total("project=other"), 0);
     assert_eq!(total("search=hot"), 1);
+    let id = served.get("/runs/DIG-2").json()["summary"]["id"].clone();
+    let id = id.as_str().unwrap();
+    assert_eq!(total(&format!("ids={id}")), 1);
+    assert_eq!(total(&format!("ids={id}&search=nothing")), 0);
+    let wrong = served.get("/runs?ids=DIG-2");
+    assert_eq!(wrong.status, 400);
     assert_eq!(total("status=failed"), 1);
     assert_eq!(total("status=failed,completed"), 2);
     assert_eq!(total("tag=experiment"), 1);

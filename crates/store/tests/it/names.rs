@@ -92,6 +92,22 @@ fn a_prefix_is_set_once() {
 }
 
 #[test]
+fn projects_with_the_same_initials_number_their_runs_apart() {
+    let store = on_disk();
+    let take = |name: &str, n| {
+        let id = store.take_number(&project(name), run(n)).unwrap();
+        id.to_string()
+    };
+    assert_eq!(take("vision pretrain", 1), "VP-1");
+    assert_eq!(take("vision posttrain", 2), "VP2-1");
+    assert_eq!(take("video poses", 3), "VP3-1");
+    assert_eq!(take("vision posttrain", 4), "VP2-2");
+    // What somebody chose is what they get.
+    store.set_prefix(&project("other"), "VP").unwrap();
+    assert_eq!(take("other", 5), "VP-1");
+}
+
+#[test]
 fn a_key_has_one_run() {
     let store = on_disk();
     let demo = project("demo");
