@@ -80,7 +80,9 @@ impl Engine {
             "write" => OpenMode::ReadWrite,
             _ => OpenMode::Create,
         };
-        let options = EngineOptions::new(location, cache_dir).with_mode(mode);
+        let options = EngineOptions::new(location, cache_dir)
+            .with_mode(mode)
+            .with_encoder();
         let inner = py
             .detach(|| runtree_engine::Engine::open(options))
             .into_py(py)?;
@@ -439,6 +441,19 @@ impl Engine {
             .map(|(run, key)| checkpoint_name(py, &run, &key))
             .transpose()?;
         self.record(py, |engine| engine.verify(name))
+    }
+
+    /// Encodes the cold checkpoints of a run, or of all.
+    #[pyo3(signature = (run=None))]
+    fn encode<'py>(&self, py: Python<'py>, run: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+        let run: Option<RunId> = run.map(|run| parse(py, run)).transpose()?;
+        self.record(py, |engine| {
+            let runs = match run {
+                Some(run) => vec![run],
+                None => engine.store().list_runs()?,
+            };
+            engine.encode_cold(&runs, &mut |_| {})
+        })
     }
 
     #[pyo3(signature = (run=None))]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use runtree_core::manifest::{CheckpointName, EntryContent, Outcome};
-use runtree_core::{Result, RunId, wire};
+use runtree_core::{ErrorKind, Result, RunId, wire};
 
 use crate::engine::Engine;
 
