@@ -33,6 +33,14 @@ pub struct ListedJournal {
     pub bytes: u64,
 }
 
+/// A piece of a journal that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ListedPiece {
+    pub(super) writer: WriterId,
+    pub(super) first_ordinal: u64,
+    pub(super) bytes: u64,
+}
+
 impl Store {
     /// Names right below `directory`, `true` for directories. On a local disk without asking for any file's size.
     pub(crate) fn names(&self, directory: &ObjectPath) -> Result<Vec<(String, bool)>> {
@@ -176,8 +184,20 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub fn list_journals(&self, run: RunId) -> Result<Vec<ListedJournal>> {
-        let directory = layout::journals(run);
         let mut journals: BTreeMap<WriterId, u64> = BTreeMap::new();
+        for piece in self.list_journal_pieces(run)? {
+            *journals.entry(piece.writer).or_default() += piece.bytes;
+        }
+        Ok(journals
+            .into_iter()
+            .map(|(writer, bytes)| ListedJournal { writer, bytes })
+            .collect())
+    }
+
+    /// The pieces that the journals of a run are made of, sorted.
+    pub(super) fn list_journal_pieces(&self, run: RunId) -> Result<Vec<ListedPiece>> {
+        let directory = layout::journals(run);
+        let mut pieces = Vec::new();
         for (path, bytes) in self.objects_below(&directory)? {
             let Some(rest) = path
                 .as_ref()
@@ -189,16 +209,18 @@ impl Store {
             let Some((writer, piece)) = rest.split_once('/') else {
                 continue;
             };
-            if let (Some(writer), Some(_)) =
+            if let (Some(writer), Some(first_ordinal)) =
                 (layout::parse_id(writer), layout::parse_journal_piece(piece))
             {
-                *journals.entry(writer).or_default() += bytes;
+                pieces.push(ListedPiece {
+                    writer,
+                    first_ordinal,
+                    bytes,
+                });
             }
         }
-        Ok(journals
-            .into_iter()
-            .map(|(writer, bytes)| ListedJournal { writer, bytes })
-            .collect())
+        pieces.sort();
+        Ok(pieces)
     }
 
     /// Projects that have a directory, sorted. One whose escaped name is a hash is found through its first run.
