@@ -128,10 +128,16 @@ impl Timeline {
     /// Whose history holds `step`: the segment in which it lies. At a base step, where neighbours meet, that is the base's attempt and not
     /// the attempt built on it: the fork step belongs to the parent.
     pub fn owner_at(&self, step: Step) -> Option<AttemptId> {
-        self.segments
+        self.segments_at(step).next().map(|segment| segment.id)
+    }
+
+    /// The segments in which `step` lies, from the root on: one, but for base steps. They ascend, so that none is searched for from an end:
+    /// who asks for every checkpoint of a chain of 10,000 forks asks 10,000 times.
+    fn segments_at(&self, step: Step) -> impl Iterator<Item = &Segment> {
+        let start = self.segments.partition_point(|segment| segment.last < step);
+        self.segments[start..]
             .iter()
-            .find(|segment| step <= segment.last && step >= segment.first)
-            .map(|segment| segment.id)
+            .take_while(move |segment| segment.first <= step)
     }
 
     /// The leaf's stretch, if it has any.
@@ -141,9 +147,7 @@ impl Timeline {
 
     /// Whether what `attempt` did at `step` is on this timeline. A checkpoint saved at its attempt's base step is on it: the attempt's own point wins there.
     pub fn holds(&self, id: AttemptId, step: Step) -> bool {
-        self.segments
-            .iter()
-            .any(|segment| segment.id == id && segment.first <= step && step <= segment.last)
+        self.segments_at(step).any(|segment| segment.id == id)
     }
 }
 
