@@ -3,15 +3,12 @@
 use runtree_core::lineage::Segment;
 use runtree_core::{Error, Result, RunId, Step};
 use runtree_index::Snapshot;
-use runtree_metrics::{Points, StitchedPoints};
+use runtree_metrics::StitchedPoints;
 
 use super::chart::{segments_of, timeline_of};
 use super::read::{self, MetricName, SeriesView};
 use super::{HistoryColumns, HistoryQuery, HistoryStretch};
 use crate::engine::Engine;
-
-/// A column of a thinned history keeps its first, smallest, largest and last point.
-const POINTS_PER_COLUMN: usize = 4;
 
 impl Engine {
     /// Points of a metric along a run's timeline.
@@ -32,8 +29,12 @@ impl Engine {
         }
         let view = SeriesView::along(&*snapshot, &segments, &name, &rows)?;
         let (first, last) = query.steps.unwrap_or((Step::MIN, Step::MAX));
-        let found = view.stitched().points(first, last, &view)?;
-        Ok(columns(&segments, &found, query.points))
+        let stitched = view.stitched();
+        let found = match query.points {
+            Some(at_most) => stitched.thinned(first, last, at_most, &view)?,
+            None => stitched.points(first, last, &view)?,
+        };
+        Ok(columns(&segments, &found))
     }
 
     /// The effective value of a metric at some ascending steps.
@@ -84,20 +85,15 @@ impl Engine {
     }
 }
 
-fn columns(segments: &[Segment], found: &StitchedPoints, at_most: Option<usize>) -> HistoryColumns {
-    let keep = at_most
-        .filter(|at_most| *at_most < found.points.len())
-        .map(|at_most| thin(&found.points, at_most));
-    let indexes: Box<dyn Iterator<Item = usize>> = match keep {
-        Some(keep) => Box::new(keep.into_iter()),
-        None => Box::new(0..found.points.len()),
+fn columns(segments: &[Segment], found: &StitchedPoints) -> HistoryColumns {
+    let mut columns = HistoryColumns {
+        steps: found.points.steps().to_vec(),
+        values: found.points.values().to_vec(),
+        timestamps: found.points.timestamps().to_vec(),
+        stretches: Vec::new(),
     };
-    let mut columns = HistoryColumns::default();
-    for index in indexes {
-        columns.steps.push(found.points.steps()[index]);
-        columns.values.push(found.points.values()[index]);
-        columns.timestamps.push(found.points.timestamps()[index]);
-        let id = segments[found.segments[index] as usize].id;
+    for &segment in &found.segments {
+        let id = segments[segment as usize].id;
         match columns.stretches.last_mut() {
             Some(stretch) if stretch.run == id.run && stretch.attempt == id.attempt => {
                 stretch.points += 1;
@@ -110,36 +106,4 @@ fn columns(segments: &[Segment], found: &StitchedPoints, at_most: Option<usize>)
         }
     }
     columns
-}
-
-/// Indexes of first, smallest, largest and last point of equal columns of steps, ascending. A point that is not finite is kept in
-/// preference to the largest, so that it is never thinned away unseen.
-fn thin(points: &Points, at_most: usize) -> Vec<usize> {
-    let columns = (at_most / POINTS_PER_COLUMN).max(1) as i128;
-    let (steps, values) = (points.steps(), points.values());
-    let (Some(&first), Some(&last)) = (steps.first(), steps.last()) else {
-        return Vec::new();
-    };
-    let span = i128::from(last) - i128::from(first) + 1;
-    let column_of = |step: i64| (i128::from(step) - i128::from(first)) * columns / span;
-    let mut kept = Vec::with_capacity(at_most);
-    let mut start = 0;
-    while start < steps.len() {
-        let column = column_of(steps[start]);
-        let width = steps[start..].partition_point(|&step| column_of(step) == column);
-        let range = start..start + width;
-        let finite = || range.clone().filter(|&index| values[index].is_finite());
-        let smallest = finite().reduce(|a, b| if values[b] < values[a] { b } else { a });
-        let largest = finite().reduce(|a, b| if values[b] > values[a] { b } else { a });
-        let odd = range.clone().find(|&index| !values[index].is_finite());
-        let mut column: Vec<usize> = [Some(start), smallest, odd.or(largest), Some(range.end - 1)]
-            .into_iter()
-            .flatten()
-            .collect();
-        column.sort_unstable();
-        column.dedup();
-        kept.extend(column);
-        start = range.end;
-    }
-    kept
 }

@@ -10,7 +10,7 @@
 
 use runtree_core::{Error, Result, Step};
 use runtree_metrics::block::MAX_POINTS;
-use runtree_metrics::{Block, Point, Points, StoredBlock, Summaries};
+use runtree_metrics::{Block, Point, Points, StoredBlock, Summaries, Times};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::from_sqlite;
@@ -328,22 +328,35 @@ fn summaries(connection: &Connection, series: i64, number: u32) -> Result<Summar
 
 /// The points of a full block.
 pub(super) fn block(connection: &Connection, series: i64, number: u32) -> Result<Points> {
-    let points = connection
+    payload(connection, series, number, Block::decode).map(Block::into_points)
+}
+
+/// When the points of a full block were logged.
+pub(super) fn block_times(connection: &Connection, series: i64, number: u32) -> Result<Times> {
+    payload(connection, series, number, Block::decode_times)
+}
+
+fn payload<T>(
+    connection: &Connection,
+    series: i64,
+    number: u32,
+    decode: impl Fn(&[u8]) -> Result<T>,
+) -> Result<T> {
+    connection
         .prepare_cached("SELECT payload FROM block WHERE id = ?1")
         .and_then(|mut statement| {
             statement
                 .query_row([row_id(series, number)], |row| {
-                    Ok(Block::decode(row.get_ref(0)?.as_blob()?))
+                    Ok(decode(row.get_ref(0)?.as_blob()?))
                 })
                 .optional()
         })
-        .map_err(from_sqlite)?;
-    match points {
-        Some(block) => Ok(block?.into_points()),
-        None => Err(Error::not_found(format!(
-            "the series has no block {number}"
-        ))),
-    }
+        .map_err(from_sqlite)?
+        .unwrap_or_else(|| {
+            Err(Error::not_found(format!(
+                "the series has no block {number}"
+            )))
+        })
 }
 
 /// The points after the last full block.

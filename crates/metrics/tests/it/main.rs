@@ -12,3 +12,4 @@ mod points;
 mod series;
 mod size;
 mod support;
+mod thin;
