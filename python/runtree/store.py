@@ -224,7 +224,10 @@ class _Nothing:
         return []
 
     def run(self, run: str) -> dict[str, Any]:
-        return {"metrics": [], "segments": [], "children": [], "notes": None}
+        return {"metrics": [], "children": [], "notes": None}
+
+    def segments(self, run: str) -> list[Any]:
+        return []
 
     def history(self, *_: Any) -> tuple[bytes, bytes, bytes, list[Any]]:
         return b"", b"", b"", []

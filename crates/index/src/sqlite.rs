@@ -260,6 +260,13 @@ impl Index for SqliteIndex {
         stamp
     }
 
+    fn stamps(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let reader = self.reader()?;
+        let stamps = fold::stamps(&reader.connection, prefix);
+        self.give_back(reader);
+        stamps
+    }
+
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
         for _ in 0..SETTLE_ROUNDS {
             let (snapshot, settled) = self.begin()?;

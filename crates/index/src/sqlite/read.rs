@@ -10,7 +10,7 @@ use runtree_core::{
     AttemptNumber, CheckpointId, Error, ProjectName, Result, RunId, Step, Timestamp,
 };
 use runtree_metrics::block::MAX_POINTS;
-use runtree_metrics::{BlockSource, Points, StoredBlock};
+use runtree_metrics::{BlockSource, Points, StoredBlock, Times};
 use rusqlite::{Connection, params};
 
 use super::checkpoints::{self, save_key};
@@ -26,8 +26,8 @@ use crate::query::{
     ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
 };
 use crate::row::{
-    AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LostRow, RunRow, RunSlice,
-    SeriesId, SeriesRow, SeriesStats, WriterRow,
+    AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LabelRow, LostRow, RunRow,
+    RunSlice, SeriesId, SeriesRow, SeriesStats, WriterRow,
 };
 use crate::r#trait::Snapshot;
 
@@ -160,6 +160,15 @@ impl<'a> SqliteSnapshot<'a> {
         }
     }
 
+    /// The rows of some runs as a JSON array: one parameter, however many they are.
+    fn rows_of_runs(&self, runs: &[RunId]) -> Result<String> {
+        let mut rows = Vec::with_capacity(runs.len());
+        for &run in runs {
+            rows.extend(self.row_of_run(run)?);
+        }
+        Ok(to_json(&rows))
+    }
+
     fn tail(&self, series: i64) -> Result<Points> {
         if let Some(points) = lock(&self.series).tails.get(&series) {
             return Ok(points.clone());
@@ -201,6 +210,13 @@ impl BlockSource for SqliteSnapshot<'_> {
             Place::Block(series, number) => points::block(self.connection(), series, number),
         }
     }
+
+    fn load_times(&self, id: u64) -> Result<Times> {
+        match points::place(id) {
+            Place::Tail(series) => self.tail(series).map(|points| Times::of(&points)),
+            Place::Block(series, number) => points::block_times(self.connection(), series, number),
+        }
+    }
 }
 
 impl Snapshot for SqliteSnapshot<'_> {
@@ -235,6 +251,21 @@ impl Snapshot for SqliteSnapshot<'_> {
             Some(id) => runs::row(self.connection(), id, metrics, liveness),
             None => Ok(None),
         }
+    }
+
+    fn labels(&self, runs: &[RunId]) -> Result<Vec<LabelRow>> {
+        self.rows(
+            "SELECT run, display_id, name FROM json_each(?1) AS wanted CROSS JOIN run ON run.id = wanted.value
+             WHERE +shown IS NOT NULL",
+            [self.rows_of_runs(runs)?],
+            |row| {
+                Ok(LabelRow {
+                    run: run_of(row.get(0)?),
+                    display_id: row.get(1)?,
+                    name: row.get(2)?,
+                })
+            },
+        )
     }
 
     fn find_runs(&self, project: Option<&ProjectName>, lookup: &RunLookup) -> Result<Vec<RunId>> {
@@ -358,11 +389,11 @@ impl Snapshot for SqliteSnapshot<'_> {
         Ok(found.first().copied())
     }
 
-    fn damage(&self, run: RunId) -> Result<Vec<(CheckpointName, String)>> {
+    fn damage(&self, runs: &[RunId]) -> Result<Vec<(CheckpointName, String)>> {
         let found = self.rows(
-            "SELECT field.key, field.value FROM field JOIN run ON run.id = field.run_id
-             WHERE run.run = ?1 AND field.kind = ?2 AND field.value <> '' ORDER BY field.key",
-            params![run_blob(run), kind::CHECKPOINT_DAMAGE],
+            "SELECT field.key, field.value FROM json_each(?1) AS wanted CROSS JOIN field ON field.run_id = wanted.value
+             WHERE field.kind = ?2 AND field.value <> '' ORDER BY field.run_id, field.key",
+            params![self.rows_of_runs(runs)?, kind::CHECKPOINT_DAMAGE],
             |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
         )?;
         let named = |(key, what): (String, String)| {
