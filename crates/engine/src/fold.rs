@@ -1,8 +1,9 @@
 //! Store → index: what is new in the store becomes rows. The index is a cache; nothing reads it to decide what to write.
 //!
-//! A refresh lists the runs, asks for each one's [`RunStamp`] (which changes when anything a fold reads changes), and folds the runs
-//! whose stamp is new. The stamp is taken *before* the run is read and remembered *after*, so what appears in between is folded
-//! again rather than missed. All items are idempotent and journals have cursors, so several processes may fold at once.
+//! A refresh lists the runs. One that was not touched since it was folded ([`seen`]) costs a few questions to the file system; of any
+//! other the [`RunStamp`](runtree_store::RunStamp) is asked, which changes when anything a fold reads changes, and the run is folded if its stamp is
+//! new. Stamp and trace are taken *before* the run is read and remembered *after*, so what appears in between is folded again rather than
+//! missed. All items are idempotent and journals have cursors, so several processes may fold at once.
 //!
 //! A refresh of a large store is throttled to a small share of the time: a scan that took `t` is not repeated within `8 t`
 //! (at most half a minute). A store of a few hundred runs is always looked at. What this process wrote itself, and the run a query
@@ -19,8 +20,10 @@ use crate::engine::Engine;
 
 pub(crate) mod damage;
 mod run;
+mod seen;
 
 use damage::RunDamage;
+use seen::{Saved, Seen};
 
 /// A scan that took `t` is not repeated within this many `t`.
 const THROTTLE_FACTOR: u32 = 8;
@@ -67,6 +70,7 @@ struct Scan {
     generation: Option<Vec<u8>>,
     stamps: HashMap<RunId, Vec<u8>>,
     known: HashMap<RunId, run::Known>,
+    seen: Seen,
     pins: Option<BTreeSet<String>>,
     /// Runs whose last fold found damage: their stamp then, when that was, and how long it took.
     damaged: HashMap<RunId, (Vec<u8>, Instant, Duration)>,
@@ -103,6 +107,10 @@ impl Engine {
         }
         let start = Instant::now();
         self.check_generation(&mut scan)?;
+        let Scan {
+            seen, generation, ..
+        } = &mut *scan;
+        self.load_seen(seen, generation.as_deref().unwrap_or_default())?;
         let mut failed = None;
         let runs = self.store.list_runs()?;
         let count = runs.len();
@@ -115,6 +123,10 @@ impl Engine {
             }
         }
         self.fold_pins(&mut scan)?;
+        let Scan {
+            seen, generation, ..
+        } = &mut *scan;
+        self.save_seen(seen, generation.as_deref().unwrap_or_default());
         scan.last = Some((Instant::now(), start.elapsed(), count));
         failed.map_or(Ok(()), Err)
     }
@@ -320,10 +332,17 @@ impl Engine {
     }
 
     fn fold_run(&self, scan: &mut Scan, run: RunId) -> Result<()> {
-        let mut stamp = self.store.run_stamp(run)?.to_text().into_bytes();
+        if let Some(trace) = scan.seen.get(run)
+            && self.store.is_untouched(run, trace)
+        {
+            return Ok(());
+        }
+        let (stamp, trace) = self.store.run_stamp_and_trace(run)?;
+        let mut stamp = stamp.to_text().into_bytes();
         // A process that has not noticed yet that somebody cleared the index may write its stamp afterwards: it means nothing to the others.
         stamp.extend_from_slice(scan.generation.as_deref().unwrap_or_default());
         if scan.stamps.get(&run) == Some(&stamp) {
+            scan.seen.note(run, trace, Saved::No);
             return Ok(());
         }
         let start = Instant::now();
@@ -336,7 +355,9 @@ impl Engine {
         }
         let key = format!("run/{run}");
         let folded = self.index.stamp(&key)?;
-        if folded.as_ref() != Some(&stamp) {
+        if folded.as_ref() == Some(&stamp) {
+            scan.seen.note(run, trace, Saved::No);
+        } else {
             let known = match scan.known.entry(run) {
                 std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::hash_map::Entry::Vacant(entry) => {
@@ -363,10 +384,11 @@ impl Engine {
             }
             lock(&self.fold.changes).damaged.remove(&run);
             scan.damaged.remove(&run);
-            self.index.apply(&[FoldItem::Stamp {
-                key,
-                value: stamp.clone(),
-            }])?;
+            let generation = scan.generation.as_deref().unwrap_or_default();
+            let seen = seen::item(run, generation, trace.as_ref());
+            let value = stamp.clone();
+            self.index.apply(&[FoldItem::Stamp { key, value }, seen])?;
+            scan.seen.note(run, trace, Saved::Yes);
         }
         scan.stamps.insert(run, stamp);
         self.note_change(run);
@@ -383,10 +405,12 @@ impl Engine {
         damage: RunDamage,
     ) -> Result<Error> {
         scan.known.remove(&run);
-        self.index.apply(&[FoldItem::Stamp {
+        scan.seen.forget(run);
+        let no_stamp = FoldItem::Stamp {
             key: format!("run/{run}"),
             value: Vec::new(),
-        }])?;
+        };
+        self.index.apply(&[no_stamp, seen::item(run, &[], None)])?;
         let is_new = scan
             .damaged
             .get(&run)
