@@ -109,7 +109,7 @@ impl Timeline {
             }
             // Where this attempt's own history starts is where the base's stops to count: one step below a lowered start, else the base step
             // itself, at which the base still counts for metrics that this attempt did not log there.
-            last = last.min(facts.last_inherited_step(base));
+            last = last.min(last_inherited_step(base.step, facts.lowered_start));
             id = AttemptId {
                 run: base.run,
                 attempt: base.attempt,
@@ -154,19 +154,25 @@ impl Timeline {
 impl AttemptFacts {
     /// First step at which this attempt's own points count: its base step (its own point wins there), a lowered start, or everything.
     pub fn first_own_step(&self) -> Step {
-        match (self.base, self.lowered_start) {
-            (None, _) => Step::MIN,
-            (Some(base), None) => base.step,
-            (Some(base), Some(lowered)) => lowered.min(base.step),
-        }
+        first_own_step(self.base.map(|base| base.step), self.lowered_start)
     }
+}
 
-    /// Last step that is inherited from `base`.
-    fn last_inherited_step(&self, base: BasePoint) -> Step {
-        match self.lowered_start {
-            Some(lowered) if lowered <= base.step => lowered.previous(),
-            _ => base.step,
-        }
+/// First step at which an attempt's own points count: its base step (its own point wins there), a lowered start, or everything.
+pub fn first_own_step(base: Option<Step>, lowered_start: Option<Step>) -> Step {
+    match (base, lowered_start) {
+        (None, _) => Step::MIN,
+        (Some(base), None) => base,
+        (Some(base), Some(lowered)) => lowered.min(base),
+    }
+}
+
+/// Last step that an attempt inherits from its base: the base step, at which the base counts where the attempt has no own point, or the
+/// step before a lowered start. A start lowered to the base step itself takes that step from the base.
+pub fn last_inherited_step(base: Step, lowered_start: Option<Step>) -> Step {
+    match lowered_start {
+        Some(lowered) if lowered <= base => lowered.previous(),
+        _ => base,
     }
 }
 

@@ -33,6 +33,8 @@ proptest! {
             prop_assert_eq!(&found, &there);
         }
         prop_assert!(found.len() <= at_most.max(4));
+        let whole = series.thinned(Step(first), Step(last), all.len(), &shelf).unwrap();
+        prop_assert_eq!(whole.points.len(), all.len());
         prop_assert_eq!(found.first(), there.first());
         prop_assert_eq!(found.last(), there.last());
 
