@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtree import _native
-from runtree.errors import Invalid, NotFound, Unsupported
+from runtree import _native, _warn
+from runtree.errors import Invalid, NotFound, Unavailable, Unsupported
 
 if TYPE_CHECKING:
     from runtree.checkpoint import Checkpoint
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 # One engine per store: they share an index connection and what was folded.
 _open: dict[str, _native.Engine] = {}
+# Folders of indexes that go away with the process.
+_temporary: list[Any] = []
+# An index needs little more than its log when it is new; with less than that nothing could be folded.
+_INDEX_ROOM = 8 << 20
 
 
 def cache_dir() -> Path:
@@ -38,9 +42,44 @@ def open_engine(location: Path, mode: str) -> _native.Engine:
     engine = _open.get(key)
     # One that was opened may have been deleted since (tests, notebooks): then it is made anew.
     if engine is None or engine.inert or not (location / "runtree.json").exists():
-        engine = _native.Engine.open(location, mode, cache_dir())
+        engine = _open_with_index(location, mode)
         _open[key] = engine
     return engine
+
+
+def _open_with_index(location: Path, mode: str) -> _native.Engine:
+    """Opens a store. The index is a cache: where it can not be kept, training goes on with one that ends with the process."""
+    cache = cache_dir()
+    if _has_room(cache):
+        try:
+            return _native.Engine.open(location, mode, cache)
+        except Unavailable as error:
+            reason = str(error).partition("\n")[0]
+    else:
+        reason = f"{cache} has no room for it"
+    import tempfile
+
+    # Kept for as long as the process lives; what is wrong with the store itself is wrong with this index, too.
+    folder = tempfile.TemporaryDirectory(prefix="runtree-index-", ignore_cleanup_errors=True)
+    engine = _native.Engine.open(location, mode, Path(folder.name))
+    _temporary.append(folder)
+    _warn.once(
+        "index",
+        f"the index of {location} is kept until this process ends, and built anew by the next: {reason}; "
+        "set XDG_CACHE_HOME to a folder that can be written",
+    )
+    return engine
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a new index fits where ``folder`` is or will be. A file system that does not say has room."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        facts = os.statvfs(folder)
+    except (AttributeError, OSError):
+        return True
+    return facts.f_blocks == 0 or facts.f_bavail * facts.f_frsize >= _INDEX_ROOM
 
 
 def reference(run: str, selector: Any) -> str:
@@ -233,7 +272,10 @@ class _Nothing:
         return []
 
     def run(self, run: str) -> dict[str, Any]:
-        return {"metrics": [], "segments": [], "children": [], "notes": None}
+        return {"metrics": [], "children": [], "notes": None}
+
+    def segments(self, run: str) -> list[Any]:
+        return []
 
     def history(self, *_: Any) -> tuple[bytes, bytes, bytes, list[Any]]:
         return b"", b"", b"", []

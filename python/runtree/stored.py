@@ -228,7 +228,7 @@ class StoredRun:
 
     def lineage(self) -> list[Segment]:
         """The stretches of its effective history, root first."""
-        segments = self._store.native.run(self._id)["segments"]
+        segments = self._store.native.segments(self._id)
         return [Segment(each["run"]["display_id"], each["attempt"], each["first"], each["last"]) for each in segments]
 
     def children(self) -> list[StoredRun]:

@@ -194,6 +194,11 @@ impl Engine {
         self.record(py, |engine| engine.lineage(run))
     }
 
+    fn segments<'py>(&self, py: Python<'py>, run: &str) -> PyResult<Bound<'py, PyAny>> {
+        let run: RunId = parse(py, run)?;
+        self.record(py, |engine| engine.segments(run))
+    }
+
     #[pyo3(signature = (run, inherited=true, pending=false, deleted=false))]
     fn checkpoints<'py>(
         &self,

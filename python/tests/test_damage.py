@@ -194,3 +194,20 @@ def test_a_long_enum_is_saved_as_it_was_checked(round_trip: Callable[[Any], Any]
     runtree.check({"it": Long.TEXT})
     loaded = round_trip(Long.TEXT)
     assert getattr(loaded, "value", loaded) == "x" * 5000
+
+
+@pytest.mark.parametrize("broken", ["a file in its place", "a full disk"])
+def test_a_cache_folder_that_can_not_be_used_is_a_warning(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if broken == "a full disk":
+        monkeypatch.setattr("runtree.store._INDEX_ROOM", 1 << 60)
+    else:
+        (tmp_path / "cache").write_text("not a folder")
+    with pytest.warns(runtree.RuntreeWarning, match="index of .* XDG_CACHE_HOME"):
+        run = runtree.init("p", run_id="k", system_metrics=False, console=False)
+    run.log({"loss": 1.0}, step=0)
+    run.save({"w": b"x"}, step=0).result()
+    run.finish()
+    assert list(run.history("loss").steps) == [0]
+    assert [saved.step for saved in run.checkpoints()] == [0]

@@ -1,8 +1,9 @@
 //! Store → index: what is new in the store becomes rows. The index is a cache; nothing reads it to decide what to write.
 //!
-//! A refresh lists the runs, asks for each one's [`RunStamp`] (which changes when anything a fold reads changes), and folds the runs
-//! whose stamp is new. The stamp is taken *before* the run is read and remembered *after*, so what appears in between is folded
-//! again rather than missed. All items are idempotent and journals have cursors, so several processes may fold at once.
+//! A refresh lists the runs. One that was not touched since it was folded ([`seen`]) costs a few questions to the file system; of any
+//! other the [`RunStamp`](runtree_store::RunStamp) is asked, which changes when anything a fold reads changes, and the run is folded if its stamp is
+//! new. Stamp and trace are taken *before* the run is read and remembered *after*, so what appears in between is folded again rather than
+//! missed. All items are idempotent and journals have cursors, so several processes may fold at once.
 //!
 //! A refresh of a large store is throttled to a small share of the time: a scan that took `t` is not repeated within `8 t`
 //! (at most half a minute). A store of a few hundred runs is always looked at. What this process wrote itself, and the run a query
@@ -20,9 +21,11 @@ use crate::engine::Engine;
 pub(crate) mod damage;
 mod journals;
 mod run;
+mod seen;
 
 use damage::RunDamage;
 use journals::Again;
+use seen::{Saved, Seen};
 
 /// A scan that took `t` is not repeated within this many `t`.
 const THROTTLE_FACTOR: u32 = 8;
@@ -69,6 +72,7 @@ struct Scan {
     generation: Option<Vec<u8>>,
     stamps: HashMap<RunId, Vec<u8>>,
     known: HashMap<RunId, run::Known>,
+    seen: Seen,
     pins: Option<BTreeSet<String>>,
     /// Runs whose last fold found damage: their stamp then, when that was, and how long it took.
     damaged: HashMap<RunId, (Vec<u8>, Instant, Duration)>,
@@ -114,6 +118,10 @@ impl Engine {
         }
         let start = Instant::now();
         self.check_generation(&mut scan)?;
+        let Scan {
+            seen, generation, ..
+        } = &mut *scan;
+        self.load_seen(seen, generation.as_deref().unwrap_or_default())?;
         let mut failed = None;
         let runs = self.store.list_runs()?;
         let count = runs.len();
@@ -126,6 +134,10 @@ impl Engine {
             }
         }
         self.fold_pins(&mut scan)?;
+        let Scan {
+            seen, generation, ..
+        } = &mut *scan;
+        self.save_seen(seen, generation.as_deref().unwrap_or_default());
         scan.last = Some((Instant::now(), start.elapsed(), count));
         failed.map_or(Ok(()), Err)
     }
@@ -345,12 +357,19 @@ impl Engine {
     }
 
     fn fold_run(&self, scan: &mut Scan, run: RunId, look: Look) -> Result<()> {
-        let now = self.store.run_stamp(run)?;
+        let anew = look == Look::Anew;
+        if let Some(trace) = scan.seen.get(run)
+            && !anew
+            && self.store.is_untouched(run, trace)
+        {
+            return Ok(());
+        }
+        let (now, trace) = self.store.run_stamp_and_trace(run)?;
         // A process that has not noticed yet that somebody cleared the index may write its stamp afterwards: it means nothing to the others.
         let generation = scan.generation.clone().unwrap_or_default();
         let stamp = [now.to_text().as_bytes(), &generation].concat();
-        let anew = look == Look::Anew;
         if scan.stamps.get(&run) == Some(&stamp) && !anew {
+            scan.seen.note(run, trace, Saved::No);
             return Ok(());
         }
         let start = Instant::now();
@@ -363,7 +382,9 @@ impl Engine {
         }
         let key = format!("run/{run}");
         let folded = self.index.stamp(&key)?;
-        if folded.as_ref() != Some(&stamp) || anew {
+        if folded.as_ref() == Some(&stamp) && !anew {
+            scan.seen.note(run, trace, Saved::No);
+        } else {
             let known = match scan.known.entry(run) {
                 std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::hash_map::Entry::Vacant(entry) => {
@@ -405,10 +426,10 @@ impl Engine {
             }
             lock(&self.fold.changes).damaged.remove(&run);
             scan.damaged.remove(&run);
-            self.index.apply(&[FoldItem::Stamp {
-                key,
-                value: stamp.clone(),
-            }])?;
+            let seen = seen::item(run, &generation, trace.as_ref());
+            let value = stamp.clone();
+            self.index.apply(&[FoldItem::Stamp { key, value }, seen])?;
+            scan.seen.note(run, trace, Saved::Yes);
         }
         scan.stamps.insert(run, stamp);
         self.note_change(run);
@@ -426,10 +447,12 @@ impl Engine {
     ) -> Result<Error> {
         scan.known.remove(&run);
         scan.stamps.remove(&run);
-        self.index.apply(&[FoldItem::Stamp {
+        scan.seen.forget(run);
+        let no_stamp = FoldItem::Stamp {
             key: format!("run/{run}"),
             value: Vec::new(),
-        }])?;
+        };
+        self.index.apply(&[no_stamp, seen::item(run, &[], None)])?;
         let is_new = scan
             .damaged
             .get(&run)

@@ -1,11 +1,14 @@
 //! From what people type to what is meant: runs by display id, key, name or prefix; checkpoints by selector.
+//!
+//! Each question comes twice. The one that edges ask folds first what is new in the store. Whoever asks several to do one thing folds once
+//! and asks those that end in `_folded`: a scan of a large store for each of them would be most of what a fork costs.
 
 use std::fmt::Write as _;
 
 use runtree_core::lineage::Timeline;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::reference::{Direction, Reference, Selector};
-use runtree_core::{DisplayId, Error, ProjectName, Result, RunId, Step};
+use runtree_core::{DisplayId, Error, ErrorKind, ProjectName, Result, RunId, Step};
 use runtree_index::{CheckpointRow, RunLookup, Snapshot};
 
 use crate::engine::Engine;
@@ -71,6 +74,23 @@ impl Engine {
         purpose: Purpose,
     ) -> Result<RunId> {
         self.refresh()?;
+        match self.resolve_run_folded(text, project, purpose) {
+            // Born since the last scan of a large store, perhaps: nobody is told that a run is not there because of a throttle.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.refresh_now()?;
+                self.resolve_run_folded(text, project, purpose)
+            }
+            found => found,
+        }
+    }
+
+    /// [`Engine::resolve_run`] among what is folded.
+    pub(crate) fn resolve_run_folded(
+        &self,
+        text: &str,
+        project: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<RunId> {
         if let Ok(run) = text.parse::<RunId>() {
             // A whole RunId needs no list: exactly what the UI and other processes pass.
             let snapshot = self.snapshot()?;
@@ -265,6 +285,7 @@ impl Engine {
         project: Option<&str>,
         purpose: Purpose,
     ) -> Result<Resolved> {
+        self.refresh()?;
         let run = self.run_of(reference, project, purpose)?;
         match &reference.selector {
             None => Ok(Resolved {
@@ -304,12 +325,24 @@ impl Engine {
         project: Option<&str>,
         purpose: Purpose,
     ) -> Result<CheckpointName> {
+        self.refresh()?;
+        self.resolve_checkpoint_folded(reference, project, purpose)
+    }
+
+    /// [`Engine::resolve_checkpoint`] among what is folded.
+    pub(crate) fn resolve_checkpoint_folded(
+        &self,
+        reference: &Reference,
+        project: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<CheckpointName> {
         let run = self.run_of(reference, project, purpose)?;
         let latest = Selector::Latest;
         self.select(run, reference.selector.as_ref().unwrap_or(&latest))
     }
 
-    fn run_of(
+    /// The run of a REF, without its selector, among what is folded.
+    pub(crate) fn run_of(
         &self,
         reference: &Reference,
         project: Option<&str>,
@@ -320,7 +353,7 @@ impl Engine {
             store: None,
             ..reference.clone()
         };
-        self.resolve_run(&run.to_string(), project, purpose)
+        self.resolve_run_folded(&run.to_string(), project, purpose)
     }
 
     /// Checkpoints on a run's effective timeline, in order of precedence within ascending steps. Those that can not be read are among

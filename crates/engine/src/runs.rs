@@ -200,8 +200,11 @@ impl Engine {
     /// `Conflict` if the key is taken and may not be resumed, or names a fork of another point; `NotFound` if what is forked or must be
     /// resumed is not there; `Invalid` if a step is out of range.
     pub fn start_run(self: &Arc<Self>, spec: RunSpec) -> Result<Arc<RunWriter>> {
-        // No scan of the whole store here: what has to be looked up by name refreshes where it does so, keys are read from the store.
         self.require_writable()?;
+        // A scan of the whole store, once, for what has to be looked up by name; keys are read from the store.
+        if spec.fork != ForkChoice::None || spec.base.is_some() {
+            self.refresh()?;
+        }
         let mut warnings = Vec::new();
         let record = self.find_or_create(&spec, &mut warnings)?;
         let writer = self.new_writer_id();
@@ -331,7 +334,7 @@ impl Engine {
         }
         let plan = self.plan_fork(&spec.fork, Some(spec.project.as_str()))?;
         let base = match &spec.base {
-            Some(reference) => Some(self.resolve_checkpoint(
+            Some(reference) => Some(self.resolve_checkpoint_folded(
                 reference,
                 Some(spec.project.as_str()),
                 crate::Purpose::Write,

@@ -49,6 +49,17 @@ pub struct RunRow {
     pub lamport: u64,
 }
 
+/// What people call a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelRow {
+    /// The run.
+    pub run: RunId,
+    /// Its display id.
+    pub display_id: String,
+    /// Its name now.
+    pub name: String,
+}
+
 /// A value of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MetricPoint {

@@ -18,6 +18,8 @@ use crate::item::{FoldItem, JournalCursor};
 use crate::r#trait::{Index, Snapshot};
 
 mod checkpoints;
+mod console;
+mod family;
 mod fields;
 mod fold;
 mod keys;
@@ -26,6 +28,7 @@ mod points;
 mod read;
 mod runs;
 mod schema;
+mod series;
 mod settle;
 mod stats;
 mod status;
@@ -92,7 +95,7 @@ impl SqliteIndex {
                     "the index folder {} can not be made",
                     folder.display()
                 ))
-                .with_hint("set RUNTREE_CACHE to a folder that can be written")
+                .with_hint("set XDG_CACHE_HOME to a folder that can be written")
                 .with_source(error)
             })?;
         }
@@ -218,7 +221,7 @@ impl SqliteIndex {
             "the index {} can not be opened",
             self.path.display()
         ))
-        .with_hint("set RUNTREE_CACHE to a folder that can be written")
+        .with_hint("set XDG_CACHE_HOME to a folder that can be written")
         .with_source(error)
     }
 
@@ -258,6 +261,13 @@ impl Index for SqliteIndex {
         let stamp = fold::stamp(&reader.connection, key);
         self.give_back(reader);
         stamp
+    }
+
+    fn stamps(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let reader = self.reader()?;
+        let stamps = fold::stamps(&reader.connection, prefix);
+        self.give_back(reader);
+        stamps
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {

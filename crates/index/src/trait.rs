@@ -11,8 +11,8 @@ use crate::query::{
     ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
 };
 use crate::row::{
-    AttemptRow, CheckpointRow, ConsoleSlice, FileRow, LostRow, RunRow, RunSlice, SeriesId,
-    SeriesRow, WriterRow,
+    AttemptRow, CheckpointRow, ConsoleSlice, FileRow, LabelRow, LostRow, RunRow, RunSlice,
+    SeriesId, SeriesRow, WriterRow,
 };
 
 /// A database that facts are folded into.
@@ -38,6 +38,12 @@ pub trait Index: Send + Sync {
     /// # Errors
     /// `Unavailable`.
     fn stamp(&self, key: &str) -> Result<Option<Vec<u8>>>;
+
+    /// All that [`FoldItem::Stamp`]s remembered under keys that begin with `prefix`, in any order.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn stamps(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>>;
 
     /// A consistent view of everything folded so far; later folds do not change it. Short-lived: it holds back the database's
     /// housekeeping while it lives.
@@ -76,6 +82,12 @@ pub trait Snapshot: AttemptSource + BlockSource + Send {
     /// `Unavailable`.
     fn run(&self, run: RunId, metrics: &MetricChoice, liveness: Liveness)
     -> Result<Option<RunRow>>;
+
+    /// What people call some runs, in one question; those that are not there are left out.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn labels(&self, runs: &[RunId]) -> Result<Vec<LabelRow>>;
 
     /// The runs that `lookup` may mean, newest first; deleted ones included.
     ///
@@ -127,11 +139,12 @@ pub trait Snapshot: AttemptSource + BlockSource + Send {
     /// `Unavailable`.
     fn find_checkpoint(&self, id: CheckpointId) -> Result<Option<CheckpointName>>;
 
-    /// Checkpoints that a launch of `run` found damaged and no later one loaded, its own and inherited ones, and what was hurt.
+    /// Checkpoints that a launch of one of `runs` found damaged and no later launch of that run loaded, its own and inherited ones, and what
+    /// was hurt.
     ///
     /// # Errors
     /// `Unavailable`.
-    fn damage(&self, run: RunId) -> Result<Vec<(CheckpointName, String)>>;
+    fn damage(&self, runs: &[RunId]) -> Result<Vec<(CheckpointName, String)>>;
 
     /// Launches that start from a checkpoint of `run`: (launch, checkpoint), by launch.
     ///

@@ -8,6 +8,7 @@ use runtree_core::{Error, Result};
 use crate::bytes::{Reader, put_varint};
 use crate::column::{ColumnReader, ColumnWriter};
 use crate::point::Points;
+use crate::series::Times;
 use crate::summary::{Summaries, unknown_version};
 
 /// Most points of a block.
@@ -62,15 +63,7 @@ impl Block {
     /// # Errors
     /// `Unsupported` for a newer version; `Corrupt` if the bytes are not a block.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        if reader.array()? != MAGIC {
-            return Err(Error::corrupt("bytes are not a block of metric points"));
-        }
-        let version = reader.byte()?;
-        if version != VERSION {
-            return Err(unknown_version("block payloads", version, VERSION));
-        }
-        let count = reader.count(MAX_POINTS, "points in a block")?;
+        let (mut reader, count) = open(bytes)?;
         let mut columns = ColumnReader::new();
         let steps = columns.ints(&mut reader, count)?;
         let timestamps = columns.ints(&mut reader, count)?;
@@ -80,4 +73,30 @@ impl Block {
             .and_then(Self::new)
             .ok_or_else(|| Error::corrupt("block has no points, or steps that do not ascend"))
     }
+
+    /// Reads when the points of a stored payload were logged; its values are not looked at.
+    ///
+    /// # Errors
+    /// As [`Block::decode`].
+    pub fn decode_times(bytes: &[u8]) -> Result<Times> {
+        let (mut reader, count) = open(bytes)?;
+        let mut columns = ColumnReader::new();
+        let steps = columns.ints(&mut reader, count)?;
+        let timestamps = columns.ints(&mut reader, count)?;
+        Ok(Times::from_columns(steps, timestamps))
+    }
+}
+
+/// Reads what stands before the columns: how many points there are.
+fn open(bytes: &[u8]) -> Result<(Reader<'_>, usize)> {
+    let mut reader = Reader::new(bytes);
+    if reader.array()? != MAGIC {
+        return Err(Error::corrupt("bytes are not a block of metric points"));
+    }
+    let version = reader.byte()?;
+    if version != VERSION {
+        return Err(unknown_version("block payloads", version, VERSION));
+    }
+    let count = reader.count(MAX_POINTS, "points in a block")?;
+    Ok((reader, count))
 }

@@ -23,5 +23,5 @@ pub use batch::{BatchBuilder, Limits, PointsBatch, SeriesIndex, SeriesName};
 pub use block::Block;
 pub use buckets::{Bucket, Buckets, Query};
 pub use point::{Point, Points};
-pub use series::{BlockSource, Stitched, StitchedPoints, StoredBlock, relative_shifts};
+pub use series::{BlockSource, Stitched, StitchedPoints, StoredBlock, Times, relative_shifts};
 pub use summary::{Summaries, Summary};

@@ -35,6 +35,41 @@ pub trait BlockSource {
     /// # Errors
     /// Whatever reading it meets.
     fn load(&self, id: u64) -> Result<Points>;
+
+    /// Loads the steps and timestamps of a block, for who knows its values from summaries. Implemented where that costs less.
+    ///
+    /// # Errors
+    /// As [`BlockSource::load`].
+    fn load_times(&self, id: u64) -> Result<Times> {
+        self.load(id).map(|points| Times::of(&points))
+    }
+}
+
+/// When the points of a block were logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    steps: Vec<i64>,
+    timestamps: Vec<i64>,
+}
+
+impl Times {
+    /// Those of some points.
+    pub fn of(points: &Points) -> Self {
+        Self {
+            steps: points.steps().to_vec(),
+            timestamps: points.timestamps().to_vec(),
+        }
+    }
+
+    pub(crate) fn from_columns(steps: Vec<i64>, timestamps: Vec<i64>) -> Self {
+        Self { steps, timestamps }
+    }
+
+    /// When the point at `step` was logged.
+    pub fn at(&self, step: Step) -> Option<Timestamp> {
+        let index = self.steps.binary_search(&step.0).ok()?;
+        self.timestamps.get(index).copied().map(Timestamp)
+    }
 }
 
 impl<F: Fn(u64) -> Result<Points>> BlockSource for F {
@@ -239,6 +274,13 @@ impl Piece {
         match &self.data {
             Data::Stored(id) => source.load(*id).map(Arc::new),
             Data::Loaded(points) => Ok(points.clone()),
+        }
+    }
+
+    pub(crate) fn load_times(&self, source: &dyn BlockSource) -> Result<Times> {
+        match &self.data {
+            Data::Stored(id) => source.load_times(*id),
+            Data::Loaded(points) => Ok(Times::of(points)),
         }
     }
 

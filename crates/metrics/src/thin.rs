@@ -1,22 +1,26 @@
-//! Fewer points that draw the same curve.
+//! A series thinned to some points that keep its shape: the first, smallest, largest and last of equal columns.
 //!
-//! The columns are a chart's ([`buckets`](crate::buckets)), so what to keep of each is known from summaries; only blocks that hold a
-//! kept point are decoded, each once.
+//! Columns are those of a chart ([`Stitched::buckets`]), so that which points to keep is known from summaries, with steps and values.
+//! Only their timestamps are looked up, and most of those in payloads' time columns alone: of ten million points a hundredth is decoded.
+
+use std::sync::Arc;
 
 use runtree_core::wire::XAxis;
-use runtree_core::{Result, Step};
+use runtree_core::{Error, Result, Step, Timestamp};
 
 use crate::buckets::{Bucket, MAX_PIXELS, Query};
-use crate::point::Points;
-use crate::series::{BlockSource, Stitched, StitchedPoints};
+use crate::point::{Point, Points};
+use crate::series::{BlockSource, Stitched, StitchedPoints, Times};
 
-/// What a column keeps: its first, smallest, largest and last point.
+/// Points that a column keeps.
 const POINTS_PER_COLUMN: usize = 4;
 
+/// Step, value and index of the segment.
+type Kept = (Step, f64, u32);
+
 impl Stitched {
-    /// At most about `at_most` of the points at steps `first..=last`: of equal columns of steps the first, smallest, largest and last.
-    /// A point that is not finite is kept in preference to the largest, so that it is never thinned away unseen. All points, if they
-    /// are no more.
+    /// At most about `at_most` of the points at steps `first..=last`, all of them if they are no more. A point that is not finite is kept in
+    /// preference to the largest, so that it is never thinned away unseen.
     ///
     /// # Errors
     /// What `source` meets.
@@ -27,91 +31,136 @@ impl Stitched {
         at_most: usize,
         source: &dyn BlockSource,
     ) -> Result<StitchedPoints> {
-        let Some((begin, end)) = self.ends(source)? else {
+        let pieces = self.pieces();
+        let (Some(lowest), Some(highest)) = (pieces.first(), pieces.last()) else {
             return Ok(StitchedPoints::default());
         };
-        let (first, last) = (first.max(begin), last.min(end));
-        if first > last {
+        let (from, to) = (first.max(lowest.first), last.min(highest.last));
+        if from > to {
             return Ok(StitchedPoints::default());
         }
-        let mut points = 0;
-        let mut kept = Vec::new();
-        for query in queries(first, last, at_most) {
-            let buckets = self.buckets(&query, source)?;
-            points += buckets.points;
-            for bucket in &buckets.buckets {
-                kept.extend(self.kept_of(bucket, source)?);
-            }
+        let columns = (at_most / POINTS_PER_COLUMN).clamp(1, MAX_PIXELS as usize);
+        let query = Query {
+            axis: XAxis::Step,
+            from: Some(from.0),
+            to: Some(to.0),
+            pixels: columns as u32,
+            shifts: Vec::new(),
+        };
+        let buckets = self.buckets(&query, source)?;
+        if buckets.points <= at_most as u64 {
+            return self.points(from, to, source);
         }
-        if points <= at_most as u64 {
-            return self.points(first, last, source);
+        let mut kept = Vec::with_capacity(buckets.buckets.len() * POINTS_PER_COLUMN);
+        for bucket in &buckets.buckets {
+            self.keep(bucket, &mut kept, source)?;
         }
-        self.points_at(&kept, source)
+        kept.sort_by_key(|&(step, ..)| step);
+        kept.dedup_by_key(|&mut (step, ..)| step);
+        if kept.len() > at_most {
+            kept = merge_columns(&kept, columns);
+        }
+        let mut clock = Clock {
+            stitched: self,
+            opened: None,
+        };
+        let mut points = Vec::with_capacity(kept.len());
+        for &(step, value, _) in &kept {
+            points.push(Point {
+                step,
+                timestamp: clock.time_at(step, source)?,
+                value,
+            });
+        }
+        Ok(StitchedPoints {
+            points: Points::from_arrival(points),
+            segments: kept.iter().map(|&(.., segment)| segment).collect(),
+        })
     }
 
-    /// Steps of the points that a column keeps, ascending.
-    fn kept_of(&self, bucket: &Bucket, source: &dyn BlockSource) -> Result<Vec<Step>> {
+    fn keep(&self, bucket: &Bucket, kept: &mut Vec<Kept>, source: &dyn BlockSource) -> Result<()> {
         let (first, last) = (Step(bucket.x_first), Step(bucket.x_last));
-        let seen = !bucket.first.is_finite() || !bucket.last.is_finite();
-        let largest = if bucket.nonfinite == 0 || seen {
-            bucket.max_step
-        } else {
-            let found = self.points(first, last, source)?.points;
-            let odd = found.iter().find(|point| !point.value.is_finite());
-            odd.map_or(bucket.max_step, |point| point.step)
-        };
-        let mut steps = vec![first, bucket.min_step, largest, last];
-        steps.sort_unstable();
-        steps.dedup();
-        Ok(steps)
-    }
-
-    /// The points at some ascending steps; where there is none, nothing.
-    fn points_at(&self, steps: &[Step], source: &dyn BlockSource) -> Result<StitchedPoints> {
-        let mut found = StitchedPoints {
-            points: Points::with_capacity(steps.len()),
-            segments: Vec::with_capacity(steps.len()),
-        };
-        let mut rest = steps;
-        for piece in self.pieces() {
-            let start = rest.partition_point(|step| *step < piece.first);
-            let (here, later) =
-                rest[start..].split_at(rest[start..].partition_point(|step| *step <= piece.last));
-            rest = later;
-            if here.is_empty() {
-                continue;
-            }
-            let points = piece.load(source)?;
-            for step in here {
-                let range = points.range(*step, *step);
-                found
-                    .segments
-                    .resize(found.segments.len() + range.len(), piece.segment as u32);
-                found.points.extend_from(&points, range);
-            }
+        let mut keep = |step, value| kept.push((step, value, bucket.segment));
+        keep(first, bucket.first);
+        keep(last, bucket.last);
+        let has_finite = bucket.count > bucket.nonfinite;
+        if has_finite {
+            keep(bucket.min_step, bucket.min);
         }
-        Ok(found)
+        // Summaries count those that are not finite and do not say where they are.
+        let is_hidden = bucket.nonfinite > 0 && bucket.first.is_finite() && bucket.last.is_finite();
+        let odd = if is_hidden {
+            let found = self.points(first, last, source)?.points;
+            found.iter().find(|point| !point.value.is_finite())
+        } else {
+            None
+        };
+        match odd {
+            Some(odd) => keep(odd.step, odd.value),
+            None if has_finite => keep(bucket.max_step, bucket.max),
+            None => {}
+        }
+        Ok(())
     }
 }
 
-/// A chart has at most [`MAX_PIXELS`] columns; more are several charts side by side.
-fn queries(first: Step, last: Step, at_most: usize) -> impl Iterator<Item = Query> {
-    let columns = (at_most / POINTS_PER_COLUMN).max(1);
-    let charts = columns.div_ceil(MAX_PIXELS as usize);
-    let pixels = columns.div_ceil(charts) as u32;
-    let span = i128::from(last.0) - i128::from(first.0) + 1;
-    let edge = move |chart: usize| {
-        let at = i128::from(first.0) + span * chart as i128 / charts as i128;
-        // The edge after the last chart may lie one beyond the last step there is.
-        (at - 1).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+/// Keeps of each column what is kept of a bucket: where segments are shorter than columns, every segment has buckets of its own.
+fn merge_columns(kept: &[Kept], columns: usize) -> Vec<Kept> {
+    let (Some(&(first, ..)), Some(&(last, ..))) = (kept.first(), kept.last()) else {
+        return Vec::new();
     };
-    (0..charts)
-        .map(move |chart| Query {
-            axis: XAxis::Step,
-            from: Some(if chart == 0 { first.0 } else { edge(chart) + 1 }),
-            to: Some(edge(chart + 1)),
-            pixels,
-            shifts: Vec::new(),
-        })
-        .filter(|query| query.from <= query.to)
+    let span = i128::from(last.0) - i128::from(first.0) + 1;
+    let column_of =
+        |&(step, ..): &Kept| (i128::from(step.0) - i128::from(first.0)) * columns as i128 / span;
+    let mut merged = Vec::new();
+    for column in kept.chunk_by(|a, b| column_of(a) == column_of(b)) {
+        let finite = || column.iter().filter(|(_, value, _)| value.is_finite());
+        let smallest = finite().reduce(|a, b| if b.1 < a.1 { b } else { a });
+        let largest = finite().reduce(|a, b| if b.1 > a.1 { b } else { a });
+        let odd = column.iter().find(|(_, value, _)| !value.is_finite());
+        let mut of_column: Vec<Kept> = [column.first(), smallest, odd.or(largest), column.last()]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        of_column.sort_by_key(|&(step, ..)| step);
+        of_column.dedup_by_key(|&mut (step, ..)| step);
+        merged.extend(of_column);
+    }
+    merged
+}
+
+/// Looks up timestamps at ascending steps.
+struct Clock<'a> {
+    stitched: &'a Stitched,
+    opened: Option<(usize, Arc<Times>)>,
+}
+
+impl Clock<'_> {
+    fn time_at(&mut self, step: Step, source: &dyn BlockSource) -> Result<Timestamp> {
+        let missing = || {
+            Error::corrupt(format!(
+                "a block of metric points has no point at step {step}, its summary says"
+            ))
+        };
+        let pieces = self.stitched.pieces();
+        let index = pieces.partition_point(|piece| piece.last < step);
+        let piece = pieces.get(index).ok_or_else(missing)?;
+        let subs = piece.effective(source)?.as_slice();
+        let sub = subs.get(subs.partition_point(|sub| sub.step_last < step));
+        match sub {
+            Some(sub) if sub.step_first == step => return Ok(sub.time_first),
+            Some(sub) if sub.step_last == step => return Ok(sub.time_last),
+            _ => {}
+        }
+        let times = match &self.opened {
+            Some((opened, times)) if *opened == index => Arc::clone(times),
+            _ => {
+                let times = Arc::new(piece.load_times(source)?);
+                self.opened = Some((index, Arc::clone(&times)));
+                times
+            }
+        };
+        times.at(step).ok_or_else(missing)
+    }
 }

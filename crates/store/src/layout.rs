@@ -82,6 +82,11 @@ pub fn runs() -> ObjectPath {
     path("runs")
 }
 
+/// `runs/<run>`.
+pub fn run_folder(run: RunId) -> ObjectPath {
+    path(&format!("runs/{run}"))
+}
+
 /// `runs/<run>/run`.
 pub fn run(run: RunId) -> ObjectPath {
     path(&format!("runs/{run}/run"))

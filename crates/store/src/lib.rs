@@ -35,6 +35,6 @@ pub use object_store::{self, ObjectStore};
 pub use random::system_random;
 pub use rounds::{Redundant, Removed, Rounds};
 pub use store::{
-    Created, ListedJournal, ListedPart, Mode, Random, RunStamp, Store, Tombstone,
+    Created, ListedJournal, ListedPart, Mode, Random, RunStamp, RunTrace, Store, Tombstone,
     parse_part_manifest,
 };

@@ -105,10 +105,10 @@ impl Engine {
             let mut forks = Vec::new();
             for (attempt, checkpoint) in &started[&saver] {
                 if *checkpoint == row.name && attempt.run != saver && attempt.attempt.0 == 1 {
-                    forks.push(labels.get(self, snapshot, attempt.run)?);
+                    forks.push(labels.get(snapshot, attempt.run)?);
                 }
             }
-            let label = labels.get(self, snapshot, saver)?;
+            let label = labels.get(snapshot, saver)?;
             let effective = is_on(timeline, row.name) && row.is_complete();
             let superseded = rows[index + 1..].iter().any(|later| {
                 later.name.key.step == row.name.key.step

@@ -1,6 +1,6 @@
 //! A run, whole.
 
-use runtree_core::lineage::{AttemptId, Timeline};
+use runtree_core::lineage::{AttemptId, Segment, Timeline};
 use runtree_core::{Result, RunId, Step, wire};
 use runtree_index::{AttemptRow, MetricChoice, Snapshot};
 use serde_json::Value;
@@ -34,7 +34,7 @@ impl Engine {
                 children.push(wire::ChildInfo {
                     fork_step: fork.owner.step,
                     status: row.status,
-                    run: labels.get(self, snapshot, child)?,
+                    run: labels.get(snapshot, child)?,
                 });
             }
         }
@@ -43,13 +43,8 @@ impl Engine {
         Ok(wire::RunDetail {
             summary,
             notes: row.notes.clone(),
-            attempts: self.attempt_infos(
-                snapshot,
-                &mut labels,
-                &timeline,
-                snapshot.attempts(run)?,
-            )?,
-            segments: self.segment_infos(snapshot, &mut labels, &timeline)?,
+            attempts: attempt_infos(snapshot, &mut labels, &timeline, snapshot.attempts(run)?)?,
+            segments: segment_infos(snapshot, &mut labels, &timeline)?,
             children,
             config_diff: self.config_diff_in(snapshot, run)?,
             metrics: metric_infos(snapshot, run, &timeline)?,
@@ -75,6 +70,17 @@ impl Engine {
         })
     }
 
+    /// The stretches of a run's effective history, root first.
+    ///
+    /// # Errors
+    /// As [`Engine::timeline`].
+    pub fn segments(&self, run: RunId) -> Result<Vec<wire::SegmentInfo>> {
+        self.refresh_for(run)?;
+        let snapshot = self.snapshot()?;
+        let timeline = timeline_of(&*snapshot, run)?;
+        segment_infos(&*snapshot, &mut Labels::default(), &timeline)
+    }
+
     /// What a run's config changes against its owner's; without a parent, every key.
     fn config_diff_in(
         &self,
@@ -90,60 +96,60 @@ impl Engine {
         let before = owner.map_or(nothing, |owner| owner.config);
         Ok(config::diff(&before, &row.config))
     }
+}
 
-    fn segment_infos(
-        &self,
-        snapshot: &dyn Snapshot,
-        labels: &mut Labels,
-        timeline: &Timeline,
-    ) -> Result<Vec<wire::SegmentInfo>> {
-        let info = |segment: &runtree_core::lineage::Segment| {
-            Ok(wire::SegmentInfo {
-                run: labels.get(self, snapshot, segment.id.run)?,
-                attempt: segment.id.attempt,
-                first: (segment.first != Step::MIN).then_some(segment.first),
-                last: (segment.last != Step::MAX).then_some(segment.last),
-            })
-        };
-        timeline.segments().iter().map(info).collect()
-    }
+fn segment_infos(
+    snapshot: &dyn Snapshot,
+    labels: &mut Labels,
+    timeline: &Timeline,
+) -> Result<Vec<wire::SegmentInfo>> {
+    let segments = timeline.segments();
+    labels.look_up(snapshot, segments.iter().map(|segment| segment.id.run))?;
+    let info = |segment: &Segment| {
+        Ok(wire::SegmentInfo {
+            run: labels.get(snapshot, segment.id.run)?,
+            attempt: segment.id.attempt,
+            first: (segment.first != Step::MIN).then_some(segment.first),
+            last: (segment.last != Step::MAX).then_some(segment.last),
+        })
+    };
+    segments.iter().map(info).collect()
+}
 
-    pub(super) fn attempt_infos(
-        &self,
-        snapshot: &dyn Snapshot,
-        labels: &mut Labels,
-        timeline: &Timeline,
-        attempts: Vec<AttemptRow>,
-    ) -> Result<Vec<wire::AttemptInfo>> {
-        let info = |row: AttemptRow| {
-            let base = match row.record.base {
-                Some(base) => Some(wire::BaseInfo {
-                    run: labels.get(self, snapshot, base.run)?,
-                    attempt: base.attempt,
-                    step: base.step,
-                }),
-                None => None,
-            };
-            let id = AttemptId {
-                run: row.record.run,
-                attempt: row.record.attempt,
-            };
-            Ok(wire::AttemptInfo {
-                attempt: row.record.attempt,
-                kind: row.record.kind,
-                base,
-                checkpoint_step: row.record.checkpoint.map(|name| name.key.step),
-                created: row.record.created,
-                last_activity: row.last_activity,
-                steps: row
-                    .steps
-                    .map(|(first, last)| wire::StepRange { first, last }),
-                ghost_from: ghost_from(timeline, id, row.steps),
-                launch: row.record.launch,
-            })
+pub(super) fn attempt_infos(
+    snapshot: &dyn Snapshot,
+    labels: &mut Labels,
+    timeline: &Timeline,
+    attempts: Vec<AttemptRow>,
+) -> Result<Vec<wire::AttemptInfo>> {
+    let info = |row: AttemptRow| {
+        let base = match row.record.base {
+            Some(base) => Some(wire::BaseInfo {
+                run: labels.get(snapshot, base.run)?,
+                attempt: base.attempt,
+                step: base.step,
+            }),
+            None => None,
         };
-        attempts.into_iter().map(info).collect()
-    }
+        let id = AttemptId {
+            run: row.record.run,
+            attempt: row.record.attempt,
+        };
+        Ok(wire::AttemptInfo {
+            attempt: row.record.attempt,
+            kind: row.record.kind,
+            base,
+            checkpoint_step: row.record.checkpoint.map(|name| name.key.step),
+            created: row.record.created,
+            last_activity: row.last_activity,
+            steps: row
+                .steps
+                .map(|(first, last)| wire::StepRange { first, last }),
+            ghost_from: ghost_from(timeline, id, row.steps),
+            launch: row.record.launch,
+        })
+    };
+    attempts.into_iter().map(info).collect()
 }
 
 /// First step of an attempt's own that is beyond its stretch of the timeline.

@@ -8,8 +8,9 @@ use runtree_core::{AttemptNumber, Result, RunId, wire};
 use runtree_index::{AttemptRow, Deleted, Lineage, Order, RunRow, RunSort, Snapshot};
 use serde_json::Value;
 
+use super::detail::attempt_infos;
 use super::last_good;
-use super::list::Labels;
+use super::list::{Labels, to_summary};
 use crate::engine::Engine;
 use crate::runs::{config, require_row};
 
@@ -79,11 +80,11 @@ impl Engine {
         let checkpoints = snapshot.checkpoints(run)?;
         let nothing = Value::Object(serde_json::Map::new());
         let before = owner.map_or(&nothing, |owner| &owner.config);
-        let mut summary = self.to_summary(snapshot, labels, row.clone())?;
+        let mut summary = to_summary(snapshot, labels, row.clone())?;
         last_good::advise(snapshot, run, &mut summary)?;
         Ok(wire::LineageRun {
             config_diff: config::diff(before, &row.config),
-            attempts: self.attempt_infos(snapshot, labels, &timeline, attempts)?,
+            attempts: attempt_infos(snapshot, labels, &timeline, attempts)?,
             checkpoints: self.to_infos(snapshot, labels, run, &timeline, &checkpoints)?,
             summary,
         })

@@ -1,6 +1,6 @@
 //! Runs in lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use runtree_core::float::JsonFloat;
 use runtree_core::lineage::Timeline;
@@ -67,7 +67,7 @@ impl Engine {
         let runs = slice
             .runs
             .into_iter()
-            .map(|row| self.to_summary(&*snapshot, &mut labels, row))
+            .map(|row| to_summary(&*snapshot, &mut labels, row))
             .collect::<Result<_>>()?;
         Ok(wire::RunPage {
             runs,
@@ -97,7 +97,7 @@ impl Engine {
             Some(row) => row,
             None => require_row(self, snapshot, run)?,
         };
-        self.to_summary(snapshot, labels, row)
+        to_summary(snapshot, labels, row)
     }
 
     /// The effective history of a run's newest attempt.
@@ -126,70 +126,70 @@ impl Engine {
             .run(run, &MetricChoice::None, self.liveness())?;
         Ok(row.map_or(0, |row| row.lamport))
     }
+}
 
-    pub(super) fn to_summary(
-        &self,
-        snapshot: &dyn Snapshot,
-        labels: &mut Labels,
-        row: RunRow,
-    ) -> Result<wire::RunSummary> {
-        let record = &row.record;
-        let fork = record.fork.as_ref();
-        let parent = fork
-            .map(|fork| labels.get(self, snapshot, fork.declared))
-            .transpose()?;
-        let owner = fork
-            .map(|fork| labels.get(self, snapshot, fork.owner.run))
-            .transpose()?;
-        let base = match record.base {
-            Some(base) => {
-                let label = labels.get(self, snapshot, base.run)?;
-                Some(format!("{}@{}", label.display_id, base.key.step))
-            }
-            None => None,
-        };
-        Ok(wire::RunSummary {
-            id: record.run.to_string(),
-            display_id: record.display_id.to_string(),
-            number: record.display_id.number(),
-            key: record.key.clone(),
-            name: row.name,
-            project: record.project.to_string(),
-            experiment: record.experiment.clone(),
-            root: row.root.to_string(),
-            status: row.status,
-            status_reason: row.status_reason,
-            created: record.created,
-            last_activity: row.last_activity,
-            attempt: row.attempt,
-            parent,
-            owner,
-            fork_step: fork.map(|fork| fork.owner.step),
-            base,
-            children: row.children,
-            last_step: row.last_step,
-            metrics: row
-                .metrics
-                .into_iter()
-                .map(|(name, point)| {
-                    let value = wire::MetricValue {
-                        step: point.step,
-                        value: JsonFloat(point.value),
-                    };
-                    (name, value)
-                })
-                .collect(),
-            config: row.config,
-            tags: row.tags,
-            checkpoints: row.checkpoints,
-            first_nonfinite: row.first_nonfinite.map(|bad| wire::NonFinite {
-                metric: bad.metric,
-                step: bad.step,
-                last_good: bad.last_good,
-            }),
-            deleted: row.deleted,
-        })
-    }
+/// A row as lists show it.
+pub(super) fn to_summary(
+    snapshot: &dyn Snapshot,
+    labels: &mut Labels,
+    row: RunRow,
+) -> Result<wire::RunSummary> {
+    let record = &row.record;
+    let fork = record.fork.as_ref();
+    let parent = fork
+        .map(|fork| labels.get(snapshot, fork.declared))
+        .transpose()?;
+    let owner = fork
+        .map(|fork| labels.get(snapshot, fork.owner.run))
+        .transpose()?;
+    let base = match record.base {
+        Some(base) => {
+            let label = labels.get(snapshot, base.run)?;
+            Some(format!("{}@{}", label.display_id, base.key.step))
+        }
+        None => None,
+    };
+    Ok(wire::RunSummary {
+        id: record.run.to_string(),
+        display_id: record.display_id.to_string(),
+        number: record.display_id.number(),
+        key: record.key.clone(),
+        name: row.name,
+        project: record.project.to_string(),
+        experiment: record.experiment.clone(),
+        root: row.root.to_string(),
+        status: row.status,
+        status_reason: row.status_reason,
+        created: record.created,
+        last_activity: row.last_activity,
+        attempt: row.attempt,
+        parent,
+        owner,
+        fork_step: fork.map(|fork| fork.owner.step),
+        base,
+        children: row.children,
+        last_step: row.last_step,
+        metrics: row
+            .metrics
+            .into_iter()
+            .map(|(name, point)| {
+                let value = wire::MetricValue {
+                    step: point.step,
+                    value: JsonFloat(point.value),
+                };
+                (name, value)
+            })
+            .collect(),
+        config: row.config,
+        tags: row.tags,
+        checkpoints: row.checkpoints,
+        first_nonfinite: row.first_nonfinite.map(|bad| wire::NonFinite {
+            metric: bad.metric,
+            step: bad.step,
+            last_good: bad.last_good,
+        }),
+        deleted: row.deleted,
+    })
 }
 
 /// Labels of runs, each looked up once per answer.
@@ -209,30 +209,35 @@ impl Labels {
         }
     }
 
-    /// The label of a run; of one that is not in this store, its id alone.
-    pub(super) fn get(
+    /// Looks up some runs at once: one by one, the thousand of a long chain would be most of an answer's time.
+    pub(super) fn look_up(
         &mut self,
-        engine: &Engine,
         snapshot: &dyn Snapshot,
-        run: RunId,
-    ) -> Result<wire::RunLabel> {
-        if let Some(label) = self.0.get(&run) {
-            return Ok(label.clone());
-        }
-        let row = snapshot.run(run, &MetricChoice::None, engine.liveness())?;
-        let label = match row {
-            Some(row) => wire::RunLabel {
-                id: run.to_string(),
-                display_id: row.record.display_id.to_string(),
+        runs: impl Iterator<Item = RunId>,
+    ) -> Result<()> {
+        let unknown: BTreeSet<RunId> = runs.filter(|run| !self.0.contains_key(run)).collect();
+        let unknown: Vec<RunId> = unknown.into_iter().collect();
+        for row in snapshot.labels(&unknown)? {
+            let label = wire::RunLabel {
+                id: row.run.to_string(),
+                display_id: row.display_id,
                 name: row.name,
-            },
-            None => wire::RunLabel {
-                id: run.to_string(),
-                display_id: run.to_string(),
-                name: run.to_string(),
-            },
+            };
+            self.0.insert(row.run, label);
+        }
+        Ok(())
+    }
+
+    /// The label of a run; of one that is not in this store, its id alone.
+    pub(super) fn get(&mut self, snapshot: &dyn Snapshot, run: RunId) -> Result<wire::RunLabel> {
+        if !self.0.contains_key(&run) {
+            self.look_up(snapshot, std::iter::once(run))?;
+        }
+        let unknown = || wire::RunLabel {
+            id: run.to_string(),
+            display_id: run.to_string(),
+            name: run.to_string(),
         };
-        self.0.insert(run, label.clone());
-        Ok(label)
+        Ok(self.0.entry(run).or_insert_with(unknown).clone())
     }
 }

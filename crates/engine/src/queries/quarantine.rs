@@ -79,12 +79,13 @@ impl Engine {
         let mut quarantine = Quarantine::default();
         let segments = timeline.segments().iter().map(|segment| segment.id.run);
         let runs: BTreeSet<RunId> = segments.chain([run]).collect();
+        let runs: Vec<RunId> = runs.into_iter().collect();
+        quarantine.suspected.extend(snapshot.damage(&runs)?);
         for run in runs {
             let unreadable = self.damaged_checkpoints(run).into_iter();
             quarantine
                 .unreadable
                 .extend(unreadable.map(|(key, text)| (CheckpointName { run, key }, text)));
-            quarantine.suspected.extend(snapshot.damage(run)?);
         }
         Ok(quarantine)
     }

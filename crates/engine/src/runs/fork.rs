@@ -6,7 +6,7 @@ use std::time::Duration;
 use runtree_core::event::RunStatus;
 use runtree_core::lineage::{self, AttemptId, Timeline};
 use runtree_core::manifest::{BasePoint, CheckpointName, ForkOrigin, Outcome, RunRecord};
-use runtree_core::reference::{Reference, Selector};
+use runtree_core::reference::Selector;
 use runtree_core::{DisplayId, Error, ErrorKind, ProjectName, Result, RunId, Step};
 use runtree_index::{MetricChoice, RunRow, Snapshot};
 use serde_json::Value;
@@ -74,7 +74,7 @@ struct ForkRange {
 }
 
 impl Engine {
-    /// Resolves what is to be forked; `None` if nothing is.
+    /// Resolves what is to be forked, among what is folded; `None` if nothing is.
     pub(super) fn plan_fork(
         &self,
         choice: &ForkChoice,
@@ -83,7 +83,9 @@ impl Engine {
         match choice {
             ForkChoice::None => Ok(None),
             ForkChoice::RunAndStep { run, step } => {
-                let declared = self.resolve_run(run, project, Purpose::Write)?;
+                let declared = self.resolve_run_folded(run, project, Purpose::Write)?;
+                // A scan may have been throttled; what the parent logged a moment ago counts.
+                self.refresh_known(declared)?;
                 self.check_fork_range(declared, *step)?;
                 let snapshot = self.snapshot()?;
                 let leaf = newest_attempt_of(&*snapshot, declared)?;
@@ -106,10 +108,8 @@ impl Engine {
                     .map(Some)
             }
             ForkChoice::Reference(reference) => {
-                let declared = self
-                    .resolve(&run_only(reference), project, Purpose::Write)?
-                    .run;
-                let name = self.resolve_checkpoint(reference, project, Purpose::Write)?;
+                let declared = self.run_of(reference, project, Purpose::Write)?;
+                let name = self.resolve_checkpoint_folded(reference, project, Purpose::Write)?;
                 self.require_forkable(name)?;
                 let snapshot = self.snapshot()?;
                 // The checkpoint's own launch owns the step: its state is what the fork starts from.
@@ -168,10 +168,10 @@ impl Engine {
             ForkChoice::None => {
                 Err(Error::invalid("a fork needs a run to fork").with_hint("runtree fork RUN@STEP"))
             }
-            ForkChoice::RunAndStep { run, .. } => self.resolve_run(run, project, Purpose::Write),
-            ForkChoice::Reference(reference) => self
-                .resolve(&run_only(reference), project, Purpose::Write)
-                .map(|resolved| resolved.run),
+            ForkChoice::RunAndStep { run, .. } => {
+                self.resolve_run_folded(run, project, Purpose::Write)
+            }
+            ForkChoice::Reference(reference) => self.run_of(reference, project, Purpose::Write),
         }
     }
 
@@ -192,7 +192,7 @@ impl Engine {
             ForkChoice::Reference(reference) => match &reference.selector {
                 Some(Selector::Step(step)) => Some(*step),
                 Some(Selector::Id(_) | Selector::Name(_)) => {
-                    let name = self.resolve_checkpoint(reference, project, Purpose::Read)?;
+                    let name = self.resolve_checkpoint_folded(reference, project, Purpose::Read)?;
                     Some(name.key.step)
                 }
                 _ => None,
@@ -404,14 +404,6 @@ pub(crate) fn require_row(engine: &Engine, snapshot: &dyn Snapshot, run: RunId) 
     snapshot
         .run(run, &MetricChoice::None, engine.liveness())?
         .ok_or_else(|| Error::not_found(format!("run {run} is not in this store")))
-}
-
-/// The run of a REF, without its selector.
-fn run_only(reference: &Reference) -> Reference {
-    Reference {
-        selector: None,
-        ..reference.clone()
-    }
 }
 
 /// Lets time pass: nothing here is signalled, because the writer that is waited for is another process.

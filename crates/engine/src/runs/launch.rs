@@ -248,7 +248,7 @@ impl Engine {
             nth: None,
             selector: Some(selector),
         };
-        let name = self.resolve_checkpoint(&reference, None, Purpose::Read)?;
+        let name = self.resolve_checkpoint_folded(&reference, None, Purpose::Read)?;
         let saver = AttemptId {
             run: name.run,
             attempt: name.key.attempt,

@@ -29,11 +29,12 @@ impl Engine {
         }
         let view = SeriesView::along(&*snapshot, &segments, &name, &rows)?;
         let (first, last) = query.steps.unwrap_or((Step::MIN, Step::MAX));
+        let stitched = view.stitched();
         let found = match query.points {
-            Some(at_most) => view.stitched().thinned(first, last, at_most, &view)?,
-            None => view.stitched().points(first, last, &view)?,
+            Some(at_most) => stitched.thinned(first, last, at_most, &view)?,
+            None => stitched.points(first, last, &view)?,
         };
-        Ok(columns(&segments, found))
+        Ok(columns(&segments, &found))
     }
 
     /// The effective value of a metric at some ascending steps.
@@ -84,26 +85,25 @@ impl Engine {
     }
 }
 
-fn columns(segments: &[Segment], found: StitchedPoints) -> HistoryColumns {
-    let mut stretches: Vec<HistoryStretch> = Vec::new();
-    for segment in &found.segments {
-        let id = segments[*segment as usize].id;
-        match stretches.last_mut() {
+fn columns(segments: &[Segment], found: &StitchedPoints) -> HistoryColumns {
+    let mut columns = HistoryColumns {
+        steps: found.points.steps().to_vec(),
+        values: found.points.values().to_vec(),
+        timestamps: found.points.timestamps().to_vec(),
+        stretches: Vec::new(),
+    };
+    for &segment in &found.segments {
+        let id = segments[segment as usize].id;
+        match columns.stretches.last_mut() {
             Some(stretch) if stretch.run == id.run && stretch.attempt == id.attempt => {
                 stretch.points += 1;
             }
-            _ => stretches.push(HistoryStretch {
+            _ => columns.stretches.push(HistoryStretch {
                 run: id.run,
                 attempt: id.attempt,
                 points: 1,
             }),
         }
     }
-    let (steps, timestamps, values) = found.points.into_columns();
-    HistoryColumns {
-        steps,
-        values,
-        timestamps,
-        stretches,
-    }
+    columns
 }

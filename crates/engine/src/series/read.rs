@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use runtree_core::lineage::{AttemptId, Segment, Timeline};
 use runtree_core::{Result, RunId, Step};
 use runtree_index::{SeriesFilter, SeriesRow, Snapshot, StepSpan};
-use runtree_metrics::{BlockSource, Points, Stitched, StoredBlock};
+use runtree_metrics::{BlockSource, Points, Stitched, StoredBlock, Times};
 
 /// Decoded blocks that a reader keeps: neighbouring questions meet the same ones.
 const CACHED_BLOCKS: usize = 32;
@@ -83,6 +83,13 @@ impl BlockSource for SeriesView<'_> {
         }
         cache.push_back((id, points.clone()));
         Ok(points)
+    }
+
+    fn load_times(&self, id: u64) -> Result<Times> {
+        match self.cache.borrow().iter().find(|(at, _)| *at == id) {
+            Some((_, points)) => Ok(Times::of(points)),
+            None => self.snapshot.load_times(id),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use runtree_core::wire::{SeriesRequest, SeriesSelector, XAxis};
 use runtree_core::{RunId, Step};
-use runtree_engine::{CheckpointScope, Engine, ForkSpec, ResumePolicy, RunQuery, RunSpec};
+use runtree_engine::{
+    Annotation, CheckpointScope, Engine, ForkSpec, ResumePolicy, RunQuery, RunSpec,
+};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -151,6 +153,70 @@ fn folding_every_moment_gives_what_folding_once_gives() {
         portrait(&watcher, &runs),
         portrait(&bench.elsewhere("once"), &runs)
     );
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "waits for a file system's clock, which nobody signals"
+)]
+fn what_others_do_to_runs_that_were_long_untouched_is_seen() {
+    let bench = Bench::new();
+    let runs: Vec<RunId> = (0..9)
+        .map(|number| bench.trained(&format!("r{number}"), 0..=20, &[5, 10, 20]))
+        .collect();
+    let elsewhere = bench.elsewhere("elsewhere");
+    let name = |run: RunId, index: usize| {
+        let saved = elsewhere.checkpoints(run, CheckpointScope::default());
+        let id = &saved.unwrap()[index].id;
+        elsewhere.find_checkpoint(id.parse().unwrap()).unwrap()
+    };
+    // Old enough to be passed over, and then passed over: by this process, and through what the index keeps by any later one.
+    std::thread::sleep(Duration::from_millis(2_100));
+    bench.engine.refresh().unwrap();
+    bench.engine.refresh().unwrap();
+    let before = bench.engine.change_counter();
+    bench.engine.refresh().unwrap();
+    assert_eq!(bench.engine.change_counter(), before);
+
+    let launch = |run: RunId| {
+        let spec = RunSpec {
+            run: Some(run),
+            ..spec()
+        };
+        elsewhere.start_run(spec).unwrap()
+    };
+    let alive = launch(runs[0]);
+    log(&alive, 30, 0.5).unwrap();
+    alive.flush().unwrap();
+    save(&launch(runs[1]), 20);
+    launch(runs[2]).rewind(Step(7)).unwrap();
+    elsewhere
+        .delete_checkpoint(name(runs[3], 1), "old")
+        .unwrap();
+    elsewhere.pin(name(runs[4], 0), "paper").unwrap();
+    elsewhere.delete_run(runs[5]).unwrap();
+    let named = Annotation {
+        name: Some("another".to_owned()),
+        ..Annotation::default()
+    };
+    elsewhere.annotate(runs[6], named).unwrap();
+    let child = elsewhere.fork(ForkSpec::new(at_step(runs[7], 9))).unwrap();
+
+    let mut all = runs.clone();
+    all.push(child);
+    let wanted = portrait(&bench.elsewhere("fresh"), &all);
+    assert_eq!(portrait(&bench.other(), &all), wanted);
+    assert_eq!(portrait(&bench.engine, &all), wanted);
+    let (_, changed) = bench.engine.changes_since(before);
+    assert!(!changed.contains(&runs[8]) && changed.contains(&runs[6]));
+
+    // The journal of the live one grows while its directories stay as they are.
+    std::thread::sleep(Duration::from_millis(2_100));
+    bench.engine.refresh().unwrap();
+    log(&alive, 31, 0.25).unwrap();
+    alive.flush().unwrap();
+    assert_eq!(bench.steps(runs[0]).last(), Some(&31));
 }
 
 #[test]

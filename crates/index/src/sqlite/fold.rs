@@ -88,6 +88,20 @@ pub(super) fn stamp(connection: &Connection, key: &str) -> Result<Option<Vec<u8>
         .map_err(from_sqlite)
 }
 
+/// What stamps remembered under keys that begin with `prefix`.
+pub(super) fn stamps(connection: &Connection, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    // Keys are ASCII: the last character there is ends the range.
+    let end = format!("{prefix}\u{10FFFF}");
+    connection
+        .prepare_cached("SELECT key, value FROM stamp WHERE key >= ?1 AND key < ?2")
+        .and_then(|mut statement| {
+            statement
+                .query_map([prefix, &end], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+        .map_err(from_sqlite)
+}
+
 impl Fold<'_> {
     pub(super) fn execute(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<usize> {
         self.connection

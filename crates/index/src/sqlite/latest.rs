@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use runtree_core::lineage;
 use runtree_core::{Error, Result, RunId, Step};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -78,21 +79,15 @@ impl Launch {
             .map_err(from_sqlite)
     }
 
-    /// First step at which its own points count ([`runtree_core::lineage::AttemptFacts::first_own_step`]).
+    /// First step at which its own points count.
     pub(super) fn first_own(&self) -> Step {
-        match (self.base, self.lowered) {
-            (None, _) => Step::MIN,
-            (Some((_, base)), None) => base,
-            (Some((_, base)), Some(lowered)) => lowered.min(base),
-        }
+        lineage::first_own_step(self.base.map(|(_, step)| step), self.lowered)
     }
 
     /// Last step it inherits, if it has a base.
     pub(super) fn last_inherited(&self) -> Option<Step> {
-        self.base.map(|(_, base)| match self.lowered {
-            Some(lowered) if lowered <= base => lowered.previous(),
-            _ => base,
-        })
+        self.base
+            .map(|(_, step)| lineage::last_inherited_step(step, self.lowered))
     }
 }
 

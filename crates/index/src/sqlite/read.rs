@@ -6,11 +6,9 @@ use std::sync::Mutex;
 use runtree_core::lineage::{AttemptFacts, AttemptId, AttemptSource};
 use runtree_core::manifest::{BasePoint, CheckpointName, PinRecord};
 use runtree_core::wire::ProjectInfo;
-use runtree_core::{
-    AttemptNumber, CheckpointId, Error, ProjectName, Result, RunId, Step, Timestamp,
-};
+use runtree_core::{AttemptNumber, CheckpointId, ProjectName, Result, RunId, Step, Timestamp};
 use runtree_metrics::block::MAX_POINTS;
-use runtree_metrics::{BlockSource, Points, StoredBlock};
+use runtree_metrics::{BlockSource, Points, StoredBlock, Times};
 use rusqlite::{Connection, params};
 
 use super::checkpoints::{self, save_key};
@@ -20,13 +18,13 @@ use super::keys::{
     find_attempt, find_run, from_json, run_blob, run_of, sortable, to_json, writer_of,
 };
 use super::points::Place;
-use super::{Owned, SqliteIndex, from_sqlite, lock, points, runs, settle};
+use super::{Owned, SqliteIndex, console, family, from_sqlite, lock, points, runs, series, settle};
 use crate::item::PinFacts;
 use crate::query::{
     ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
 };
 use crate::row::{
-    AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LostRow, RunRow, RunSlice,
+    AttemptRow, CheckpointRow, ConsoleSlice, FileRow, LabelRow, LostRow, RunRow, RunSlice,
     SeriesId, SeriesRow, SeriesStats, WriterRow,
 };
 use crate::r#trait::Snapshot;
@@ -143,7 +141,7 @@ impl<'a> SqliteSnapshot<'a> {
     }
 
     /// The row of a launch.
-    fn row_of(&self, id: AttemptId) -> Result<Option<i64>> {
+    pub(super) fn row_of(&self, id: AttemptId) -> Result<Option<i64>> {
         let known = lock(&self.launches).get(&id).map(|(row, _)| *row);
         match known {
             Some(row) => Ok(Some(row)),
@@ -158,6 +156,15 @@ impl<'a> SqliteSnapshot<'a> {
             Some(row) => Ok(Some(row)),
             None => find_run(self.connection(), run),
         }
+    }
+
+    /// The rows of some runs as a JSON array: one parameter, however many they are.
+    fn rows_of_runs(&self, runs: &[RunId]) -> Result<String> {
+        let mut rows = Vec::with_capacity(runs.len());
+        for &run in runs {
+            rows.extend(self.row_of_run(run)?);
+        }
+        Ok(to_json(&rows))
     }
 
     fn tail(&self, series: i64) -> Result<Points> {
@@ -201,6 +208,13 @@ impl BlockSource for SqliteSnapshot<'_> {
             Place::Block(series, number) => points::block(self.connection(), series, number),
         }
     }
+
+    fn load_times(&self, id: u64) -> Result<Times> {
+        match points::place(id) {
+            Place::Tail(series) => self.tail(series).map(|points| Times::of(&points)),
+            Place::Block(series, number) => points::block_times(self.connection(), series, number),
+        }
+    }
 }
 
 impl Snapshot for SqliteSnapshot<'_> {
@@ -235,6 +249,21 @@ impl Snapshot for SqliteSnapshot<'_> {
             Some(id) => runs::row(self.connection(), id, metrics, liveness),
             None => Ok(None),
         }
+    }
+
+    fn labels(&self, runs: &[RunId]) -> Result<Vec<LabelRow>> {
+        self.rows(
+            "SELECT run, display_id, name FROM json_each(?1) AS wanted CROSS JOIN run ON run.id = wanted.value
+             WHERE +shown IS NOT NULL",
+            [self.rows_of_runs(runs)?],
+            |row| {
+                Ok(LabelRow {
+                    run: run_of(row.get(0)?),
+                    display_id: row.get(1)?,
+                    name: row.get(2)?,
+                })
+            },
+        )
     }
 
     fn find_runs(&self, project: Option<&ProjectName>, lookup: &RunLookup) -> Result<Vec<RunId>> {
@@ -327,16 +356,7 @@ impl Snapshot for SqliteSnapshot<'_> {
     }
 
     fn family(&self, root: RunId) -> Result<Vec<RunId>> {
-        let members = self.rows(
-            "SELECT run, owner FROM run WHERE root = ?1 AND +shown IS NOT NULL ORDER BY created, run",
-            [run_blob(root)],
-            |row| {
-                let run: [u8; 16] = row.get(0)?;
-                let owner: Option<[u8; 16]> = row.get(1)?;
-                Ok((run_of(run), owner.map(run_of)))
-            },
-        )?;
-        Ok(parents_first(&members))
+        family::of(self, root)
     }
 
     fn checkpoints_of(&self, runs: &[RunId]) -> Result<Vec<CheckpointRow>> {
@@ -358,11 +378,11 @@ impl Snapshot for SqliteSnapshot<'_> {
         Ok(found.first().copied())
     }
 
-    fn damage(&self, run: RunId) -> Result<Vec<(CheckpointName, String)>> {
+    fn damage(&self, runs: &[RunId]) -> Result<Vec<(CheckpointName, String)>> {
         let found = self.rows(
-            "SELECT field.key, field.value FROM field JOIN run ON run.id = field.run_id
-             WHERE run.run = ?1 AND field.kind = ?2 AND field.value <> '' ORDER BY field.key",
-            params![run_blob(run), kind::CHECKPOINT_DAMAGE],
+            "SELECT field.key, field.value FROM json_each(?1) AS wanted CROSS JOIN field ON field.run_id = wanted.value
+             WHERE field.kind = ?2 AND field.value <> '' ORDER BY field.run_id, field.key",
+            params![self.rows_of_runs(runs)?, kind::CHECKPOINT_DAMAGE],
             |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
         )?;
         let named = |(key, what): (String, String)| {
@@ -413,70 +433,13 @@ impl Snapshot for SqliteSnapshot<'_> {
     }
 
     fn series(&self, filter: &SeriesFilter) -> Result<Vec<SeriesRow>> {
-        let mut wanted: HashMap<i64, AttemptId> = HashMap::new();
-        for &attempt in &filter.attempts {
-            if let Some(row) = self.row_of(attempt)? {
-                wanted.insert(row, attempt);
-            }
-        }
-        // One question for all launches; their rows travel as a JSON array.
-        let rows = to_json(&wanted.keys().collect::<Vec<_>>());
-        let read = |row: &rusqlite::Row<'_>| {
-            let opened: Option<i64> = row.get(6)?;
-            Ok((
-                row.get::<_, i64>(0)?,
-                SeriesId(row.get(1)?),
-                row.get::<_, String>(2)?,
-                row.get::<_, bool>(3)?,
-                points::rank_of(row.get(4)?),
-                row.get::<_, Vec<u8>>(5)?,
-                (Timestamp(opened.unwrap_or(0)), writer_of(row.get(7)?)),
-            ))
-        };
-        let mut found = Vec::new();
-        if filter.metrics.is_empty() {
-            found = self.rows(
-                "SELECT series.attempt_id, series.id, name.text, system, series.rank, stats, writer.opened, writer.writer
-                 FROM json_each(?1) AS wanted CROSS JOIN series ON series.attempt_id = wanted.value
-                 JOIN name ON name.id = series.metric_id JOIN writer ON writer.id = series.writer_id",
-                [&rows],
-                read,
-            )?;
-        }
-        for metric in &filter.metrics {
-            found.extend(self.rows(
-                "SELECT series.attempt_id, series.id, name.text, system, series.rank, stats, writer.opened, writer.writer
-                 FROM name CROSS JOIN json_each(?1) AS wanted
-                 CROSS JOIN series ON series.attempt_id = wanted.value AND series.metric_id = name.id
-                 JOIN writer ON writer.id = series.writer_id WHERE name.text = ?2",
-                params![&rows, metric],
-                read,
-            )?);
-        }
-        let mut all = Vec::with_capacity(found.len());
+        let rows = series::list(self, filter)?;
         let mut cache = lock(&self.series);
-        for (launch, id, metric, system, rank, stats, precedence) in found {
-            let stats = SeriesStats::from_bytes(&stats)?;
-            if stats.points < MAX_POINTS as u64 {
-                cache.tail_only.insert(id.0);
-            }
-            all.push(SeriesRow {
-                id,
-                attempt: wanted[&launch],
-                metric,
-                system,
-                rank,
-                precedence,
-                stats,
-            });
-        }
-        drop(cache);
-        all.sort_by(|a, b| {
-            let key = |row: &SeriesRow| (row.system, row.rank, row.precedence);
-            (a.attempt, &a.metric, key(a)).cmp(&(b.attempt, &b.metric, key(b)))
-        });
-        all.dedup_by_key(|row| row.id);
-        Ok(all)
+        let small = rows
+            .iter()
+            .filter(|row| row.stats.points < MAX_POINTS as u64);
+        cache.tail_only.extend(small.map(|row| row.id.0));
+        Ok(rows)
     }
 
     fn blocks(&self, series: SeriesId, span: StepSpan) -> Result<Vec<StoredBlock>> {
@@ -490,7 +453,7 @@ impl Snapshot for SqliteSnapshot<'_> {
     }
 
     fn console(&self, query: &ConsoleQuery) -> Result<ConsoleSlice> {
-        console(self, query)
+        console::page(self, query)
     }
 
     fn files(&self, run: RunId) -> Result<Vec<FileRow>> {
@@ -539,110 +502,4 @@ impl Snapshot for SqliteSnapshot<'_> {
             })
             .collect()
     }
-}
-
-/// Orders (run, owner) so that owners stand before what was forked from them, and else as given (by birth).
-fn parents_first(members: &[(RunId, Option<RunId>)]) -> Vec<RunId> {
-    let mut children: HashMap<RunId, Vec<RunId>> = HashMap::new();
-    let known: std::collections::HashSet<RunId> = members.iter().map(|&(run, _)| run).collect();
-    // Births before forks of them in all but damaged clocks: a heap by position keeps that order and repairs the rest.
-    let position: HashMap<RunId, usize> = members
-        .iter()
-        .enumerate()
-        .map(|(position, &(run, _))| (run, position))
-        .collect();
-    let mut ready = std::collections::BTreeSet::new();
-    for &(run, owner) in members {
-        match owner.filter(|owner| known.contains(owner) && *owner != run) {
-            Some(owner) => children.entry(owner).or_default().push(run),
-            None => {
-                ready.insert(position[&run]);
-            }
-        }
-    }
-    let mut ordered = Vec::with_capacity(members.len());
-    while let Some(next) = ready.pop_first() {
-        let run = members[next].0;
-        ordered.push(run);
-        for child in children.remove(&run).unwrap_or_default() {
-            ready.insert(position[&child]);
-        }
-    }
-    ordered
-}
-
-fn console(snapshot: &SqliteSnapshot<'_>, query: &ConsoleQuery) -> Result<ConsoleSlice> {
-    let Some(run_id) = find_run(snapshot.connection(), query.run)? else {
-        return Ok(ConsoleSlice {
-            lines: Vec::new(),
-            next_cursor: query.cursor.clone(),
-        });
-    };
-    // Place of a frame: launch, time, writer, ordinal; then lines of it that were shown.
-    let mut place = [0, i64::MIN, i64::MIN, 0, 0];
-    if let Some(cursor) = &query.cursor {
-        let fields: Vec<i64> = cursor
-            .split(':')
-            .map_while(|field| field.parse().ok())
-            .collect();
-        place = fields
-            .try_into()
-            .ok()
-            .filter(|place: &[i64; 5]| place[4] >= 0)
-            .ok_or_else(|| Error::invalid(format!("{cursor:?} is not a console cursor")))?;
-    }
-    let mut lines = Vec::new();
-    let mut reached = query.cursor.is_some();
-    let mut statement = snapshot
-        .connection()
-        .prepare_cached(
-            "SELECT attempt, at, writer, ordinal, stream, lines FROM console
-             WHERE run_id = ?1 AND (attempt, at, writer, ordinal) >= (?2, ?3, ?4, ?5) ORDER BY attempt, at, writer, ordinal",
-        )
-        .map_err(from_sqlite)?;
-    let mut rows = statement
-        .query(params![run_id, place[0], place[1], place[2], place[3]])
-        .map_err(from_sqlite)?;
-    while lines.len() < query.limit as usize {
-        let Some(row) = rows.next().map_err(from_sqlite)? else {
-            break;
-        };
-        let read = || -> rusqlite::Result<_> {
-            let frame = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-            Ok((frame, row.get::<_, String>(4)?, row.get::<_, String>(5)?))
-        };
-        let (frame, stream, text) = read().map_err(from_sqlite)?;
-        let frame_lines: Vec<String> = from_json(&text, "console lines")?;
-        let skip = if reached && frame == place[..4] {
-            place[4] as usize
-        } else {
-            0
-        };
-        reached = true;
-        let room = query.limit as usize - lines.len();
-        let shown = frame_lines.len().min(skip + room);
-        for text in frame_lines.into_iter().take(shown).skip(skip) {
-            lines.push(ConsoleRow {
-                attempt: u32::try_from(frame[0])
-                    .ok()
-                    .filter(|&attempt| attempt > 0)
-                    .map(AttemptNumber),
-                writer: writer_of(frame[2]),
-                stream: stream.clone(),
-                at: Timestamp(frame[1]),
-                text,
-            });
-        }
-        place = [
-            frame[0],
-            frame[1],
-            frame[2],
-            frame[3],
-            shown.max(skip) as i64,
-        ];
-    }
-    Ok(ConsoleSlice {
-        lines,
-        next_cursor: reached.then(|| place.map(|field| field.to_string()).join(":")),
-    })
 }

@@ -4,20 +4,24 @@
 //! off in one transaction. Putting it off makes a reindex linear: a root whose points arrive in a thousand batches renews its
 //! ten thousand descendants once. The result is a function of the facts alone, so the order of folding leaves no trace.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use runtree_core::event::RunStatus;
 use runtree_core::manifest::RunRecord;
 use runtree_core::{AttemptNumber, Result, Step, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use serde_json::Value;
 
 use super::fields::{StatusColumn, kind};
 use super::from_sqlite;
 use super::keys::{Keys, from_json, run_blob, to_json};
-use super::latest::{self, Effective, Launch};
+use super::latest::{self, Effective};
 use super::status::{self, Process, Word};
+
+mod config;
+mod renew;
+
+use config::{config, config_columns, config_leaves, search_text};
+use renew::renew;
 
 /// Whether nothing is left to do.
 pub(super) fn is_settled(connection: &Connection) -> Result<bool> {
@@ -50,127 +54,6 @@ pub(super) fn settle(connection: &rusqlite::Transaction<'_>) -> Result<()> {
     connection
         .execute_batch("DELETE FROM dirty_attempt; DELETE FROM dirty_run")
         .map_err(from_sqlite)
-}
-
-/// The steps S for which the history of a launch up to S may have changed: `from <= S`, and `S < until` if there is such a bound.
-#[derive(Clone, Copy)]
-struct Changed {
-    from: Step,
-    until: Option<Step>,
-}
-
-impl Changed {
-    fn holds(self, step: Step) -> bool {
-        step >= self.from && self.until.is_none_or(|until| step < until)
-    }
-}
-
-/// Renews what the marked launches and those built on them inherit, each once, bases first; collects their runs.
-///
-/// A launch that inherits the same as before does not end the walk: one built on it *below* its base step has the history of an
-/// ancestor there, which may have changed under what this launch shows of it. So every launch passes on for which steps its
-/// history may have changed, and only what is based at one of those is renewed.
-fn renew(
-    connection: &Connection,
-    keys: &mut Keys,
-    marked: &HashMap<i64, Step>,
-    runs: &mut BTreeSet<i64>,
-) -> Result<()> {
-    let mut queue: BinaryHeap<Reverse<(u32, i64)>> = depths(connection, marked)?
-        .into_iter()
-        .map(Reverse)
-        .collect();
-    // What the base of a queued launch passed on.
-    let mut passed: HashMap<i64, Changed> = HashMap::new();
-    let mut done = HashSet::new();
-    while let Some(Reverse((depth, id))) = queue.pop() {
-        if !done.insert(id) {
-            continue;
-        }
-        let launch = Launch::load(connection, id)?;
-        let above = passed.remove(&id);
-        let own = marked.get(&id).copied();
-        let limit = launch.last_inherited();
-        let based_on_change = above
-            .zip(limit)
-            .is_some_and(|(above, limit)| above.holds(limit));
-        let changed = (based_on_change || own == Some(Step::MIN))
-            && latest::renew_inherited(connection, keys, &launch)?;
-        if changed || own.is_some() {
-            runs.insert(launch.run_id);
-        }
-        let here = Changed {
-            from: [
-                above.map(|above| above.from),
-                limit.filter(|_| changed),
-                own,
-            ]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(Step::MIN),
-            until: if changed || own.is_some() {
-                None
-            } else {
-                // Below its base step it is its base's history, from there on its own.
-                [above.and_then(|above| above.until), limit]
-                    .into_iter()
-                    .flatten()
-                    .min()
-            },
-        };
-        if here.until.is_some_and(|until| until <= here.from) {
-            continue;
-        }
-        let mut statement = connection
-            .prepare_cached("SELECT id FROM attempt WHERE base = ?1")
-            .map_err(from_sqlite)?;
-        let built_on: Vec<i64> = statement
-            .query_map([id], |row| row.get(0))
-            .and_then(Iterator::collect)
-            .map_err(from_sqlite)?;
-        for child in built_on {
-            let limit = Launch::load(connection, child)?.last_inherited();
-            if limit.is_some_and(|limit| limit >= here.from) {
-                passed.insert(child, here);
-                queue.push(Reverse((depth + 1, child)));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// How far below the root each marked launch stands. One launch alone needs no order, and no walk.
-fn depths(connection: &Connection, marked: &HashMap<i64, Step>) -> Result<Vec<(u32, i64)>> {
-    let mut depths: HashMap<i64, u32> = HashMap::new();
-    if marked.len() == 1 {
-        return Ok(marked.keys().map(|&launch| (0, launch)).collect());
-    }
-    for &launch in marked.keys() {
-        let mut path = Vec::new();
-        let mut on_path = HashSet::new();
-        let mut next = Some(launch);
-        let mut depth = 0;
-        while let Some(id) = next {
-            if let Some(&known) = depths.get(&id) {
-                depth = known + 1;
-                break;
-            }
-            if !on_path.insert(id) {
-                break;
-            }
-            path.push(id);
-            next = Launch::load(connection, id)?.base.map(|(base, _)| base);
-        }
-        for id in path.into_iter().rev() {
-            depths.insert(id, depth);
-            depth += 1;
-        }
-    }
-    Ok(marked
-        .keys()
-        .map(|launch| (depths.get(launch).copied().unwrap_or(0), *launch))
-        .collect())
 }
 
 /// Derives the rows of one run.
@@ -376,42 +259,6 @@ impl Fields {
     }
 }
 
-fn config(connection: &Connection, run_id: i64, record: &RunRecord) -> Result<Value> {
-    let mut config = record.config.clone();
-    let patches = rows_with(
-        connection,
-        "SELECT patch FROM patch WHERE run_id = ?1 ORDER BY lamport, writer, ordinal",
-        run_id,
-        |row| row.get::<_, String>(0),
-    )?;
-    for patch in patches {
-        merge(&mut config, from_json(&patch, "a config patch")?);
-    }
-    Ok(config)
-}
-
-/// Deep merge: objects key by key, everything else is replaced.
-fn merge(config: &mut Value, patch: Value) {
-    // A loop over pairs, not recursion: patches come from journals and may nest as deep as the JSON parser allows.
-    let mut work = vec![(config, patch)];
-    while let Some((target, patch)) = work.pop() {
-        match (target, patch) {
-            (Value::Object(target), Value::Object(patch)) => {
-                let mut patch: BTreeMap<String, Value> = patch.into_iter().collect();
-                for key in patch.keys() {
-                    target.entry(key.clone()).or_insert(Value::Null);
-                }
-                for (key, slot) in target.iter_mut() {
-                    if let Some(value) = patch.remove(key) {
-                        work.push((slot, value));
-                    }
-                }
-            }
-            (target, patch) => *target = patch,
-        }
-    }
-}
-
 /// The newest launch of a run.
 struct Newest {
     number: AttemptNumber,
@@ -542,61 +389,6 @@ fn write_latest(
             .map_err(from_sqlite)?;
     }
     Ok(())
-}
-
-/// Dotted paths and values of everything in a config that is not a non-empty object.
-fn config_leaves(config: &Value) -> Vec<(String, &Value)> {
-    let mut leaves = Vec::new();
-    let mut work = vec![(String::new(), config)];
-    while let Some((path, value)) = work.pop() {
-        match value {
-            Value::Object(object) if !object.is_empty() => {
-                for (key, value) in object.iter().rev() {
-                    let path = if path.is_empty() {
-                        key.clone()
-                    } else {
-                        format!("{path}.{key}")
-                    };
-                    work.push((path, value));
-                }
-            }
-            _ if path.is_empty() => {}
-            value => leaves.push((path, value)),
-        }
-    }
-    leaves
-}
-
-/// A config value as a number, if it is one, and as a user would write it.
-fn config_columns(value: &Value) -> (Option<f64>, String) {
-    match value {
-        Value::Number(number) => (number.as_f64(), number.to_string()),
-        Value::String(text) => (None, text.clone()),
-        other => (None, other.to_string()),
-    }
-}
-
-/// What free-text search looks through, in lowercase; fields are kept apart by a character nobody types.
-fn search_text(
-    record: &RunRecord,
-    name: &str,
-    tags: &[String],
-    leaves: &[(String, &Value)],
-) -> String {
-    let mut text = format!("{name}\n{}\n{}", record.display_id, record.project);
-    if let Some(key) = &record.key {
-        text.push('\n');
-        text.push_str(key);
-    }
-    for tag in tags {
-        text.push('\n');
-        text.push_str(tag);
-    }
-    for (_, value) in leaves {
-        text.push('\n');
-        text.push_str(&config_columns(value).1);
-    }
-    text.to_lowercase()
 }
 
 fn rows<T>(

@@ -17,6 +17,7 @@ crate::indexes! {
     a_fork_shows_the_values_of_its_base,
     a_later_point_of_the_parent_at_or_below_the_fork_step_is_inherited,
     a_lowered_start_hides_what_the_base_logged_from_there_on,
+    a_start_lowered_to_the_base_step_takes_that_step_from_the_base,
     a_rewind_changes_the_run_and_no_child,
     a_fork_before_its_parent_is_folded_gets_its_values_later,
     checkpoints_of_the_base_are_counted_up_to_the_fork_step,
@@ -94,6 +95,17 @@ fn a_lowered_start_hides_what_the_base_logged_from_there_on(index: &dyn Index) {
     let snapshot = index.snapshot().unwrap();
     let facts = snapshot.attempt(attempt_id(1, 2)).unwrap().unwrap();
     assert_eq!(facts.lowered_start, Some(Step(40)));
+}
+
+fn a_start_lowered_to_the_base_step_takes_that_step_from_the_base(index: &dyn Index) {
+    fold(index, run(1, None));
+    fold(index, [logged(1, 1, 1, 0, 10).whole()]);
+    fold(index, [attempt(1, 2, Some(base(1, 1, 7)))]);
+    let lowered = Journal::opened(1, 2, 2, 1).event(Event::StartLowered { first: Step(7) });
+    fold(index, [lowered.points(&[("acc", 8, 2.0)]).whole()]);
+    let shown = show(index, 1);
+    assert_eq!(shown.metrics["loss"].step, Step(6));
+    assert_eq!(shown.metrics["acc"].step, Step(8));
 }
 
 fn a_rewind_changes_the_run_and_no_child(index: &dyn Index) {

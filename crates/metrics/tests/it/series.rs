@@ -122,6 +122,28 @@ fn at_the_base_step_the_childs_own_point_wins_for_this_metric_alone() {
 }
 
 #[test]
+fn an_own_point_at_the_base_step_is_seen_wherever_it_stands_in_its_block() {
+    // The child also delivered what does not count, so that its point at the base step is the last of a block, or of a sub-block.
+    let segments = [segment(1, i64::MIN, 500), segment(2, 500, i64::MAX)];
+    let parent: Vec<Point> = (0..=500).map(|step| point(step, step, 1.0)).collect();
+    for (first, last) in [(490, 500), (500 - 255, 600), (500, 510), (0, 500)] {
+        // With holes, so that the number of points does not say that each step has one.
+        let own = (first..=last).filter(|step| step % 3 != 0 || *step == first);
+        let child = own.map(|step| point(step, step, 2.0)).collect();
+        let mut shelf = Shelf::default();
+        let blocks = shelve(&mut shelf, &[vec![parent.clone()], vec![child]]);
+        let series = Stitched::new(&segments, blocks, &shelf).unwrap();
+        let all = series.points(Step::MIN, Step::MAX, &shelf).unwrap();
+        assert!(
+            all.points.steps().is_sorted_by(|a, b| a < b),
+            "{first}..={last}"
+        );
+        let at = all.points.at(Step(500)).unwrap();
+        assert_eq!(at.value, 2.0, "{first}..={last}");
+    }
+}
+
+#[test]
 fn stitching_blocks_that_do_not_overlap_opens_none_of_them() {
     let segments = [segment(1, i64::MIN, 9_999), segment(2, 10_000, i64::MAX)];
     let run = |from: i64, to: i64| (from..to).map(|step| point(step, step, 0.0)).collect();

@@ -88,6 +88,12 @@ impl runtree_metrics::BlockSource for Shelf {
         let bytes = bytes.ok_or_else(|| Error::not_found(format!("block {id}")))?;
         Ok(runtree_metrics::Block::decode(bytes)?.into_points())
     }
+
+    fn load_times(&self, id: u64) -> Result<runtree_metrics::Times> {
+        let bytes = self.blocks.get(id as usize);
+        let bytes = bytes.ok_or_else(|| Error::not_found(format!("block {id}")))?;
+        runtree_metrics::Block::decode_times(bytes)
+    }
 }
 
 pub(crate) fn segment(attempt: u32, first: i64, last: i64) -> Segment {

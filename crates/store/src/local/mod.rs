@@ -33,12 +33,14 @@ mod list;
 mod multipart;
 mod publish;
 mod read;
+mod touched;
 
 pub use error::LocalError;
 
 use directories::Directories;
 use error::fail;
 use publish::{Replace, TempFile};
+pub(crate) use touched::Look;
 
 /// When the directory of a new object is synced: put into [`PutOptions::extensions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,16 @@ pub struct LocalStore {
 struct Inner {
     root: PathBuf,
     directories: Directories,
+    /// The root's device, if change times say there what was touched; asked once.
+    stamping_device: std::sync::OnceLock<Option<u64>>,
+}
+
+impl Inner {
+    fn stamping_device(&self) -> Option<u64> {
+        *self
+            .stamping_device
+            .get_or_init(|| touched::stamping_device(&self.root))
+    }
 }
 
 impl LocalStore {
@@ -74,6 +86,7 @@ impl LocalStore {
             inner: Arc::new(Inner {
                 directories: Directories::new(root.clone()),
                 root,
+                stamping_device: std::sync::OnceLock::new(),
             }),
         })
     }

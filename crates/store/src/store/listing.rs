@@ -36,6 +36,16 @@ pub struct ListedJournal {
     pub tag: u64,
 }
 
+/// A piece of a journal that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ListedPiece {
+    pub(super) writer: WriterId,
+    pub(super) first_ordinal: u64,
+    pub(super) bytes: u64,
+    /// Of [`ListedJournal::tag`].
+    pub(super) tag: u64,
+}
+
 impl Store {
     /// Names right below `directory`, `true` for directories. On a local disk without asking for any file's size.
     pub(crate) fn names(&self, directory: &ObjectPath) -> Result<Vec<(String, bool)>> {
@@ -175,8 +185,26 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub fn list_journals(&self, run: RunId) -> Result<Vec<ListedJournal>> {
+        let mut journals: BTreeMap<WriterId, (u64, Vec<u8>)> = BTreeMap::new();
+        for piece in self.list_journal_pieces(run)? {
+            let (bytes, tags) = journals.entry(piece.writer).or_default();
+            *bytes += piece.bytes;
+            tags.extend_from_slice(&piece.tag.to_le_bytes());
+        }
+        Ok(journals
+            .into_iter()
+            .map(|(writer, (bytes, tags))| ListedJournal {
+                writer,
+                bytes,
+                tag: block_checksum(&tags),
+            })
+            .collect())
+    }
+
+    /// The pieces that the journals of a run are made of, sorted.
+    pub(super) fn list_journal_pieces(&self, run: RunId) -> Result<Vec<ListedPiece>> {
         let directory = layout::journals(run);
-        let mut journals: BTreeMap<WriterId, (u64, String)> = BTreeMap::new();
+        let mut pieces = Vec::new();
         for object in self.objects_below(&directory)? {
             let Some(rest) = object
                 .location
@@ -189,22 +217,20 @@ impl Store {
             let Some((writer, piece)) = rest.split_once('/') else {
                 continue;
             };
-            if let (Some(writer), Some(_)) =
+            if let (Some(writer), Some(first_ordinal)) =
                 (layout::parse_id(writer), layout::parse_journal_piece(piece))
             {
-                let (bytes, stamps) = journals.entry(writer).or_default();
-                *bytes += object.size;
-                stamps.push_str(&object.e_tag.unwrap_or_default());
+                let tag = object.e_tag.unwrap_or_default();
+                pieces.push(ListedPiece {
+                    writer,
+                    first_ordinal,
+                    bytes: object.size,
+                    tag: block_checksum(tag.as_bytes()),
+                });
             }
         }
-        Ok(journals
-            .into_iter()
-            .map(|(writer, (bytes, stamps))| ListedJournal {
-                writer,
-                bytes,
-                tag: block_checksum(stamps.as_bytes()),
-            })
-            .collect())
+        pieces.sort();
+        Ok(pieces)
     }
 
     /// Projects that have a directory, sorted. One whose escaped name is a hash is found through its first run.

@@ -23,7 +23,7 @@ mod stamp;
 
 pub use listing::{ListedJournal, ListedPart};
 pub use records::{Tombstone, parse_part_manifest};
-pub use stamp::RunStamp;
+pub use stamp::{RunStamp, RunTrace};
 
 /// How often a create whose answer was lost is tried again after reading back.
 const CREATE_TRIES: u32 = 4;

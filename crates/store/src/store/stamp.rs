@@ -1,11 +1,13 @@
 //! Noticing cheaply that nothing changed, or that what is there was touched.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use runtree_core::{Result, RunId, WriterId};
+use runtree_core::{Result, RunId, SaveKey, WriterId};
 
 use super::{ListedJournal, Store};
 use crate::layout;
+use crate::local::{LocalStore, Look};
 
 /// What a run's folder looked like. Two equal stamps mean that there is nothing new to fold.
 ///
@@ -32,7 +34,6 @@ impl std::hash::Hash for ListedJournal {
 impl RunStamp {
     /// A text that is equal if and only if the stamps are: an index stores it.
     pub fn to_text(&self) -> String {
-        use std::fmt::Write as _;
         let mut text = format!(
             "{}.{}.{}.{}.{}.{}",
             u8::from(self.born),
@@ -74,15 +75,97 @@ impl RunStamp {
     }
 }
 
+/// By what a run's folder is recognised as untouched, without listing it: that all its directories and the lengths of its journals
+/// are what they were. Much cheaper than a [`RunStamp`], and weaker: a touched folder may have an equal stamp.
+///
+/// There is none of a store behind an object store, on a network file system, or of a folder that was touched in the last seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunTrace {
+    /// Pieces of journals: writer and first ordinal.
+    pieces: Vec<(WriterId, u64)>,
+    /// Saves that have parts and are not decided.
+    pending: Vec<SaveKey>,
+    digest: [u8; 16],
+}
+
+impl RunTrace {
+    /// A text that [`RunTrace::parse`] reads: an index stores it.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{:032x}", u128::from_be_bytes(self.digest));
+        for (writer, ordinal) in &self.pieces {
+            write!(text, " {writer}.{ordinal}").expect("BUG: writing to a string fails never");
+        }
+        for key in &self.pending {
+            write!(text, " {key}").expect("BUG: writing to a string fails never");
+        }
+        text
+    }
+
+    /// What [`RunTrace::to_text`] wrote; `None` of any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let digest = u128::from_str_radix(words.next()?, 16).ok()?.to_be_bytes();
+        let (mut pieces, mut pending) = (Vec::new(), Vec::new());
+        for word in words {
+            match word.split_once('.') {
+                Some((writer, ordinal)) => {
+                    pieces.push((layout::parse_id(writer)?, layout::parse_number(ordinal)?));
+                }
+                None => pending.push(layout::parse_id(word)?),
+            }
+        }
+        Some(Self {
+            pieces,
+            pending,
+            digest,
+        })
+    }
+}
+
 impl Store {
     /// What a run's folder looks like now.
     ///
     /// # Errors
     /// As the store says.
     pub fn run_stamp(&self, run: RunId) -> Result<RunStamp> {
+        self.stamp_of(run, &self.list_pending(run)?)
+    }
+
+    /// What a run's folder looks like now, and how to recognise it as long as it stays so.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn run_stamp_and_trace(&self, run: RunId) -> Result<(RunStamp, Option<RunTrace>)> {
+        // Begun before anything is listed: what changes from here on is too young for the look to count.
+        let look = self.local().and_then(LocalStore::look);
         let pending = self.list_pending(run)?;
+        let stamp = self.stamp_of(run, &pending)?;
+        let Some(look) = look else {
+            return Ok((stamp, None));
+        };
+        let pieces: Vec<_> = self
+            .list_journal_pieces(run)?
+            .into_iter()
+            .map(|piece| (piece.writer, piece.first_ordinal))
+            .collect();
+        let trace = see(look, run, &pieces, &pending).map(|digest| RunTrace {
+            pieces,
+            pending,
+            digest,
+        });
+        Ok((stamp, trace))
+    }
+
+    /// Whether nothing at all happened to a run's folder since `trace` was taken. `false` says nothing.
+    pub fn is_untouched(&self, run: RunId, trace: &RunTrace) -> bool {
+        let look = self.local().and_then(LocalStore::look);
+        let seen = look.and_then(|look| see(look, run, &trace.pieces, &trace.pending));
+        seen == Some(trace.digest)
+    }
+
+    fn stamp_of(&self, run: RunId, pending: &[SaveKey]) -> Result<RunStamp> {
         let mut pending_parts = 0;
-        for key in &pending {
+        for key in pending {
             pending_parts += self.names(&layout::parts(run, *key))?.len();
         }
         Ok(RunStamp {
@@ -95,4 +178,32 @@ impl Store {
             journals: self.list_journals(run)?,
         })
     }
+}
+
+/// Looks at every directory that a [`RunStamp`] lists, and at every journal.
+fn see(
+    mut look: Look<'_>,
+    run: RunId,
+    pieces: &[(WriterId, u64)],
+    pending: &[SaveKey],
+) -> Option<[u8; 16]> {
+    let fixed = [
+        layout::run_folder(run),
+        layout::attempts(run),
+        layout::commits(run),
+        layout::tombstones(run),
+        layout::all_parts(run),
+        layout::journals(run),
+    ];
+    for directory in &fixed {
+        look.directory(directory);
+    }
+    for key in pending {
+        look.directory(&layout::parts(run, *key));
+    }
+    for &(writer, ordinal) in pieces {
+        look.directory(&layout::journal(run, writer));
+        look.length(&layout::journal_piece(run, writer, ordinal));
+    }
+    look.finish()
 }

@@ -7,7 +7,9 @@ use runtree_core::manifest::{
     AttemptKind, AttemptRecord, CheckpointName, PinRecord, RoundRecord, RunRecord, TombstoneRecord,
 };
 use runtree_core::{AttemptNumber, ErrorKind, ProjectName, WriterId};
-use runtree_store::{Created, FrameKind, JournalWriter, ObjectPath, Store, Tombstone, layout};
+use runtree_store::{
+    Created, FrameKind, JournalWriter, ObjectPath, RunTrace, Store, Tombstone, layout,
+};
 
 use crate::support::{NOW, in_memory, key, on_disk, run};
 
@@ -328,6 +330,133 @@ fn a_stamp_changes_with_everything_a_fold_reads() {
         .write_tombstone(Tombstone::Deleted, &tombstone)
         .unwrap();
     changed("a tombstone");
+}
+
+/// What a fold reads of a run, changed in one way.
+/// What is done to a run's folder, and its name.
+type Touch = (&'static str, fn(&Store, u64));
+
+fn touches() -> Vec<Touch> {
+    fn put(store: &Store, path: &ObjectPath) {
+        crate::support::put(store.objects(), path.as_ref(), b"{}");
+    }
+    fn part(number: u64, step: i64) -> ObjectPath {
+        layout::part(run(number), key(step), &"trainer".parse().unwrap(), 0)
+    }
+    fn journal(store: &Store, number: u64) -> std::path::PathBuf {
+        let piece = layout::journal_piece(run(number), WriterId::from_bits(1), 0);
+        store.root().unwrap().join(piece.as_ref())
+    }
+    vec![
+        ("a birth", |store, number| {
+            put(store, &layout::run(run(number)));
+        }),
+        ("an attempt", |store, number| {
+            put(store, &layout::attempt(run(number), AttemptNumber(9)));
+        }),
+        ("a commit", |store, number| {
+            put(store, &layout::commit(run(number), key(5)));
+        }),
+        ("a part of a new save", |store, number| {
+            put(store, &part(number, 6));
+        }),
+        ("another part of a pending save", |store, number| {
+            put(
+                store,
+                &layout::part_confirmation(run(number), key(5), &"trainer".parse().unwrap(), 0),
+            );
+        }),
+        ("a tombstone", |store, number| {
+            put(store, &layout::tombstone(run(number), key(5), 0));
+        }),
+        ("a frame", |store, number| {
+            use std::io::Write as _;
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .open(journal(store, number))
+                .unwrap();
+            file.write_all(b"x").unwrap();
+        }),
+        ("a journal cut short", |store, number| {
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .open(journal(store, number))
+                .unwrap();
+            file.set_len(3).unwrap();
+        }),
+        ("another piece of a journal", |store, number| {
+            let piece = layout::journal_piece(run(number), WriterId::from_bits(1), 7);
+            std::fs::write(store.root().unwrap().join(piece.as_ref()), b"x").unwrap();
+        }),
+        ("another journal", |store, number| {
+            JournalWriter::create(store, run(number), WriterId::from_bits(2)).unwrap();
+        }),
+        ("a commit gone", |store, number| {
+            let path = layout::commit(run(number), key(4));
+            std::fs::remove_file(store.root().unwrap().join(path.as_ref())).unwrap();
+        }),
+        ("another folder in its place", |store, number| {
+            let runs = store.root().unwrap().join("runs");
+            let folder = runs.join(run(number).to_string());
+            std::fs::rename(&folder, runs.join("aside")).unwrap();
+            std::fs::create_dir(folder).unwrap();
+        }),
+    ]
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "waits for a file system's clock, which nobody signals"
+)]
+fn a_trace_holds_until_anything_a_fold_reads_is_touched() {
+    let store = on_disk();
+    let touches = touches();
+    let count = touches.len() as u64;
+    // One more, which nobody touches.
+    for number in 0..=count {
+        let mut journal =
+            JournalWriter::create(&store, run(number), WriterId::from_bits(1)).unwrap();
+        journal.append(FrameKind::Points, b"points").unwrap();
+        journal.sync().unwrap();
+        let part = layout::part(run(number), key(5), &"trainer".parse().unwrap(), 0);
+        crate::support::put(store.objects(), part.as_ref(), b"{}");
+        let commit = layout::commit(run(number), key(4));
+        crate::support::put(store.objects(), commit.as_ref(), b"{}");
+        let (_, trace) = store.run_stamp_and_trace(run(number)).unwrap();
+        assert_eq!(
+            trace, None,
+            "a change in the same instant would go unnoticed"
+        );
+    }
+    let mut traces = Vec::new();
+    for number in 0..=count {
+        // The file system of the machine may keep no such times: then there is nothing to hold.
+        let mut patience = 100;
+        let trace = loop {
+            let (stamp, trace) = store.run_stamp_and_trace(run(number)).unwrap();
+            assert_eq!(stamp, store.run_stamp(run(number)).unwrap());
+            patience -= 1;
+            if trace.is_some() || patience == 0 {
+                break trace;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        let Some(trace) = trace else { return };
+        assert_eq!(RunTrace::parse(&trace.to_text()).as_ref(), Some(&trace));
+        traces.push(trace);
+    }
+    for (number, (what, touch)) in (0..).zip(&touches) {
+        assert!(store.is_untouched(run(number), &traces[number as usize]));
+        touch(&store, number);
+        let holds = store.is_untouched(run(number), &traces[number as usize]);
+        assert!(!holds, "{what} went unnoticed");
+    }
+    assert!(store.is_untouched(run(count), &traces[count as usize]));
+    assert!(!store.is_untouched(run(count), &traces[0]));
+    for text in ["", "x", "00 1", "00 0000000000000001.07"] {
+        assert_eq!(RunTrace::parse(text), None, "{text:?}");
+    }
 }
 
 #[test]
