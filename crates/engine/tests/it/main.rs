@@ -11,6 +11,9 @@ mod annotations;
 mod corruption;
 mod creation;
 mod folding;
+mod foreign;
+#[path = "../../../core/tests/it/foreign_files.rs"]
+mod foreign_files;
 mod forks;
 mod launches;
 mod live_runs;
