@@ -15,7 +15,7 @@ mod zip;
 /// Shorter tensors are not cut out: it would cost the manifest more than it saves. As much as gives a tensor of a state tree a chunk of its own.
 pub const MIN_PAYLOAD_BYTES: u64 = 1 << 20;
 /// Most tensors that are looked for in one file; with more of them it stays whole.
-pub const MAX_PAYLOADS: usize = 1 << 20;
+pub const MAX_PAYLOADS: usize = 1 << 17;
 
 /// A file that can be read anywhere.
 pub trait ReadAt {
