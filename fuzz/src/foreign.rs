@@ -42,7 +42,7 @@ pub fn foreign(bytes: &[u8]) {
     let Some((head_bytes, around)) = rest.split_first_chunk() else {
         return;
     };
-    let hole_bytes = u64::from(u32::from_le_bytes(*hole_bytes)) % (1 << 27);
+    let hole_bytes = u64::from(u32::from_le_bytes(*hole_bytes)) % (1 << 22);
     let head_bytes = usize::from(u16::from_le_bytes(*head_bytes));
     let (head, tail) = around.split_at(head_bytes.min(around.len()));
     let file = Holed {

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +104,17 @@ def test_the_tensors_of_a_safetensors_file_are_listed(start: Start, tmp_path: Pa
     listed = {each["name"]: each for each in run.save_dir(directory, step=0).result().tensors()}
     assert listed.keys() == {"embed.weight", "head.weight", "ids", "scale"}
     assert (listed["head.weight"]["dtype"], listed["head.weight"]["shape"]) == ("bf16", [1200, 900])
+    command = [
+        Path(sys.executable).parent / "runtree",
+        "--store",
+        "store",
+        "cat",
+        f"{run.display_id}@0",
+        "scale",
+        "--json",
+    ]
+    shown = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert (shown["values"], shown["dtype"]) == ([1.0, 1.0, 1.0], "f16")
 
 
 @pytest.mark.parametrize("seed", range(6))

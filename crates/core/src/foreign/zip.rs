@@ -106,14 +106,18 @@ fn starts_with<R: ReadAt + ?Sized>(file: &R, at: u64, magic: &[u8]) -> bool {
     file.read_at(at, &mut found).is_some() && found == magic
 }
 
-/// Where an end record may begin.
+/// Where an end record may begin. Most bytes are none of its first, so that one is looked for alone: this goes over megabytes.
 fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    let last = bytes.len().saturating_sub(END_BYTES - END.len());
-    bytes[..last]
-        .windows(END.len())
-        .enumerate()
-        .filter(|(_, window)| *window == END)
-        .map(|(at, _)| at)
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let at = from + bytes[from..].iter().position(|&byte| byte == END[0])?;
+            from = at + 1;
+            if at + END_BYTES <= bytes.len() && bytes[at..].starts_with(END) {
+                return Some(at);
+            }
+        }
+    })
 }
 
 /// A zip in a file.

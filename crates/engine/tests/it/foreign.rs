@@ -168,6 +168,23 @@ fn the_names_in_a_safetensors_file_are_tensors_of_its_entry() {
 }
 
 #[test]
+fn checkpoints_of_files_differ_by_tensors() {
+    let bench = Bench::new();
+    let tensors = |seed| {
+        let frozen = bytes("frozen", noise(1, LARGE + 9));
+        [frozen, bytes("moved", noise(seed, 100))]
+    };
+    let [a, b] = [2, 3].map(|seed| {
+        let file = safetensors(&tensors(seed));
+        save_files(&bench, seed as i64, &[("m.safetensors", &file)])
+    });
+    let diff = bench.engine.diff_checkpoints(a, b).unwrap();
+    assert_eq!(diff.equal_tensors, 1);
+    let changed: Vec<_> = diff.tensors.iter().map(|each| each.name.as_str()).collect();
+    assert_eq!(changed, ["moved"]);
+}
+
+#[test]
 fn a_single_file_is_refused_with_what_to_do_instead() {
     let bench = Bench::new();
     let file = bench.dir.path().join("model.pt");
