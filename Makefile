@@ -59,7 +59,7 @@ ifneq ($(SERVE),0)
 	@$(BIN)/runtree --store $(STORE) serve
 endif
 
-test: rust py web e2e power-cuts ## everything CI tests: Rust, Python, web, browser, torture in its short form
+test: target/tools/.apt rust py web e2e power-cuts ## everything CI tests: Rust, Python, web, browser, torture in its short form
 
 rust: ## Rust tests and doctests
 	cargo test --workspace --exclude runtree-python --all-features --quiet
