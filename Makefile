@@ -60,7 +60,7 @@ ifneq ($(SERVE),0)
 	@$(BIN)/runtree --store $(STORE) serve
 endif
 
-test: rust py web e2e power-cuts ## everything CI tests: Rust, Python, web, browser, torture in its short form
+test: target/tools/.apt rust py web e2e power-cuts ## everything CI tests: Rust, Python, web, browser, torture in its short form
 
 rust: ## Rust tests and doctests
 	cargo test --workspace --exclude runtree-python --all-features --quiet
@@ -122,16 +122,19 @@ bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, tr
 	$(BIN)/python bench/bench.py
 
 FUZZ_SECONDS ?= 60
-fuzz: target/tools/bin/cargo-fuzz ## every parser of persisted bytes and of names, FUZZ_SECONDS each
-	@cd fuzz && for target in $$(ls fuzz_targets | sed 's/\.rs//'); do \
-	  echo "fuzz $$target"; \
-	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run $$target -- \
-	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -verbosity=0 -print_final_stats=1 2>&1 | grep -E 'number_of_executed_units|ERROR|panicked|SUMMARY' || true; \
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz: target/tools/bin/cargo-fuzz ## every parser of persisted bytes, of foreign files and of names, FUZZ_SECONDS each (`make test` runs them for a second)
+	@cd fuzz && for target in $(FUZZ_TARGETS); do \
+	  echo "fuzz $$target"; mkdir -p corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run $$target corpus/$$target seeds/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -verbosity=0 -print_final_stats=1 2>&1 \
+	    | tee corpus/$$target.log | grep -E 'number_of_executed_units|ERROR|panicked|SUMMARY|^error' || true; \
 	  if ls artifacts/$$target/* >/dev/null 2>&1; then echo "found: fuzz/artifacts/$$target" >&2; exit 1; fi; \
+	  grep -q number_of_executed_units corpus/$$target.log || { tail -20 corpus/$$target.log >&2; exit 1; }; \
 	done
 
 target/tools/bin/cargo-fuzz:
-	CARGO_TARGET_DIR=target/tools/build cargo install --quiet --locked --root target/tools cargo-fuzz@0.13
+	CARGO_TARGET_DIR=target/tools/build cargo install --quiet --locked --root target/tools cargo-fuzz@0.13.2
 	rm -rf target/tools/build
 
 docs: ## the Rust API docs

@@ -1,20 +1,4 @@
-//! Journal pieces: headers and frames, one after another as a reader meets them.
+//! `runtree_fuzz::journal` under libFuzzer.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use runtree_store::journal::{FRAME_HEADER_BYTES, FileHeader, ParsedFrame, parse_frame};
-
-fuzz_target!(|bytes: &[u8]| {
-    drop(FileHeader::parse(bytes));
-    let (mut rest, mut ordinal, mut hash) = (bytes, 0, 0);
-    while let ParsedFrame::Whole {
-        payload_bytes,
-        hash: next,
-        ..
-    } = parse_frame(rest, ordinal, hash)
-    {
-        rest = &rest[FRAME_HEADER_BYTES + payload_bytes..];
-        ordinal += 1;
-        hash = next;
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| runtree_fuzz::journal(bytes));

@@ -1,26 +1,4 @@
-//! Names from users and from listings: REFs, ids, object names, escaped names. What parses prints what was parsed.
+//! `runtree_fuzz::names` under libFuzzer.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use runtree_core::id::{DisplayId, RunId, SaveKey};
-use runtree_core::reference::Reference;
-use runtree_store::{ObjectName, layout};
-
-fuzz_target!(|text: &str| {
-    if let Ok(reference) = text.parse::<Reference>() {
-        let again: Reference = reference.to_string().parse().expect("a printed REF parses");
-        assert_eq!(again, reference);
-    }
-    macro_rules! prints_what_it_parsed {
-        ($($id:ty),*) => { $(if let Ok(id) = text.parse::<$id>() { assert_eq!(id.to_string(), text); })* };
-    }
-    prints_what_it_parsed!(RunId, SaveKey, DisplayId, ObjectName);
-    let escaped = layout::escape(text);
-    assert!(
-        !escaped.contains(['/', '\\', '\0']) && !escaped.starts_with('.'),
-        "{escaped:?} could leave its directory"
-    );
-    if let Some(name) = layout::unescape(&escaped) {
-        assert_eq!(name, text);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| runtree_fuzz::names(bytes));

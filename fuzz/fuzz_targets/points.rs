@@ -1,14 +1,4 @@
-//! Batches, blocks and summaries: whatever decodes must encode to something that decodes to the same.
+//! `runtree_fuzz::points` under libFuzzer.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use runtree_metrics::{Block, Limits, PointsBatch, Summaries};
-
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok(batch) = PointsBatch::decode(bytes, Limits::default()) {
-        let counted: usize = batch.iter().map(|(_, points)| points.len()).sum();
-        std::hint::black_box(counted);
-    }
-    drop(Block::decode(bytes));
-    drop(Summaries::decode(bytes));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| runtree_fuzz::points(bytes));

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod error;
 pub mod event;
 pub mod float;
+pub mod foreign;
 pub mod hash;
 pub mod id;
 pub mod lineage;

@@ -366,7 +366,7 @@ impl TensorRecord {
     }
 }
 
-fn element_count(shape: &[u64]) -> Option<u64> {
+pub(crate) fn element_count(shape: &[u64]) -> Option<u64> {
     // A zero anywhere makes it empty, whatever the other sizes multiply to.
     if shape.contains(&0) {
         return Some(0);

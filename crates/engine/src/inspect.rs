@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use runtree_core::manifest::{CheckpointName, EntryContent, Outcome};
+use runtree_core::manifest::{CheckpointName, Outcome};
 use runtree_core::{ErrorKind, Result, RunId, wire};
 
 use crate::engine::Engine;
@@ -37,7 +37,7 @@ impl Engine {
         verify::verify(self, checkpoint)
     }
 
-    /// The tensors of a checkpoint, in the order of parts, entries and the tree.
+    /// The tensors of a checkpoint, in the order of parts, entries and the tree; those that a saved file names (safetensors) too, in the order of their bytes.
     ///
     /// # Errors
     /// As [`Engine::load_plan`].
@@ -46,18 +46,21 @@ impl Engine {
         let mut found = Vec::new();
         for part in &manifest.parts {
             for entry in &part.entries {
-                let EntryContent::State { tensors, .. } = &entry.content else {
-                    continue;
-                };
-                found.extend(tensors.iter().map(|tensor| wire::TensorInfo {
-                    name: tensor.name.clone(),
-                    entry: entry.path.clone(),
-                    part: format!("{}-{}", part.component, part.rank),
-                    dtype: tensor.dtype.to_string(),
-                    shape: tensor.shape.clone(),
-                    global_shape: tensor.global_shape.clone(),
-                    bytes: tensor.byte_len().unwrap_or(0),
-                }));
+                found.extend(
+                    entry
+                        .content
+                        .tensors()
+                        .iter()
+                        .map(|tensor| wire::TensorInfo {
+                            name: tensor.name.clone(),
+                            entry: entry.path.clone(),
+                            part: format!("{}-{}", part.component, part.rank),
+                            dtype: tensor.dtype.to_string(),
+                            shape: tensor.shape.clone(),
+                            global_shape: tensor.global_shape.clone(),
+                            bytes: tensor.byte_len().unwrap_or(0),
+                        }),
+                );
             }
         }
         Ok(found)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use runtree_core::event::Event;
 use runtree_core::manifest::{
-    AttemptRecord, CheckpointName, CommitRecord, EntryContent, PartManifest, PinRecord, RunRecord,
+    AttemptRecord, CheckpointName, CommitRecord, PartManifest, PinRecord, RunRecord,
     TombstoneRecord,
 };
 use runtree_core::{ComponentName, RunId, Timestamp, WriterId};
@@ -65,7 +65,7 @@ pub struct PartFacts {
     pub metrics: BTreeMap<String, f64>,
     /// Raw bytes.
     pub bytes: u64,
-    /// Tensors in all its state trees.
+    /// Tensors in it: of its state trees, and those that its files name.
     pub tensors: u64,
     /// Whether its writer looked again (the `.ok` object).
     pub confirmed: bool,
@@ -77,10 +77,7 @@ impl PartFacts {
         let tensors = manifest
             .entries
             .iter()
-            .map(|entry| match &entry.content {
-                EntryContent::State { tensors, .. } => tensors.len() as u64,
-                _ => 0,
-            })
+            .map(|entry| entry.content.tensors().len() as u64)
             .sum();
         Self {
             checkpoint: CheckpointName {

@@ -74,24 +74,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
             context,
         );
     }
-    // A tensor inside a file (safetensors) is known by name; its bytes are the file's.
-    match engine
-        .tensors(checkpoint)?
-        .into_iter()
-        .find(|info| info.name == name)
-    {
-        Some(info) => {
-            let hint = format!(
-                "`runtree cat {} {}` prints the file it is in.",
-                checkpoint_text(checkpoint),
-                info.entry
-            );
-            list(std::slice::from_ref(&info), &[], context)?;
-            context.out.remark(&clean(&hint));
-            Ok(())
-        }
-        None => Err(unknown(&name, checkpoint).into()),
-    }
+    Err(unknown(&name, checkpoint).into())
 }
 
 fn checkpoint_text(checkpoint: CheckpointName) -> String {
@@ -191,13 +174,13 @@ fn find_file<'a>(manifest: &'a LoadedManifest, path: &str) -> Option<(usize, &'a
 
 fn find_tensor<'a>(manifest: &'a LoadedManifest, name: &str) -> Option<(usize, &'a TensorRecord)> {
     manifest.parts.iter().enumerate().find_map(|(index, part)| {
-        part.entries.iter().find_map(|entry| match &entry.content {
-            EntryContent::State { tensors, .. } => tensors
-                .iter()
-                .find(|tensor| tensor.name == name)
-                .map(|tensor| (index, tensor)),
-            _ => None,
-        })
+        let mut tensors = part
+            .entries
+            .iter()
+            .flat_map(|entry| entry.content.tensors());
+        tensors
+            .find(|tensor| tensor.name == name)
+            .map(|tensor| (index, tensor))
     })
 }
 

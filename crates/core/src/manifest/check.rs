@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{BLOCK_BYTES, EntryContent, Extent, MAX_CHUNK_BYTES, PartManifest};
 use crate::error::{Error, Result};
+use crate::state::TensorRecord;
 
 impl PartManifest {
     /// Checks everything a reader relies on: chunk sizes and checksum counts, extents inside their chunks, tensors and files
@@ -100,13 +101,7 @@ impl PartManifest {
                 tensors,
                 blobs,
             } => {
-                for (index, tensor) in tensors.iter().enumerate() {
-                    let bytes = tensor.check().map_err(|error| {
-                        error.in_context(format!("tensor {index} {:?}", tensor.name))
-                    })?;
-                    self.check_extents(&tensor.extents, bytes)
-                        .map_err(|error| error.in_context(format!("tensor {:?}", tensor.name)))?;
-                }
+                self.check_tensors(tensors)?;
                 for (index, blob) in blobs.iter().enumerate() {
                     let total = blob
                         .iter()
@@ -119,9 +114,28 @@ impl PartManifest {
                 }
                 tree.check(tensors, blobs.len())
             }
-            EntryContent::File { extents, bytes, .. } => self.check_extents(extents, *bytes),
+            EntryContent::File {
+                extents,
+                bytes,
+                tensors,
+                ..
+            } => {
+                self.check_extents(extents, *bytes)?;
+                self.check_tensors(tensors)
+            }
             EntryContent::Directory { .. } | EntryContent::Symlink { .. } => Ok(()),
         }
+    }
+
+    fn check_tensors(&self, tensors: &[TensorRecord]) -> Result<()> {
+        for (index, tensor) in tensors.iter().enumerate() {
+            let bytes = tensor
+                .check()
+                .map_err(|error| error.in_context(format!("tensor {index} {:?}", tensor.name)))?;
+            self.check_extents(&tensor.extents, bytes)
+                .map_err(|error| error.in_context(format!("tensor {:?}", tensor.name)))?;
+        }
+        Ok(())
     }
 
     fn check_extents(&self, extents: &[Extent], expected: u64) -> Result<()> {

@@ -134,6 +134,9 @@ pub enum EntryContent {
         bytes: u64,
         /// Unix permission bits (`0o777` mask).
         mode: u32,
+        /// Tensors that lie in it, as the file itself names them: their extents are parts of the file's. Empty where it names none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tensors: Vec<TensorRecord>,
     },
     /// An empty directory.
     Directory {
@@ -145,4 +148,14 @@ pub enum EntryContent {
         /// Where it points, relative to its own directory.
         target: String,
     },
+}
+
+impl EntryContent {
+    /// The tensors in it, a state's or those that a file names.
+    pub fn tensors(&self) -> &[TensorRecord] {
+        match self {
+            Self::State { tensors, .. } | Self::File { tensors, .. } => tensors,
+            Self::Directory { .. } | Self::Symlink { .. } => &[],
+        }
+    }
 }

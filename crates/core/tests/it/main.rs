@@ -5,6 +5,8 @@
 )]
 
 mod float;
+mod foreign;
+mod foreign_files;
 mod lineage;
 mod lineage_model;
 mod manifest;

@@ -34,6 +34,7 @@ fn file(path: &str, extents: Vec<Extent>, bytes: u64) -> Entry {
             extents,
             bytes,
             mode: 0o644,
+            tensors: Vec::new(),
         },
     }
 }

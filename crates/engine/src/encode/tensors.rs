@@ -3,9 +3,10 @@
 //! Two chunks match if they hold the same stretches of the same tensors (entry, name, dtype, shape, place in the global tensor) at the same offsets. That covers both
 //! kinds of chunks with one rule: pieces of one large tensor, and slabs of many small ones. A state whose layout changed simply finds no match.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use runtree_core::manifest::{ChunkRecord, EntryContent, Extent, PartManifest};
+use runtree_core::state::TensorRecord;
 
 /// The chunks of a part, and their matches in a part of another checkpoint.
 pub(super) struct ChunkMap<'b> {
@@ -70,6 +71,14 @@ impl Content {
     }
 }
 
+/// What makes a tensor the same one in another checkpoint.
+fn describe(path: &str, tensor: &TensorRecord) -> String {
+    format!(
+        "{path}\0{}\0{}\0{:?}\0{:?}",
+        tensor.name, tensor.dtype, tensor.shape, tensor.global_offset
+    )
+}
+
 fn contents(part: &PartManifest) -> Vec<Content> {
     let mut contents = vec![Content::default(); part.chunks.len()];
     let mut place = |what: &str, item_bytes: Option<u64>, extents: &[Extent]| {
@@ -86,17 +95,38 @@ fn contents(part: &PartManifest) -> Vec<Content> {
         match &entry.content {
             EntryContent::State { tensors, blobs, .. } => {
                 for tensor in tensors {
-                    let what = format!(
-                        "{path}\0{}\0{}\0{:?}\0{:?}",
-                        tensor.name, tensor.dtype, tensor.shape, tensor.global_offset
+                    place(
+                        &describe(path, tensor),
+                        Some(tensor.dtype.item_bytes()),
+                        &tensor.extents,
                     );
-                    place(&what, Some(tensor.dtype.item_bytes()), &tensor.extents);
                 }
                 for (index, blob) in blobs.iter().enumerate() {
                     place(&format!("{path}\0{index}"), None, blob);
                 }
             }
-            EntryContent::File { extents, .. } => place(path, None, extents),
+            EntryContent::File {
+                extents, tensors, ..
+            } => {
+                for tensor in tensors {
+                    place(
+                        &describe(path, tensor),
+                        Some(tensor.dtype.item_bytes()),
+                        &tensor.extents,
+                    );
+                }
+                // What is no tensor's, headers and padding, counts where it has a chunk to itself.
+                let with_tensors: HashSet<u32> = tensors
+                    .iter()
+                    .flat_map(|tensor| tensor.extents.iter().map(|extent| extent.chunk))
+                    .collect();
+                let others: Vec<Extent> = extents
+                    .iter()
+                    .filter(|extent| !with_tensors.contains(&extent.chunk))
+                    .copied()
+                    .collect();
+                place(path, None, &others);
+            }
             EntryContent::Directory { .. } | EntryContent::Symlink { .. } => {}
         }
     }

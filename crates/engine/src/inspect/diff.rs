@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use runtree_core::float::JsonFloat;
-use runtree_core::manifest::{CheckpointName, EntryContent, PartManifest};
+use runtree_core::manifest::{CheckpointName, PartManifest};
 use runtree_core::state::TensorRecord;
 use runtree_core::wire::{TensorChange, TensorChangeKind};
 use runtree_core::{Error, Result};
@@ -92,18 +92,15 @@ fn tensors_of(manifest: &LoadedManifest) -> BTreeMap<String, Located<'_>> {
     let mut found = BTreeMap::new();
     let several_parts = manifest.parts.len() > 1;
     for (part, manifest) in manifest.parts.iter().enumerate() {
-        let states = manifest
+        let holders = manifest
             .entries
             .iter()
-            .filter(|entry| matches!(entry.content, EntryContent::State { .. }))
+            .filter(|entry| !entry.content.tensors().is_empty())
             .count();
         for entry in &manifest.entries {
-            let EntryContent::State { tensors, .. } = &entry.content else {
-                continue;
-            };
-            for tensor in tensors {
+            for tensor in entry.content.tensors() {
                 let mut name = tensor.name.clone();
-                if states > 1 {
+                if holders > 1 {
                     name = format!("{}:{name}", entry.path);
                 }
                 if several_parts {

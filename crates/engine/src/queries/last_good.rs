@@ -69,7 +69,7 @@ pub(super) fn advise(
     };
     let health = Health::of(snapshot, run, None)?;
     if let Some(bad) = &health.nonfinite {
-        shown.metric = bad.metric.clone();
+        shown.metric.clone_from(&bad.metric);
         shown.step = bad.step;
     }
     let good = health.last_good(snapshot)?.checkpoint;

@@ -1,14 +1,16 @@
 //! From a request to a draft: entries with their places in chunks, and where each chunk's bytes come from.
 
 use std::borrow::Cow;
+use std::path::Path;
 
+use runtree_core::foreign::Payload;
 use runtree_core::manifest::{Entry, EntryContent, Extent};
 use runtree_core::state::{StateNode, TensorRecord};
 use runtree_core::{Error, Result};
 
 use super::copy::Source;
 use super::ingest::{self, Found, FoundKind};
-use super::plan::ChunkPlan;
+use super::plan::{ChunkPlan, OWN_CHUNK_BYTES};
 use super::request::{EntrySource, TensorSource};
 
 /// What is read while staging: it owns the lists of files and the byte strings, so that sources can borrow from it.
@@ -63,8 +65,8 @@ impl<'a> Inputs<'a> {
                         blobs,
                     },
                     EntrySource::Directory(root) => {
-                        let found = ingest::walk(&root)?;
-                        ingest::check_readable(&found)?;
+                        let mut found = ingest::walk(&root)?;
+                        ingest::look_inside(&mut found)?;
                         Input::Directory(found)
                     }
                 })
@@ -166,22 +168,39 @@ impl<'i> Placing<'i> {
         extents
     }
 
+    /// A file, cut before and behind every tensor that is large enough for chunks of its own; what is between them is placed as if it were one.
+    fn file(&mut self, path: &'i Path, bytes: u64, payloads: &[Payload]) -> Vec<Extent> {
+        let mut extents = Vec::new();
+        let mut at = 0;
+        let mut place = |end: u64| {
+            for extent in self.plan.place(end - at) {
+                self.copies
+                    .push((extent, Source::File { path, offset: at }));
+                at += extent.bytes;
+                extents.push(extent);
+            }
+        };
+        for payload in payloads {
+            if payload.bytes >= OWN_CHUNK_BYTES {
+                place(payload.offset);
+                place(payload.end());
+            }
+        }
+        place(bytes);
+        extents
+    }
+
     fn found(&mut self, item: &'i Found) -> Entry {
         let content = match &item.kind {
-            FoundKind::File { bytes, mode, .. } => {
-                let extents = self.plan.place(*bytes);
-                let mut offset = 0;
-                for extent in &extents {
-                    self.copies.push((
-                        *extent,
-                        Source::File {
-                            path: &item.source,
-                            offset,
-                        },
-                    ));
-                    offset += extent.bytes;
-                }
+            FoundKind::File {
+                bytes,
+                mode,
+                payloads,
+                ..
+            } => {
+                let extents = self.file(&item.source, *bytes, payloads);
                 EntryContent::File {
+                    tensors: tensors_of(payloads, &extents),
                     extents,
                     bytes: *bytes,
                     mode: *mode,
@@ -197,4 +216,50 @@ impl<'i> Placing<'i> {
             content,
         }
     }
+}
+
+/// What a file says of the tensors in it, with their parts of its extents.
+fn tensors_of(payloads: &[Payload], extents: &[Extent]) -> Vec<TensorRecord> {
+    // Payloads are in order and do not overlap: one walk along the extents.
+    let mut rest = extents;
+    let mut start = 0;
+    payloads
+        .iter()
+        .filter_map(|payload| {
+            while let [first, behind @ ..] = rest
+                && start + first.bytes <= payload.offset
+            {
+                start += first.bytes;
+                rest = behind;
+            }
+            let tensor = payload.tensor.as_ref()?;
+            Some(TensorRecord {
+                name: tensor.name.clone(),
+                dtype: tensor.dtype.clone(),
+                shape: tensor.shape.clone(),
+                global_shape: None,
+                global_offset: None,
+                extents: part_of(rest, payload.offset - start, payload.bytes),
+            })
+        })
+        .collect()
+}
+
+/// The extents of `bytes` bytes from byte `offset` of the first on.
+fn part_of(extents: &[Extent], mut offset: u64, mut bytes: u64) -> Vec<Extent> {
+    let mut part = Vec::new();
+    for extent in extents {
+        if bytes == 0 {
+            break;
+        }
+        let count = bytes.min(extent.bytes - offset);
+        part.push(Extent {
+            chunk: extent.chunk,
+            offset: extent.offset + offset,
+            bytes: count,
+        });
+        offset = 0;
+        bytes -= count;
+    }
+    part
 }

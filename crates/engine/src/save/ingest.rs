@@ -4,11 +4,13 @@
 //! inside. Everything else is refused before anything is written: a checkpoint that can not come back byte for byte is not taken.
 //! The bytes are copied into the arena before `save` returns, because trainers rewrite and delete their directories at once; a hard link would
 //! see that, and a copy is what every filesystem can do. A file that changes *while* it is copied is noticed by its size and times.
+//! Files that hold tensors in a format that is known are cut along them ([`runtree_core::foreign`]), so that an equal tensor elsewhere is an equal chunk.
 
-use std::fs::Metadata;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use runtree_core::foreign::{self, Payload, ReadAt};
 use runtree_core::{Error, Result};
 
 use super::copy::open_nofollow;
@@ -40,6 +42,8 @@ pub(crate) enum FoundKind {
         mode: u32,
         /// To notice that it changed.
         stamp: Stamp,
+        /// The tensors that lie in it: [`look_inside`].
+        payloads: Vec<Payload>,
     },
     /// A directory that an entry must stand for.
     Directory {
@@ -81,6 +85,13 @@ impl Stamp {
 /// `Invalid` for what can not be saved, `NotFound` if there is no directory, `Unavailable` if it can not be read.
 pub(crate) fn walk(root: &Path) -> Result<Vec<Found>> {
     let metadata = std::fs::metadata(root).map_err(|error| unreadable(root, error))?;
+    if metadata.is_file() {
+        return Err(
+            Error::invalid(format!("{} is a file, not a directory", root.display())).with_hint(
+                "save the directory it is in, or attach it to the run: run.log_file(path)",
+            ),
+        );
+    }
     if !metadata.is_dir() {
         return Err(Error::invalid(format!(
             "{} is not a directory",
@@ -160,6 +171,7 @@ fn walk_into(
                 bytes: metadata.len(),
                 mode,
                 stamp: Stamp::of(&metadata),
+                payloads: Vec::new(),
             }
         } else if file_type.is_dir() {
             let inside = walk_into(&source, &path, depth + 1, found)?;
@@ -243,12 +255,44 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
     Error::new(kind, format!("can not read {}", path.display())).with_source(error)
 }
 
-/// Makes sure that a file can be opened before anything of the save is staged: permissions are wrong calls, not disk failures.
-pub(crate) fn check_readable(found: &[Found]) -> Result<()> {
-    found
-        .iter()
-        .filter(|item| matches!(item.kind, FoundKind::File { bytes, .. } if bytes > 0))
-        .try_for_each(|item| open_nofollow(&item.source).map(drop))
+/// Opens every file and finds the tensors in it.
+///
+/// That it can be opened is seen before anything of the save is staged: permissions are wrong calls, not disk failures. What is found here is only where to cut; a file that
+/// changes later is caught by its stamp like any other.
+///
+/// # Errors
+/// `Unavailable` that names the file that can not be opened.
+pub(crate) fn look_inside(found: &mut [Found]) -> Result<()> {
+    for item in found {
+        if let FoundKind::File {
+            bytes, payloads, ..
+        } = &mut item.kind
+            && *bytes > 0
+        {
+            let file = open_nofollow(&item.source)?;
+            *payloads = foreign::payloads(&Opened {
+                file,
+                bytes: *bytes,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A file of the length that it had when it was listed.
+struct Opened {
+    file: File,
+    bytes: u64,
+}
+
+impl ReadAt for Opened {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Option<()> {
+        self.file.read_exact_at(into, offset).ok()
+    }
 }
 
 #[cfg(test)]

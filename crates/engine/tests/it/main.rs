@@ -12,6 +12,9 @@ mod corruption;
 mod creation;
 mod encode;
 mod folding;
+mod foreign;
+#[path = "../../../core/tests/it/foreign_files.rs"]
+mod foreign_files;
 mod forks;
 mod launches;
 mod live_runs;

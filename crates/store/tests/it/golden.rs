@@ -138,10 +138,42 @@ fn part() -> PartManifest {
                     }],
                     bytes: 12,
                     mode: 0o644,
+                    tensors: Vec::new(),
                 },
             },
         ],
     }
+}
+
+/// A part with a file that names a tensor: the bytes of the state's, found in it.
+fn part_with_named_tensors() -> PartManifest {
+    let mut part = part();
+    let [
+        Entry {
+            content: EntryContent::State { tensors, .. },
+            ..
+        },
+        Entry {
+            path,
+            content:
+                EntryContent::File {
+                    extents,
+                    bytes,
+                    tensors: named,
+                    ..
+                },
+        },
+    ] = part.entries.as_mut_slice()
+    else {
+        panic!("the golden part has a state and a file");
+    };
+    "model.safetensors".clone_into(path);
+    extents.push(tensors[0].extents[0]);
+    *bytes += 16;
+    named.clone_from(tensors);
+    "weight".clone_into(&mut named[0].name);
+    part.bytes += 16;
+    part
 }
 
 fn commit() -> CommitRecord {
@@ -193,6 +225,8 @@ fn encode(raw: &[u8], base: Option<&[u8]>) -> Vec<u8> {
 fn write_golden_files() {
     fs::write(golden("journal-v1.log"), journal_file(run(1))).unwrap();
     fs::write(golden("part-v1.json"), part().to_bytes()).unwrap();
+    let named = part_with_named_tensors().to_bytes();
+    fs::write(golden("part-tensors-v1.json"), named).unwrap();
     fs::write(golden("commit-v1.json"), commit().to_bytes()).unwrap();
     fs::write(golden("planes-v1.z"), encode(&plain_items(), None)).unwrap();
     let delta = encode(&plain_items(), Some(&changed_items()));
@@ -227,6 +261,17 @@ fn parts_and_commits_of_version_1_are_written_and_read() {
     assert_eq!(commit().to_bytes(), bytes);
     assert_eq!(CommitRecord::load(&bytes, "golden").unwrap(), commit());
     assert_eq!(part().chunks[0].hash, ChunkHash::of(&chunk()));
+}
+
+#[test]
+fn tensors_that_files_name_are_written_and_read_and_may_be_ignored() {
+    let bytes = fs::read(golden("part-tensors-v1.json")).unwrap();
+    let part = part_with_named_tensors();
+    assert_eq!(
+        String::from_utf8(part.to_bytes()).unwrap(),
+        String::from_utf8(bytes.clone()).unwrap()
+    );
+    assert_eq!(parse_part_manifest(&bytes, "golden").unwrap(), part);
 }
 
 fn decode(object: &[u8], under: Vec<u8>) -> Vec<u8> {

@@ -87,6 +87,7 @@ pub(crate) fn manifest(
                 }],
                 bytes: chunk.len() as u64,
                 mode: 0o644,
+                tensors: Vec::new(),
             },
         });
     }

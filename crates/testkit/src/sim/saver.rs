@@ -98,6 +98,7 @@ impl Saver {
                     extents,
                     bytes,
                     mode: 0o644,
+                    tensors: Vec::new(),
                 },
             }],
         }

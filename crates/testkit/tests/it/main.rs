@@ -1,3 +1,4 @@
-//! The simulator on the real store, and the proof that it would notice.
+//! The simulator on the real store, and the proof that it would notice; the fuzz targets in their short form.
 
+mod fuzz_targets;
 mod gc_beside_writers;

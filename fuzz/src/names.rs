@@ -1,0 +1,28 @@
+//! Names from users and from listings: REFs, ids, object names, escaped names. What parses prints what was parsed.
+
+use runtree_core::id::{DisplayId, RunId, SaveKey};
+use runtree_core::reference::Reference;
+use runtree_store::{ObjectName, layout};
+
+/// Names from users and from listings: REFs, ids, object names, escaped names. What parses prints what was parsed.
+pub fn names(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(reference) = text.parse::<Reference>() {
+        let again: Reference = reference.to_string().parse().expect("a printed REF parses");
+        assert_eq!(again, reference);
+    }
+    macro_rules! prints_what_it_parsed {
+        ($($id:ty),*) => { $(if let Ok(id) = text.parse::<$id>() { assert_eq!(id.to_string(), text); })* };
+    }
+    prints_what_it_parsed!(RunId, SaveKey, DisplayId, ObjectName);
+    let escaped = layout::escape(text);
+    assert!(
+        !escaped.contains(['/', '\\', '\0']) && !escaped.starts_with('.'),
+        "{escaped:?} could leave its directory"
+    );
+    if let Some(name) = layout::unescape(&escaped) {
+        assert_eq!(name, text);
+    }
+}
