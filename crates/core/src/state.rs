@@ -12,6 +12,8 @@ use crate::float::JsonFloat;
 use crate::manifest::Extent;
 
 mod dtype;
+pub mod region;
+
 pub use dtype::Dtype;
 
 /// Deepest nesting of a tree that is written or read.
