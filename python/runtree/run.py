@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from runtree import _live, _warn
 from runtree._later import Later
 from runtree._native import plain_config
-from runtree.checkpoint import Checkpoint, PendingSave, metric_values, parts_of
+from runtree.checkpoint import Checkpoint, PendingSave, metric_values
 from runtree.checkpoint import time as _time
 from runtree.errors import (
     Conflict,
@@ -27,10 +27,9 @@ from runtree.errors import (
     NotFound,
     RuntreeWarning,
     Unavailable,
-    Unsupported,
 )
 from runtree.store import DisabledStore, Store
-from runtree.stored import MISSING, StoredRun, refuse_per_rank
+from runtree.stored import MISSING, StoredRun
 
 if TYPE_CHECKING:
     from runtree import _native
@@ -321,13 +320,13 @@ class Run(StoredRun):
         per_rank: Any = None,
         default: Any = MISSING,
     ) -> Any:
-        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys`` and ``device``.
+        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys``, ``device`` and ``per_rank``.
 
-        Without a name it is the checkpoint this launch starts from (:attr:`resumed_from`), until it has saved one of its own.
+        A launch of as many ranks as saved it gets each rank's own part; any other gets slices (``into=`` DTensors) or whole
+        tensors, and needs ``per_rank=`` for leaves that differ by rank. Without a name it is the checkpoint this launch starts from (:attr:`resumed_from`), until it has saved one of its own.
         ``default`` is returned if there is none. If the newest is damaged, one process alone falls back to the newest good one
         and says so; with several ranks the damage raises, and the next launch resumes from the newest good one on all of them.
         """
-        refuse_per_rank(per_rank)
         writer = self._writer
         if writer is None or writer.inert:
             if default is MISSING:
@@ -340,14 +339,14 @@ class Run(StoredRun):
                 raise
             return default
         try:
-            state = self._load_one(checkpoint, into, keys, device)
+            state = self._load_one(checkpoint, into, keys, device, per_rank)
         except Corrupt as damage:
             # The next launch looks twice before it resumes from this one, whatever this process does about it.
             with contextlib.suppress(Error):
                 writer.note_damaged(*checkpoint._name, damage.message)  # pyright: ignore[reportPrivateUsage]
             if ref != "latest" or self._setup.world_size > 1:
                 raise
-            checkpoint, state = self._fall_back(checkpoint, damage, into, keys, device)
+            checkpoint, state = self._fall_back(checkpoint, damage, into, keys, device, per_rank)
         writer.note_loaded(*checkpoint._name, checkpoint.bytes // max(1, len(checkpoint.parts)))  # pyright: ignore[reportPrivateUsage]
         return state
 
@@ -374,28 +373,24 @@ class Run(StoredRun):
             )
         return start
 
-    def _load_one(self, checkpoint: Checkpoint, into: Any, keys: Any, device: Any) -> Any:
-        run, key = checkpoint._name  # pyright: ignore[reportPrivateUsage]
-        plan = self._store.native.load_plan(run, key)
-        ranks = parts_of(plan, self._setup.component)
-        if ranks > 1 and ranks != self._setup.world_size:
-            raise Unsupported(
-                f"checkpoint {checkpoint.reference} was saved by {ranks} ranks, this launch has {self._setup.world_size}",
-                hint=f"launch with {ranks} ranks",
-            )
-        return checkpoint.load(
-            into=into, keys=keys, device=device, component=self._setup.component, rank=self._setup.rank
-        )
+    def _load_one(self, checkpoint: Checkpoint, into: Any, keys: Any, device: Any, per_rank: Any) -> Any:
+        from runtree import _ranks
+
+        setup = self._setup
+        ranks = _ranks.count(checkpoint, setup.component)
+        # Only a launch of as many ranks has a part of its own.
+        rank = setup.rank if ranks == setup.world_size else None
+        return _ranks.load(checkpoint, into, keys, device, setup.component, rank, per_rank, setup.rank)
 
     def _fall_back(
-        self, damaged: Checkpoint, damage: Corrupt, into: Any, keys: Any, device: Any
+        self, damaged: Checkpoint, damage: Corrupt, into: Any, keys: Any, device: Any, per_rank: Any
     ) -> tuple[Checkpoint, Any]:
         older = [
             each for each in self.checkpoints() if each.effective and each.step <= damaged.step and each != damaged
         ]
         for candidate in reversed(older):
             try:
-                state = self._load_one(candidate, into, keys, device)
+                state = self._load_one(candidate, into, keys, device, per_rank)
             except Corrupt:
                 continue
             _warn.once(

@@ -10,6 +10,8 @@ mod errors;
 mod pending;
 mod plan;
 mod runtime;
+mod staging;
+mod whole;
 mod writer;
 
 use pyo3::prelude::*;
@@ -29,6 +31,10 @@ mod _native {
     use crate::plan::Plan;
     #[pymodule_export]
     use crate::runtime::after_fork_in_child;
+    #[pymodule_export]
+    use crate::staging::{Lease, StagingArena};
+    #[pymodule_export]
+    use crate::whole::Whole;
     #[pymodule_export]
     use crate::writer::{RunWriter, check_state};
 

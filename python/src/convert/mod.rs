@@ -9,6 +9,6 @@ pub(crate) mod frameworks;
 pub(crate) mod gather;
 pub(crate) mod json;
 mod kinds;
-mod objects;
+pub(crate) mod objects;
 pub(crate) mod select;
 pub(crate) mod share;

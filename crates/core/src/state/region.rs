@@ -123,32 +123,44 @@ impl Region {
             .map(|(offset, origin)| offset - origin)
     }
 
-    /// Cuts it along its first dimensions into boxes of at most `most` stretches each, as [`stretches`] of any source would count them.
+    /// Cuts it along its first dimensions into boxes of at most `most` stretches each, as [`stretches`] of any source would count them. In order:
+    /// row-major, one box's elements follow those of the one before.
     pub fn split(self, most: u64) -> Vec<Self> {
-        let rows: u64 = match self.shape.len() {
-            0 | 1 => 1,
-            dimensions => self.shape[..dimensions - 1].iter().product(),
-        };
-        if rows <= most.max(1) || self.is_empty() {
+        self.cut(most.max(1), &|shape| {
+            shape
+                .split_last()
+                .map_or(1, |(_, rows)| rows.iter().product())
+        })
+    }
+
+    /// Cuts it along its first dimensions into boxes of at most `most` elements each, in order.
+    pub fn windows(self, most: u64) -> Vec<Self> {
+        self.cut(most.max(1), &|shape| shape.iter().product())
+    }
+
+    fn cut(self, most: u64, weigh: &dyn Fn(&[u64]) -> u64) -> Vec<Self> {
+        if self.is_empty() || weigh(&self.shape) <= most {
             return vec![self];
         }
-        let cut = self.shape.iter().position(|size| *size > 1).unwrap_or(0);
-        let inner = rows / self.shape[cut];
+        let axis = self.shape.iter().position(|size| *size > 1).unwrap_or(0);
+        let mut row = self.shape.clone();
+        row[axis] = 1;
+        let inner = weigh(&row);
         let step = (most / inner.max(1)).max(1);
-        let end = self.offset[cut] + self.shape[cut];
+        let end = self.offset[axis] + self.shape[axis];
         let mut pieces = Vec::new();
-        let mut from = self.offset[cut];
+        let mut from = self.offset[axis];
         while from < end {
             let to = (from + step).min(end);
             let mut piece = self.clone();
-            piece.offset[cut] = from;
-            piece.shape[cut] = to - from;
-            // One row may still be too many stretches of the dimensions behind it.
-            pieces.extend(if inner > most && to - from == 1 {
-                piece.split(most)
+            piece.offset[axis] = from;
+            piece.shape[axis] = to - from;
+            // One row may still be too much: then it is cut behind this dimension.
+            if inner > most {
+                pieces.extend(piece.cut(most, weigh));
             } else {
-                vec![piece]
-            });
+                pieces.push(piece);
+            }
             from = to;
         }
         pieces

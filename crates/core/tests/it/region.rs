@@ -188,6 +188,10 @@ proptest! {
             let last = piece.shape.len().saturating_sub(1);
             prop_assert!(piece.is_empty() || piece.shape[..last].iter().product::<u64>() <= most);
         }
+        let windows = wanted.clone().windows(most);
+        let together: Vec<_> = windows.iter().flat_map(indices).collect();
+        prop_assert_eq!(together, indices(wanted));
+        prop_assert!(windows.iter().all(|window| window.elements() <= most));
     }
 
     #[test]

@@ -24,3 +24,4 @@ mod inspect;
 mod load;
 mod save;
 mod save_support;
+mod whole;
