@@ -160,19 +160,19 @@ def leaf(
 def target(array: Any, dtype: str, shape: tuple[int, ...], own: Any) -> tuple[int, list[int], list[int]] | str:
     """Which elements an array takes of a tensor, and where they may be read to; or why it does not fit.
 
-    ``shape`` is the whole tensor's, ``own`` offset and shape of this rank's shard. The address is 0 if the elements have to be copied.
+    ``shape`` is the whole tensor's, ``own`` offset and shape of this rank's shard. The address is 0 if they have to be copied.
     """
-    wanted = [0] * len(shape), list(shape)
+    offset, wanted = [0] * len(shape), list(shape)
     if array.shape != tuple(shape):
         if own is None or array.shape != tuple(own[1]):
             return f"has shape {tuple(array.shape)}, the checkpoint {tuple(shape)}"
-        wanted = own
+        offset, wanted = own
     if array.dtype != dtype_of(dtype):
         return f"has dtype {array.dtype}, the checkpoint {dtype}"
     if not array.flags.writeable:
         return "is read-only"
     direct = array.flags.c_contiguous and array.dtype.isnative
-    return (_address(array) if direct else 0, *wanted)
+    return _address(array) if direct else 0, offset, wanted
 
 
 def copy_into(array: Any, value: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from runtree.errors import Invalid, InvalidType, NotFound, Unsupported
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from runtree import _native
     from runtree.checkpoint import Checkpoint
 
-Choice = Union[str, int, Callable[[str, list[Any]], Any]]
-PerRank = Union[Choice, Mapping[str, Choice], None]
+Choice: TypeAlias = "str | int | Callable[[str, list[Any]], Any]"
+PerRank: TypeAlias = "Choice | Mapping[str, Choice] | None"
 
 
 class Box(NamedTuple):
@@ -145,21 +146,20 @@ def choose(
 def _choice_for(path: str, per_rank: PerRank) -> Choice | None:
     if not isinstance(per_rank, Mapping):
         return per_rank
-    return next((choice for glob, choice in per_rank.items() if fnmatchcase(path, glob)), None)
+    globs = cast("Mapping[str, Choice]", per_rank)
+    return next((choice for glob, choice in globs.items() if fnmatchcase(path, glob)), None)
 
 
 def put(state: Any, keys: tuple[Any, ...], value: Any) -> Any:
     """Puts a value into a loaded tree, or gives it to the object that is there; returns the tree."""
     if not keys:
         return value
-    parent = state
+    parent: Any = state
     for key in keys[:-1]:
         parent = parent[key]
     last = keys[-1]
     present: Any = None
-    if isinstance(parent, Mapping):
-        present = cast("Mapping[Any, Any]", parent).get(last)
-    elif isinstance(parent, list):
+    with contextlib.suppress(LookupError):
         present = parent[last]
     if present is not None and hasattr(present, "load_state_dict"):
         present.load_state_dict(value)
@@ -246,18 +246,18 @@ def _row_major(shape: list[int]) -> list[int]:
 
 def _box(shape: tuple[int, ...], index: Any) -> tuple[list[int], list[int], tuple[Any, ...]]:
     """The smallest box that holds what ``index`` selects: offset, sizes, and what to select of the box."""
-    parts = index if isinstance(index, tuple) else (index,)
+    parts: tuple[Any, ...] = cast("tuple[Any, ...]", index) if isinstance(index, tuple) else (index,)
     if sum(part is ... for part in parts) > 1 or len([part for part in parts if part is not ...]) > len(shape):
         raise IndexError(f"{index!r} has more indices than the tensor has dimensions, {len(shape)}")
     at = next((place for place, part in enumerate(parts) if part is ...), len(parts))
     behind = parts[at + 1 :]
-    full = [*parts[:at], *[slice(None)] * (len(shape) - at - len(behind)), *behind]
+    full: list[Any] = [*parts[:at], *[slice(None)] * (len(shape) - at - len(behind)), *behind]
     offset: list[int] = []
     sizes: list[int] = []
     rest: list[Any] = []
     for axis, (part, size) in enumerate(zip(full, shape, strict=True)):
         if isinstance(part, slice):
-            chosen = range(size)[part]
+            chosen = range(size)[cast("slice[Any, Any, Any]", part)]
             low, high = (min(chosen), max(chosen) + 1) if len(chosen) else (0, 0)
             offset.append(low)
             sizes.append(high - low)
@@ -273,5 +273,5 @@ def _box(shape: tuple[int, ...], index: Any) -> tuple[list[int], list[int], tupl
             rest.append(0)
         else:
             raise InvalidType(f"{part!r} is neither an int nor a slice", hint="load the tensor and index that")
-    plain = all(isinstance(part, slice) and part.step is None for part in rest)
+    plain = all(part == slice(None) for part in rest)
     return offset, sizes, () if plain else tuple(rest)

@@ -323,7 +323,8 @@ class Run(StoredRun):
         """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys``, ``device`` and ``per_rank``.
 
         A launch of as many ranks as saved it gets each rank's own part; any other gets slices (``into=`` DTensors) or whole
-        tensors, and needs ``per_rank=`` for leaves that differ by rank. Without a name it is the checkpoint this launch starts from (:attr:`resumed_from`), until it has saved one of its own.
+        tensors, and needs ``per_rank=`` for leaves that differ by rank. Without a name it is the checkpoint this launch starts
+        from (:attr:`resumed_from`), until it has saved one of its own.
         ``default`` is returned if there is none. If the newest is damaged, one process alone falls back to the newest good one
         and says so; with several ranks the damage raises, and the next launch resumes from the newest good one on all of them.
         """

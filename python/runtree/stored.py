@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from runtree.checkpoint import Checkpoint
 from runtree.checkpoint import time as _time
-from runtree.errors import Invalid, InvalidType, NotFound, Unsupported
+from runtree.errors import Invalid, InvalidType, NotFound
 from runtree.series import Series, Stretch
 from runtree.store import Store, reference
 

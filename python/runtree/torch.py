@@ -19,7 +19,10 @@ import torch
 from runtree.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
-    from runtree._dcp import AsyncStager, StorageReader, StorageWriter, export_dcp
+    from runtree._dcp_reader import StorageReader
+    from runtree._dcp_writer import StorageWriter
+    from runtree._export_dcp import export_dcp
+    from runtree._staging import AsyncStager
 
 __all__ = ["AsyncStager", "StorageReader", "StorageWriter", "export_dcp", "restore"]
 
@@ -40,12 +43,15 @@ _PLAIN = {torch.Tensor, torch.nn.Parameter, *([torch.nn.Buffer] if hasattr(torch
 
 
 # torch.distributed.checkpoint takes a second to import; most programs do without.
-_DISTRIBUTED = ("AsyncStager", "DistributedBytes", "DistributedState", "StorageReader", "StorageWriter", "export_dcp")
+_DISTRIBUTED = {
+    "AsyncStager": "_staging", "DistributedBytes": "_dcp", "DistributedState": "_dcp", "StorageReader": "_dcp_reader",
+    "StorageWriter": "_dcp_writer", "export_dcp": "_export_dcp",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name in _DISTRIBUTED:
-        return getattr(import_module("runtree._dcp"), name)
+        return getattr(import_module(f"runtree.{_DISTRIBUTED[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -81,9 +87,10 @@ def describe(tensor: Any) -> Any:
         return _describe_sharded_tensor(tensor)
     if hasattr(tensor, "to_local") and hasattr(tensor, "placements"):
         return _describe_dtensor(tensor)
-    marked = getattr(tensor, "_runtree_shards", None)
+    marked: Any = getattr(tensor, "_runtree_shards", None)
     if marked is not None:
-        return describe_shards(*marked, bool(tensor.requires_grad))
+        shape, shards = marked
+        return describe_shards(shape, shards, bool(tensor.requires_grad))
     if hasattr(tensor, "global_shape") and hasattr(tensor, "global_offsets"):
         return _describe_checkpointable(tensor)
     kind: Any = type(tensor)
@@ -252,8 +259,8 @@ def held(tensor: Any) -> tuple[Any, list[int], tuple[int, ...]] | None:
 def target(tensor: Any, dtype: str, shape: tuple[int, ...], own: Any) -> tuple[int, list[int], list[int]] | str:
     """Which elements a tensor takes of a stored one, and where they may be read to; or why it does not fit.
 
-    A DTensor takes what its placements say, a plain tensor all of it, or, if it has that shape, this rank's shard (``own``: its offset
-    and shape). The address is 0 if the elements have to be copied.
+    A DTensor takes what its placements say, a plain tensor all of it, or, if it has that shape, this rank's shard (``own``: its
+    offset and shape). The address is 0 if the elements have to be copied.
     """
     sharded = held(tensor)
     local, offset, whole = (tensor, [0] * len(shape), tuple(tensor.shape)) if sharded is None else sharded
@@ -297,7 +304,7 @@ def device(name: str) -> Any:
 
 
 class Templates:
-    """What an object holds, that is about to be given a state: which elements of each tensor, and what the loaded ones become like."""
+    """What an object holds that is about to be given a state: which elements of each tensor, and what loaded ones become like."""
 
     def __init__(self, target: Any, parameters: list[Any]) -> None:
         self._parameters = parameters

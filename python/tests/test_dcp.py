@@ -1,4 +1,4 @@
-"""torch.distributed.checkpoint on runtree: torch's documented ways to save, load, save asynchronously and reshard; and what its own storage loses."""
+"""torch.distributed.checkpoint on runtree: torch's documented ways to save, load and reshard; and what its own storage loses."""
 
 from __future__ import annotations
 
@@ -63,19 +63,22 @@ SAVE = """
     snapshot("thirteen")
 
     # 3. dcp.async_save on our arena; training goes on meanwhile.
+    # Its collectives run beside those of training, so they need a group of their own.
+    group = dist.new_group(backend="gloo")
     stager = AsyncStager()
     for step in (20, 21):
         train(model, optimizer, 1)
         snapshot(f"async{step}")
         saving = dcp.async_save(
-            {"app": app, "step": step}, storage_writer=StorageWriter(run), checkpoint_id=f"x/step_{step}", async_stager=stager
+            {"app": app, "step": step}, storage_writer=StorageWriter(run), checkpoint_id=f"x/step_{step}",
+            async_stager=stager, process_group=group,
         )
         train(model, optimizer, 1)
         saving.result()
     # And with torch's own stager.
     train(model, optimizer, 1)
     snapshot("async22")
-    dcp.async_save({"app": app}, storage_writer=StorageWriter(run), checkpoint_id="22").result()
+    dcp.async_save({"app": app}, storage_writer=StorageWriter(run), checkpoint_id="22", process_group=group).result()
     stager.close()
 
     # 4. The same step again: the newest counts.
@@ -129,10 +132,12 @@ LOAD = """
     ten = StorageReader(first)
     saved = np.load(f"{out}/ten0.npz")
     columns = distribute_tensor(torch.zeros(7, 5), mesh, [Shard(1)])
-    part = {"app": {"model": {"0.weight": columns}}, "step": 0, "words": [], "list": [torch.zeros(3, dtype=torch.int64), {"x": torch.zeros(2)}]}
+    part = {"app": {"model": {"0.weight": columns}}, "step": 0, "words": []}
+    part["list"] = [torch.zeros(3, dtype=torch.int64), {"x": torch.zeros(2)}]
     dcp.load(part, storage_reader=ten)
     assert np.array_equal(full(part["app"]["model"]["0.weight"]), saved["0.weight"])
-    assert part["step"] == 10 and part["words"] == ["a", "b"] and part["list"][0].tolist() == [0, 1, 2] and part["list"][1]["x"].tolist() == [1, 1]
+    assert part["step"] == 10 and part["words"] == ["a", "b"]
+    assert part["list"][0].tolist() == [0, 1, 2] and part["list"][1]["x"].tolist() == [1, 1]
     # Other memory than a plain one: a strided view, another dtype, two names for one tensor.
     wide = torch.zeros(7, 10)
     half = torch.zeros(7, 5, dtype=torch.float64)
@@ -183,7 +188,8 @@ def test_four_ranks_save_with_dcp_and_two_one_and_three_load(tmp_path: Path) -> 
     dcp.load(part, checkpoint_id=directory, no_dist=True)
     first = np.load(tmp_path / "ten0.npz")
     assert np.array_equal(part["app"]["model"]["0.weight"].numpy(), first["0.weight"])
-    assert part["step"] == 10 and part["words"] == ["a", "b"]
+    assert part["step"] == 10
+    assert part["words"] == ["a", "b"]
     with pytest.raises(runtree.Conflict):
         runtree.torch.export_dcp(ten, directory)  # pyright: ignore[reportAttributeAccessIssue]
     for ranks in (2, 1, 3):
@@ -208,7 +214,8 @@ def test_what_dcp_itself_saved_and_what_we_export_are_the_same(tmp_path: Path) -
     assert printed.strip() == str(tmp_path / "out")
     dcp_to_torch_save(tmp_path / "out", tmp_path / "one.pt")
     found = torch.load(tmp_path / "one.pt", weights_only=False)
-    assert found["epoch"] == 3 and found["name"] == "x"
+    assert found["epoch"] == 3
+    assert found["name"] == "x"
     for name, tensor in state["model"].items():  # pyright: ignore[reportAttributeAccessIssue]
         assert torch.equal(found["model"][name], tensor), name
     assert all(torch.equal(*pair) for pair in zip(found["views"], state["views"], strict=True))  # pyright: ignore[reportArgumentType]
@@ -217,7 +224,8 @@ def test_what_dcp_itself_saved_and_what_we_export_are_the_same(tmp_path: Path) -
         [sys.executable, "-m", "runtree", "export", checkpoint.reference, str(tmp_path / "x"), "--layout", "dcp"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert hint.returncode != 0 and "python -m runtree.torch export-dcp" in hint.stderr
+    assert hint.returncode != 0
+    assert "python -m runtree.torch export-dcp" in hint.stderr
 
 
 def test_ids_and_mistakes() -> None:
@@ -262,10 +270,13 @@ def test_the_stager_copies_everything_and_reuses_memory() -> None:
     staged = stager.stage(state)
     expected = {"t": state["t"].clone(), "a": tied.clone()}  # pyright: ignore[reportAttributeAccessIssue]
     tied.zero_()
-    assert torch.equal(staged["a"], expected["a"]) and torch.equal(staged["t"], expected["t"])
+    assert torch.equal(staged["a"], expected["a"])
+    assert torch.equal(staged["t"], expected["t"])
     assert staged["a"].data_ptr() == staged["b"].data_ptr(), "what is shared stays shared"
-    assert torch.equal(staged["conj"], state["conj"]) and torch.equal(staged["bf16"], state["bf16"])  # pyright: ignore[reportArgumentType]
-    assert staged["nested"][1]["x"][1] == "text" and staged["empty"].shape == (0, 2)
+    assert torch.equal(staged["conj"], state["conj"])
+    assert torch.equal(staged["bf16"], state["bf16"])
+    assert staged["nested"][1]["x"][1] == "text"
+    assert staged["empty"].shape == (0, 2)
     assert not stager.should_synchronize_after_execute
     # While somebody holds a staged tensor, its memory is nobody else's.
     held = staged["a"]
@@ -380,16 +391,16 @@ def test_dcp_destroys_what_it_overwrites_and_ours_keeps_it(tmp_path: Path) -> No
         return all(bool((tensor == 1.0).all()) for tensor in state.values())
 
     theirs = alone(tmp_path, OVERWRITE, "theirs", str(tmp_path / "dcp"))
-    assert theirs.stdout == "first saved\n" and theirs.returncode == -9, theirs.stderr
+    assert (theirs.stdout, theirs.returncode) == ("first saved\n", -9), theirs.stderr
     intact = True
     try:
         dcp.load(state, checkpoint_id=str(tmp_path / "dcp"), no_dist=True)
         intact = is_first()
-    except BaseException:  # noqa: B036, CheckpointException is one
+    except BaseException:  # CheckpointException is one.
         intact = False
     assert not intact, "DCP mended this: say so in the docs, and drop this half of the test"
     ours = alone(tmp_path, OVERWRITE, "ours", "-")
-    assert ours.stdout == "first saved\n" and ours.returncode == -9, ours.stderr
+    assert (ours.stdout, ours.returncode) == ("first saved\n", -9), ours.stderr
     from runtree.torch import StorageReader
 
     [run] = runtree.Store().runs()
@@ -426,10 +437,12 @@ def test_an_fsdp_checkpoint_becomes_what_transformers_loads(tmp_path: Path) -> N
             check=True, capture_output=True,
         )  # fmt: skip
         written = sorted(each.name for each in target.glob("*.safetensors"))
-        assert (len(written) == 1) == (limit is None) and (target / "config.json").is_file(), written
+        assert (len(written) == 1) == (limit is None), written
+        assert (target / "config.json").is_file()
         assert (target / "model.safetensors.index.json").is_file() == (limit is not None)
         loaded, info = transformers.AutoModelForCausalLM.from_pretrained(target, output_loading_info=True)
-        assert not info["missing_keys"] and not info["unexpected_keys"], info
+        assert not info["missing_keys"], info
+        assert not info["unexpected_keys"], info
         found = loaded.state_dict()
         assert set(found) == set(saved)
         assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())

@@ -172,16 +172,20 @@ def test_what_is_read_is_what_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(runtree.Invalid, match=r"they differ in `loader`, `rng`|they differ in `rng`, `loader`"):
         run.load()
     state = run.load(per_rank="skip")
-    assert "loader" not in state and "rng" not in state
+    assert "loader" not in state
+    assert "rng" not in state
     assert np.array_equal(state["model"]["0.weight"].numpy(), saved["0.weight"])
     assert run.load(per_rank=3)["loader"] == {"position": 103, "seed": 3}
     gathered = run.load(
         per_rank=lambda path, values: [each["position"] for each in values] if path == "loader" else torch.stack(values)
     )
-    assert gathered["loader"] == [100, 101, 102, 103] and gathered["rng"].tolist() == [[rank, 7] for rank in range(4)]
+    assert gathered["loader"] == [100, 101, 102, 103]
+    assert gathered["rng"].tolist() == [[rank, 7] for rank in range(4)]
     # The part of one rank, as that rank saved it.
     own = checkpoint.load(rank=1)
-    assert own["loader"]["position"] == 101 and own["grid"].shape == (2, 7) and own["columns"].shape == (6, 2)
+    assert own["loader"]["position"] == 101
+    assert own["grid"].shape == (2, 7)
+    assert own["columns"].shape == (6, 2)
     with pytest.raises(runtree.Unsupported, match="rank 9 is not one of them"):
         checkpoint.load(rank=9)
     with pytest.raises(ValueError, match="has shape"):
@@ -260,7 +264,8 @@ def test_trainer_ranks_and_an_orchestrator_are_one_checkpoint(tmp_path: Path) ->
             [sys.executable, str(script), *arguments, "-"],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert process.stdout is not None and process.stdout.readline() == "saved\n"
+        assert process.stdout is not None
+        assert process.stdout.readline() == "saved\n"
         return process
 
     trainers = [start("trainer", str(rank), "2") for rank in range(2)]
@@ -275,7 +280,8 @@ def test_trainer_ranks_and_an_orchestrator_are_one_checkpoint(tmp_path: Path) ->
     orchestrator = start("orchestrator", "0", "1")
     for process in [*trainers, orchestrator]:
         out, _ = process.communicate("go\n", timeout=120)
-        assert out == "step 1\n" and process.returncode == 0
+        assert out == "step 1\n"
+        assert process.returncode == 0
     [checkpoint] = run.checkpoints()
     assert len(checkpoint.parts) == 3
     assert checkpoint.load(component="orchestrator") == {"buffer": [0, 1, 2, 3, 4], "at": 7}

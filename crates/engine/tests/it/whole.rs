@@ -482,21 +482,19 @@ fn ranks_learn_at_once_that_another_can_not_write_its_part() {
         ))
         .unwrap();
     wait_for(&bench, "trainer-0.ok");
-    // Rank 1 can not: what should be its part's name is taken by a directory.
-    let part = bench
-        .files("runs")
-        .into_iter()
-        .find(|path| path.ends_with("trainer-0.ok"))
-        .unwrap()
-        .with_file_name("trainer-1");
-    std::fs::create_dir(part).unwrap();
+    // Rank 1 can not: there is no place for chunks any more.
+    let chunks = bench.store_dir().join("chunks");
+    std::fs::rename(&chunks, bench.store_dir().join("away")).unwrap();
+    std::fs::write(&chunks, b"a file").unwrap();
+    let global = vec![4];
+    let shard = [Shard {
+        name: "w".to_owned(),
+        region: Region::whole(&global),
+        global,
+        data: vec![1, 2, 3, 4],
+    }];
     let second = ranks[1]
-        .save(request(
-            1,
-            2,
-            1,
-            entry(&none, vec![(key("a"), int(2))], false),
-        ))
+        .save(request(1, 2, 1, entry(&shard, Vec::new(), false)))
         .unwrap();
     let own = failure(&second);
     let theirs = failure(&first);
