@@ -64,7 +64,7 @@ def parse(checkpoint_id: Any) -> tuple[str | None, int | None]:
         return None, None
     if isinstance(checkpoint_id, int):
         return None, checkpoint_id
-    text = str(os.fspath(checkpoint_id))
+    text: str = os.fspath(checkpoint_id)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     found = STEP.match(text)
     if found is None:
         raise Invalid(

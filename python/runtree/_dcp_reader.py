@@ -83,6 +83,9 @@ class StorageReader(_Reader):
     ``RUNTREE_STORE`` and the working directory name. ``checkpoint_id`` is an id as :class:`StorageWriter` takes it or any REF
     (``"run@latest"``); without one it is the checkpoint this launch starts from, else the newest. Every byte is verified.
 
+    Objects that are no tensors reach torch's own planner as bytes, and it unpickles them: as with any DCP checkpoint, load only what
+    you trust, or pass a planner that does otherwise. ``run.load`` never unpickles.
+
     Reads what ``dcp.save`` and what ``run.save`` wrote, on any world size, each rank its slices. Leaves of the latter that differ by
     rank need ``per_rank=`` (see :meth:`Checkpoint.load`) if they are asked for.
     """

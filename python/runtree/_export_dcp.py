@@ -111,7 +111,7 @@ def export_dcp(checkpoint: Checkpoint | str, dir: str | os.PathLike[str], *, sto
     target = Path(dir)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Conflict(f"{target} exists and is not empty", hint="export into a directory that does not exist yet")
-    reader = StorageReader(found, per_rank=0)
+    reader = StorageReader(found, per_rank="modulo")
     metadata = reader.read_metadata()
     temporary = target.parent / f".{target.name}.runtree-{uuid.uuid4().hex[:16]}"
     target.parent.mkdir(parents=True, exist_ok=True)

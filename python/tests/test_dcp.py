@@ -290,6 +290,99 @@ def test_the_stager_copies_everything_and_reuses_memory() -> None:
     stager.close()
 
 
+FAIL = """
+    import resource, signal, time
+    import torch.distributed.checkpoint as dcp
+    from runtree.torch import StorageWriter
+    run = runtree.init("p", run_id="fail", console=False, system_metrics=False)
+    mesh = init_device_mesh("cpu", (world,))
+    def state(value):
+        return {f"t{i}": distribute_tensor(torch.full((8, 40_000), value), mesh, [Shard(0)]) for i in range(4)}
+    writer = StorageWriter(run)
+    dcp.save(state(1.0), storage_writer=writer, checkpoint_id="step-1")
+
+    # The disk of rank 1 is full: all ranks are told at once, and nothing appears.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if rank == 1:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    started = time.monotonic()
+    try:
+        dcp.save(state(2.0), storage_writer=writer, checkpoint_id="step-2")
+        raise AssertionError("rank 1 can not have saved")
+    except dcp.CheckpointException as error:
+        assert list(error.failures) == [1], error
+    assert time.monotonic() - started < 60
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    dist.barrier()
+    assert [each.step for each in run.checkpoints()] == [1]
+    # Nobody waits for the part that will never come.
+    while run.health().pending_saves:
+        time.sleep(0.01)
+        assert time.monotonic() - started < 60
+    # The next one, of the same step, is a checkpoint.
+    dcp.save(state(3.0), storage_writer=writer, checkpoint_id="step-2")
+    dist.barrier()
+    assert [each.step for each in run.checkpoints()] == [1, 2]
+
+    class Dying(dcp.DefaultSavePlanner):
+        def resolve_data(self, item):
+            if rank == 1 and item.index.fqn == "t2":
+                os.kill(os.getpid(), 9)
+            return super().resolve_data(item)
+
+    print("killing", flush=True)
+    dcp.save(state(4.0), storage_writer=writer, checkpoint_id="step-3", planner=Dying())
+    print("survived", flush=True)
+"""
+
+
+def test_a_rank_that_fails_or_dies_leaves_no_checkpoint_and_the_one_before(tmp_path: Path) -> None:
+    result = torchrun(tmp_path, FAIL, 2, check=False)
+    assert "killing" in result.stdout, result.stdout + result.stderr[-4000:]
+    assert "survived" not in result.stdout
+    [run] = runtree.Store().runs()
+    assert [each.step for each in run.checkpoints()] == [1, 2]
+    from runtree.torch import StorageReader
+
+    state = {f"t{i}": torch.zeros(8, 40_000) for i in range(4)}
+    dcp.load(state, storage_reader=StorageReader(run), no_dist=True)
+    assert all(bool((tensor == 3.0).all()) for tensor in state.values())
+
+
+PROCESS = """
+    import warnings
+    warnings.simplefilter("ignore")
+    import torch, runtree, torch.distributed as dist, torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
+    from runtree.torch import StorageWriter
+    # The process that writes imports this file once more.
+    if __name__ == "__main__":
+        dist.init_process_group("gloo")
+        run = runtree.init("p", run_id="process", console=False, system_metrics=False)
+        for step in (5, 6):
+            dcp.async_save(
+                {"w": torch.arange(10.0), "n": step}, storage_writer=StorageWriter(run), checkpoint_id=f"step-{step}",
+                async_checkpointer_type=AsyncCheckpointerType.PROCESS,
+            ).result()
+        dist.barrier()
+        assert [each.step for each in run.checkpoints()] == [5, 6]
+        run.finish()
+        dist.destroy_process_group()
+"""
+
+
+def test_a_process_of_its_own_writes(tmp_path: Path) -> None:
+    script = tmp_path / "process.py"
+    script.write_text(textwrap.dedent(PROCESS))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-4000:]
+    [run] = runtree.Store().runs()
+    assert [len(each.parts) for each in run.checkpoints()] == [2, 2]
+    assert run.load()["w"].tolist() == list(range(10))
+
+
 SWALLOW = """
     import io, os, resource, signal, sys, warnings
     warnings.simplefilter("ignore")

@@ -169,7 +169,9 @@ impl<'a> Walk<'a> {
                 if nodes
                     .iter()
                     .all(|(_, node)| matches!(node, StateNode::Stateful { .. }))
-                    && (self.own || nodes.iter().any(|(tree, node)| has_shards(tree, node))) =>
+                    && (self.own
+                        || (self.spread && keys.is_empty())
+                        || nodes.iter().any(|(tree, node)| has_shards(tree, node))) =>
             {
                 let inner: Vec<Node<'a>> = nodes
                     .iter()
