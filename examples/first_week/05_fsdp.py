@@ -25,14 +25,14 @@ with runtree.init("first-week", "fsdp", run_id="fsdp", resume="allow") as run:  
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        run.log({"loss": loss}, step)
+        run.log({"loss": loss.item()}, step)
 
     # torch.distributed.checkpoint works, too: the run is its storage.
     weights, moments = get_state_dict(model, optimizer)
-    dcp.save({"model": weights, "optim": moments}, storage_writer=StorageWriter(run), checkpoint_id=f"step-{run.step}")
-    dcp.load({"model": weights, "optim": moments}, storage_reader=StorageReader(run), checkpoint_id=f"step-{run.step}")
+    dcp.save({"model": weights, "optim": moments}, storage_writer=StorageWriter(run), checkpoint_id=step)
+    dcp.load({"model": weights, "optim": moments}, storage_reader=StorageReader(run), checkpoint_id=step)
     set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments)
-    run.save(state).result()  # all of it; a checkpoint only if all ranks' parts are there. The newest of a step counts
+    run.save(state, step=step).result()  # all of it; a checkpoint only if all ranks' parts are there. The newest of a step counts
     if run.rank == 0:
-        print(f"attempt {run.attempt}, {dist.get_world_size()} ranks, step {run.step}, loss {loss.item():.4f}")
+        print(f"attempt {run.attempt}, {dist.get_world_size()} ranks, step {step}, loss {loss.item():.4f}")
 dist.destroy_process_group()

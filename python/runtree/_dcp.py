@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, cast
 
 from runtree import _live
 from runtree.errors import Invalid
@@ -64,7 +64,7 @@ def parse(checkpoint_id: Any) -> tuple[str | None, int | None]:
         return None, None
     if isinstance(checkpoint_id, int):
         return None, checkpoint_id
-    text: str = os.fspath(checkpoint_id)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    text = cast("str", os.fspath(checkpoint_id))
     found = STEP.match(text)
     if found is None:
         raise Invalid(

@@ -33,8 +33,8 @@ class StorageWriter(_Writer):
 
     ``run`` is the live run (``runtree.init`` on every rank); by default this process's only one. Without any, one is started for
     ``checkpoint_id``'s name in ``store``, and continued by the next save of that name. ``checkpoint_id`` ends in the step
-    (``"step-100"``, ``"run/step-100"``, ``100``); without one it is the last step logged. The same step saved again is a new
-    checkpoint: the old one stays until the new one is committed, and as long as retention keeps it.
+    (``"step-100"``, ``"run/step-100"``, ``100``); one process alone may leave it out: then it is the last step logged. The same
+    step saved again is a new checkpoint: the old one stays until the new one is committed, and as long as retention keeps it.
 
     ``dcp.save`` returns when the checkpoint is committed: durable on all ranks. What one rank could not write raises on all of them,
     and the checkpoint never appears. ``component``, ``parts``, ``metrics``, ``name`` and ``pin`` are those of ``run.save``.
@@ -91,8 +91,15 @@ class StorageWriter(_Writer):
         """Finds the run and the step."""
         self._rank = int(kwargs.get("rank", 0) or 0)
         self._collective = bool(kwargs.get("use_collectives", True))
-        run_name, self._step = _dcp.parse(self.checkpoint_id)
-        self._run = self._find_run(run_name)
+        run_name, step = _dcp.parse(self.checkpoint_id)
+        self._run = run = self._find_run(run_name)
+        self._step = run.step if step is None else step
+        # Here, and not when the part is saved: what fails while planning fails on all ranks before anything is written.
+        if self._step is None and not run.disabled:
+            raise Invalid(
+                "nothing says which step this is: nothing was logged here yet, and only rank 0 logs",
+                hint="checkpoint_id='step-100'",
+            )
 
     def _find_run(self, name: str | None) -> Run:
         run = self._given or self._run

@@ -73,5 +73,7 @@ def test_four_ranks_train_and_two_go_on() -> None:
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         assert f"attempt {1 if ranks == 4 else 2}, {ranks} ranks, step {19 if ranks == 4 else 39}" in result.stdout
-    first, second = (run_of for run_of in only_run().history("loss").values[[19, 20]])
-    assert second < first
+    losses = only_run().history("loss").values
+    # Without the optimizer's moments it would jump.
+    assert abs(losses[20] - losses[19]) < 0.1
+    assert losses[39] < losses[0] / 10
