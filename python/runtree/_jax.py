@@ -60,7 +60,7 @@ def leaf(
     return made
 
 
-def target(array: Any, dtype: str, shape: tuple[int, ...]) -> int | str:
+def target(array: Any, dtype: str, shape: tuple[int, ...], own: Any) -> str:
     """A jax array can not be filled."""
     return "is a jax array, which can not be changed; leave it out of into= and use what load returns"
 

@@ -1,4 +1,4 @@
-"""What a live run loads: its own part of a checkpoint, and another checkpoint where that one is damaged."""
+"""What a live run loads: its own part of a checkpoint, what it needs of others', and another checkpoint where one is damaged."""
 
 # pyright: reportPrivateUsage=false
 
@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runtree import _warn
+from runtree import _ranks, _warn
 from runtree.checkpoint import Checkpoint
-from runtree.errors import Corrupt, Unsupported
+from runtree.errors import Corrupt
 
 if TYPE_CHECKING:
     from runtree._launch import Setup
@@ -21,18 +21,16 @@ class Wanted(NamedTuple):
     into: Any
     keys: Any
     device: Any
+    per_rank: Any
 
 
 def load_part(checkpoint: Checkpoint, setup: Setup, wanted: Wanted) -> Any:
-    """Loads what this process saved, or the only part there is."""
-    plan = checkpoint._plan()
-    ranks = sum(1 for part in plan.parts() if part[0] == setup.component)
-    if ranks > 1 and ranks != setup.world_size:
-        raise Unsupported(
-            f"checkpoint {checkpoint.reference} was saved by {ranks} ranks, this launch has {setup.world_size}",
-            hint=f"launch with {ranks} ranks",
-        )
-    return checkpoint._load(plan, setup.component, setup.rank, *wanted)
+    """Loads what this process saved, or, for a launch of another size, what it needs of what all saved."""
+    ranks = _ranks.count(checkpoint, setup.component)
+    # Only a launch of as many ranks has a part of its own.
+    rank = setup.rank if ranks == setup.world_size else None
+    into, keys, device, per_rank = wanted
+    return _ranks.load(checkpoint, into, keys, device, setup.component, rank, per_rank, setup.rank)
 
 
 def fall_back(run: Run, damaged: Checkpoint, damage: Corrupt, setup: Setup, wanted: Wanted) -> tuple[Checkpoint, Any]:

@@ -157,15 +157,22 @@ def leaf(
     return np.lib.stride_tricks.as_strided(base[offset:], shape, tuple(stride * item for stride in strides))
 
 
-def target(array: Any, dtype: str, shape: tuple[int, ...]) -> int | str:
-    """Where a tensor may be read to directly: the array's address; 0 if it has to be copied; or why it does not fit."""
+def target(array: Any, dtype: str, shape: tuple[int, ...], own: Any) -> tuple[int, list[int], list[int]] | str:
+    """Which elements an array takes of a tensor, and where they may be read to; or why it does not fit.
+
+    ``shape`` is the whole tensor's, ``own`` offset and shape of this rank's shard. The address is 0 if they have to be copied.
+    """
+    offset, wanted = [0] * len(shape), list(shape)
     if array.shape != tuple(shape):
-        return f"has shape {tuple(array.shape)}, the checkpoint {tuple(shape)}"
+        if own is None or array.shape != tuple(own[1]):
+            return f"has shape {tuple(array.shape)}, the checkpoint {tuple(shape)}"
+        offset, wanted = own
     if array.dtype != dtype_of(dtype):
         return f"has dtype {array.dtype}, the checkpoint {dtype}"
     if not array.flags.writeable:
         return "is read-only"
-    return _address(array) if array.flags.c_contiguous and array.dtype.isnative else 0
+    direct = array.flags.c_contiguous and array.dtype.isnative
+    return _address(array) if direct else 0, offset, wanted
 
 
 def copy_into(array: Any, value: Any) -> None:

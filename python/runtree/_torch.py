@@ -39,8 +39,8 @@ class Described:
     """A tensor; the native module reads the fields."""
 
     __slots__ = (
-        "address", "device", "dtype", "global_offset", "global_shape", "owner", "parameter", "requires_grad", "shape",
-        "strides",
+        "address", "device", "dtype", "global_offset", "global_shape", "more", "owner", "parameter", "requires_grad",
+        "shape", "strides",
     )  # fmt: skip
 
     def __init__(self, tensor: Any, parameter: bool, requires_grad: bool) -> None:
@@ -54,6 +54,8 @@ class Described:
         self.device = None if tensor.device.type == "cpu" else str(tensor.device)
         self.global_shape: tuple[int, ...] | None = None
         self.global_offset: tuple[int, ...] | None = None
+        self.more: list[Described] = []
+        """Other shards of the same tensor that this rank holds."""
 
 
 def describe(tensor: Any) -> Any:
@@ -62,6 +64,12 @@ def describe(tensor: Any) -> Any:
         return _describe_sharded_tensor(tensor)
     if hasattr(tensor, "to_local") and hasattr(tensor, "placements"):
         return _describe_dtensor(tensor)
+    marked: Any = getattr(tensor, "_runtree_shards", None)
+    if marked is not None:
+        shape, shards = marked
+        return describe_shards(shape, shards, bool(tensor.requires_grad))
+    if hasattr(tensor, "global_shape") and hasattr(tensor, "global_offsets"):
+        return _describe_checkpointable(tensor)
     kind: Any = type(tensor)
     if kind not in _PLAIN:
         return f"is a {kind.__module__}.{kind.__qualname__}, a tensor of its own kind; save what it is made of"
@@ -115,12 +123,40 @@ def _describe_dtensor(tensor: Any) -> Any:
 
 def _describe_sharded_tensor(tensor: Any) -> Any:
     shards = tensor.local_shards()
-    if len(shards) != 1:
-        return f"is a ShardedTensor with {len(shards)} local shards; one is supported"
-    described = Described(shards[0].tensor.detach().contiguous(), False, bool(tensor.requires_grad))
-    described.global_shape = tuple(tensor.size())
-    described.global_offset = tuple(shards[0].metadata.shard_offsets)
-    return described
+    if not shards:
+        return "is a ShardedTensor of which this rank holds nothing; leave it out here"
+    return describe_shards(
+        tuple(tensor.size()),
+        [(shard.tensor, tuple(shard.metadata.shard_offsets)) for shard in shards],
+        bool(tensor.requires_grad),
+    )
+
+
+def _describe_checkpointable(tensor: Any) -> Any:
+    shards: list[tuple[Any, tuple[int, ...]]] = []
+    for start, sizes, offset in zip(tensor.local_offsets, tensor.local_sizes, tensor.global_offsets, strict=True):
+        local: Any = tensor.detach()
+        for axis, (at, size) in enumerate(zip(start, sizes, strict=True)):
+            local = local.narrow(axis, at, size)
+        shards.append((local, tuple(offset)))
+    return describe_shards(tuple(tensor.global_shape), shards, bool(tensor.requires_grad))
+
+
+def describe_shards(shape: tuple[int, ...], shards: list[tuple[Any, tuple[int, ...]]], requires_grad: bool) -> Any:
+    """Shards of one tensor of ``shape``, each with its offset."""
+    described: list[Described] = []
+    for shard, offset in shards:
+        local: Any = shard.detach()
+        refusal = _refusal(local)
+        if refusal is not None:
+            return refusal
+        one = Described(local.contiguous().resolve_conj().resolve_neg(), False, requires_grad)
+        one.global_shape = shape
+        # A shard of nothing has its nothing at the end.
+        one.global_offset = tuple(min(at, all - n) for at, all, n in zip(offset, shape, local.shape, strict=True))
+        described.append(one)
+    described[0].more = described[1:]
+    return described[0]
 
 
 def dense(tensor: Any) -> tuple[Any, int]:
@@ -172,21 +208,54 @@ def _moved(base: Any, device: str) -> Any:
     return moved
 
 
-def target(tensor: Any, dtype: str, shape: tuple[int, ...]) -> int | str:
-    """Where a tensor may be read to directly: its address; 0 if it has to be copied; or why it does not fit."""
-    local: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    if tuple(local.shape) != tuple(shape):
-        return f"has shape {tuple(local.shape)}, the checkpoint {tuple(shape)}"
+def held(tensor: Any) -> tuple[Any, list[int], tuple[int, ...]] | None:
+    """What a sharded tensor holds here: its local tensor, where that begins, and the shape of the whole; None of any other tensor."""
+    if hasattr(tensor, "to_local") and hasattr(tensor, "placements"):
+        from torch.distributed.tensor import _utils
+
+        local: Any = tensor.to_local()
+        if hasattr(local, "wait"):
+            local = local.wait()
+        _, offset = _utils.compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+        starts = [min(at, all - n) for at, all, n in zip(offset, tensor.shape, local.shape, strict=True)]
+        return local, starts, tuple(tensor.shape)
+    if hasattr(tensor, "local_shards"):
+        shards = tensor.local_shards()
+        if len(shards) != 1:
+            raise Invalid(
+                f"a ShardedTensor with {len(shards)} local shards can not be loaded into; load it with dcp.load"
+            )
+        return shards[0].tensor, list(shards[0].metadata.shard_offsets), tuple(tensor.size())
+    if hasattr(tensor, "global_shape") and hasattr(tensor, "global_offsets"):
+        if len(tensor.global_offsets) != 1 or tuple(tensor.local_sizes[0]) != tuple(tensor.shape):
+            raise Invalid("a tensor of several shards can not be loaded into; load it with dcp.load")
+        return tensor, list(tensor.global_offsets[0]), tuple(tensor.global_shape)
+    return None
+
+
+def target(tensor: Any, dtype: str, shape: tuple[int, ...], own: Any) -> tuple[int, list[int], list[int]] | str:
+    """Which elements a tensor takes of a stored one, and where they may be read to; or why it does not fit.
+
+    A DTensor takes what its placements say, a plain tensor all of it, or, if it has that shape, this rank's shard (``own``: its
+    offset and shape). The address is 0 if the elements have to be copied.
+    """
+    sharded = held(tensor)
+    local, offset, whole = (tensor, [0] * len(shape), tuple(tensor.shape)) if sharded is None else sharded
+    if whole != tuple(shape):
+        if sharded is not None or own is None or whole != tuple(own[1]):
+            return f"has shape {whole}, the checkpoint {tuple(shape)}"
+        offset = list(own[0])
     if _DTYPES.get(local.dtype) != dtype:
         return f"has dtype {local.dtype}, the checkpoint {dtype}"
     plain = local.device.type == "cpu" and local.is_contiguous() and not local.is_conj() and not local.is_neg()
-    return local.data_ptr() if plain else 0
+    return local.data_ptr() if plain else 0, offset, list(local.shape)
 
 
 def copy_into(tensor: Any, value: Any) -> None:
     """Copies a loaded leaf into the caller's tensor."""
     with torch.no_grad():
-        local: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        sharded = held(tensor)
+        local: Any = tensor if sharded is None else sharded[0]
         local.detach().copy_(value if isinstance(value, torch.Tensor) else torch.as_tensor(value))
 
 
@@ -208,71 +277,76 @@ def device(name: str) -> Any:
     return torch.device(name)
 
 
-# ---- Shards.
+# ---- Shards on their way to a ``load_state_dict``.
 
 
-class Shard:
-    """A loaded shard on its way to a ``load_state_dict``."""
+class Templates:
+    """What an object holds that is about to be given a state: which elements of each tensor, and what loaded ones become like."""
 
-    __slots__ = ("global_shape", "local")
+    def __init__(self, target: Any, parameters: list[Any]) -> None:
+        self._parameters = parameters
+        self._tensors: dict[tuple[Any, ...], Any] = {}
+        _collect(target.state_dict(), (), self._tensors)
 
-    def __init__(self, local: Any, global_shape: tuple[int, ...]) -> None:
-        self.local = local
-        self.global_shape = global_shape
+    def region(
+        self, path: tuple[Any, ...], shape: tuple[int, ...], own: Any
+    ) -> tuple[list[int], list[int], Any] | None:
+        """Offset and shape of what is wanted of the tensor at ``path``, and the DTensor it becomes like; None if nothing says."""
+        template = self._tensors.get(path)
+        if template is None:
+            # An optimizer that has not stepped has no state yet; its moments lie as their parameter does.
+            index = path[1] if len(path) == 3 and path[0] == "state" else None
+            nth = self._parameters[index] if isinstance(index, int) and 0 <= index < len(self._parameters) else None
+            template = nth if nth is not None and _whole_shape(nth) == tuple(shape) else None
+            if template is None:
+                same = (each for each in self._parameters if hasattr(each, "placements"))
+                template = next((each for each in same if tuple(each.shape) == tuple(shape)), None)
+        if template is None:
+            return None
+        sharded = held(template)
+        if sharded is None:
+            # A plain tensor takes all of it, or the shard that it is itself.
+            whole = tuple(template.shape) == tuple(shape) or own is None or tuple(template.shape) != tuple(own)
+            return ([0] * len(shape), list(shape), None) if whole else None
+        local, offset, whole_shape = sharded
+        if whole_shape != tuple(shape):
+            return None
+        return offset, list(local.shape), template if hasattr(template, "placements") else None
 
 
-def shard(local: Any, global_shape: tuple[int, ...], global_offset: tuple[int, ...]) -> Shard:
-    """Marks a loaded tensor as a shard."""
-    return Shard(local, global_shape)
-
-
-def distribute(target: Any, state: Any) -> Any:
-    """Makes DTensors of the shards in a state, after those that ``target`` has now."""
-    templates: dict[tuple[Any, ...], Any] = {}
-    _collect(target.state_dict(), (), templates)
+def templates(target: Any, sharded: bool) -> Templates | None:
+    """What ``target`` holds, if it or the checkpoint has shards."""
     parameters: list[Any] = [
         parameter for group in getattr(target, "param_groups", []) for parameter in group.get("params", [])
     ]
-    if not parameters and hasattr(target, "parameters"):
+    if not parameters and isinstance(target, torch.nn.Module):
         parameters = list(target.parameters())
-    return _distributed(state, (), templates, parameters)
+    if not sharded and not any(hasattr(parameter, "placements") for parameter in parameters):
+        return None
+    return Templates(target, parameters)
+
+
+def _whole_shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(getattr(tensor, "global_shape", tensor.shape))
 
 
 def _collect(state: Any, path: tuple[Any, ...], found: dict[tuple[Any, ...], Any]) -> None:
     if isinstance(state, Mapping):
         for key, value in cast("Mapping[Any, Any]", state).items():
             _collect(value, (*path, key), found)
-    elif hasattr(state, "placements"):
+    elif isinstance(state, (list, tuple)):
+        for index, value in enumerate(cast("Sequence[Any]", state)):
+            _collect(value, (*path, index), found)
+    elif isinstance(state, torch.Tensor):
         found[path] = state
 
 
-def _distributed(
-    state: Any, path: tuple[Any, ...], templates: dict[tuple[Any, ...], Any], parameters: list[Any]
-) -> Any:
-    if isinstance(state, dict):
-        items = cast("dict[Any, Any]", state)
-        for key in list(items):
-            items[key] = _distributed(items[key], (*path, key), templates, parameters)
-        return items
-    if isinstance(state, list):
-        values = cast("list[Any]", state)
-        return [_distributed(value, (*path, index), templates, parameters) for index, value in enumerate(values)]
-    if not isinstance(state, Shard):
-        return state
-    template = templates.get(path)
-    if template is None:
-        # An optimizer that has not stepped has no state yet; its moments lie as their parameter does.
-        index = path[1] if len(path) == 3 and path[0] == "state" else None
-        nth = parameters[index] if isinstance(index, int) and 0 <= index < len(parameters) else None
-        same: list[Any] = [each for each in [nth, *parameters] if hasattr(each, "placements")]
-        template = next((each for each in same if tuple(each.shape) == state.global_shape), None)
-    if template is None:
-        return state.local
+def distribute(local: Any, template: Any) -> Any:
+    """A DTensor of a loaded shard, placed as ``template`` is."""
     from torch.distributed.tensor import DTensor
 
-    local: Any = state.local.detach().to(template.device)
     return DTensor.from_local(
-        local,
+        local.detach().to(template.device),
         template.device_mesh,
         template.placements,
         run_check=False,

@@ -9,10 +9,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtree.errors import Corrupt, Error, Invalid, InvalidType, NotFound, Unsupported
+from runtree.errors import Error, InvalidType
 
 if TYPE_CHECKING:
     from runtree import _native
+    from runtree._ranks import PerRank
     from runtree.store import Store
 
 # How long `PendingSave.result()` waits for the parts of other ranks.
@@ -148,23 +149,34 @@ class Checkpoint:
         device: Any = None,
         component: str = "trainer",
         rank: int | None = None,
+        per_rank: PerRank = None,
     ) -> Any:
         """Loads its state, every byte verified.
 
         ``into`` is a tree of the same shape whose tensors, arrays and objects with ``load_state_dict`` are restored in place;
-        what is returned then has them as leaves. ``keys`` are globs over dotted paths (``"model.*"``). Tensors come back in the
-        framework they were saved from, on the CPU unless ``device`` says otherwise. ``rank`` picks the part of a sharded one.
+        what is returned then has them as leaves. A DTensor reads the slices that its placements name, however many ranks saved
+        it; a plain tensor reads all of it, put together from the shards. ``keys`` are globs over dotted paths (``"model.*"``).
+        Tensors come back in the framework they were saved from, on the CPU unless ``device`` says otherwise.
+
+        ``rank`` is the rank whose part of a sharded checkpoint this is: its own shards and its own leaves. Without it, as on
+        another world size, tensors come back whole, and leaves that differ by rank (random state, the place in a data set) are
+        an error that names them, unless ``per_rank`` says what to do: ``"modulo"`` (rank ``i`` of the new launch takes what rank
+        ``i % ranks`` saved), a rank (everybody takes that one's), ``"skip"`` (leave them as they are in ``into``, or out), a
+        function of (dotted path, list of all ranks' values), or a dict from globs over dotted paths to any of these.
         """
-        return self._load(self._plan(), component, rank, into, keys, device)
+        from runtree import _ranks
 
-    def _plan(self) -> _native.Plan:
-        """Its manifests, read and verified."""
-        return self._store.native.load_plan(*self._name)
+        return _ranks.load(self, into, keys, device, component, rank, per_rank, 0 if rank is None else rank)
 
-    def _load(self, plan: _native.Plan, component: str, rank: int | None, into: Any, keys: Any, device: Any) -> Any:
-        part = _pick_part(plan.parts(), self.reference, component, rank)
-        patterns = [keys] if isinstance(keys, str) else None if keys is None else list(keys)
-        return plan.load(part, "state", into, patterns, None if device is None else str(device))
+    def tensor(self, name: str, index: Any = ..., *, component: str = "trainer") -> Any:
+        """One tensor, or a slice of it, without reading the rest: ``checkpoint.tensor("model.weight", np.s_[:10, 3])``.
+
+        ``name`` is its dotted path; shards are put together. ``index`` is what ``[]`` takes: ints, slices and ``...``. What is
+        read are the blocks of 1 MiB in which the elements lie. Raises ``NotFound``, and ``IndexError`` beyond the end.
+        """
+        from runtree import _ranks
+
+        return _ranks.tensor(self, name, index, component)
 
     def export(self, dir: str | Path, *, keys: str | None = None, layout: str = "as-saved") -> Path:
         """Writes it into a directory: state trees as safetensors + JSON, saved directories byte for byte. Overwrites nothing."""
@@ -234,34 +246,6 @@ class Checkpoint:
 
     def __hash__(self) -> int:
         return hash(self.id)
-
-
-def _pick_part(
-    parts: list[tuple[str, int, bool, list[tuple[str, str]]]], reference: str, component: str, rank: int | None
-) -> int:
-    """Which part a process loads: its own of a sharded checkpoint, the only one of any other."""
-    mine = [index for index, part in enumerate(parts) if part[0] == component]
-    if not mine:
-        if len(parts) != 1:
-            names = ", ".join(sorted({part[0] for part in parts}))
-            raise NotFound(f"checkpoint {reference} has no part of component {component!r}; it has {names}")
-        mine = [0]
-    index = mine[0]
-    if len(mine) > 1:
-        if rank is None:
-            raise Invalid(
-                f"checkpoint {reference} has a part for each of {len(mine)} ranks",
-                hint="load it from a run of as many ranks, or name one with checkpoint.load(rank=0)",
-            )
-        index = next((each for each in mine if parts[each][1] == rank), -1)
-        if index < 0:
-            raise Unsupported(f"checkpoint {reference} was saved by {len(mine)} ranks; rank {rank} is not one of them")
-    if not any(kind == "state" and path == "state" for path, kind in parts[index][3]):
-        raise Unsupported(
-            f"checkpoint {reference} is a directory, not a state",
-            hint="get its files with run.dir() or checkpoint.export()",
-        )
-    return index
 
 
 class PendingSave:

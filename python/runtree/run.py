@@ -32,7 +32,7 @@ from runtree.errors import (
 )
 from runtree.report import FinishReport, Health
 from runtree.store import Store
-from runtree.stored import MISSING, StoredRun, refuse_per_rank
+from runtree.stored import MISSING, StoredRun
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -262,13 +262,14 @@ class Run(StoredRun):
         per_rank: Any = None,
         default: Any = MISSING,
     ) -> Any:
-        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys`` and ``device``.
+        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys``, ``device`` and ``per_rank``.
 
-        Without a name it is the checkpoint this launch starts from (:attr:`resumed_from`), until it has saved one of its own.
+        A launch of as many ranks as saved it gets each rank's own part; any other gets slices (``into=`` DTensors) or whole
+        tensors, and needs ``per_rank=`` for leaves that differ by rank. Without a name it is the checkpoint this launch starts
+        from (:attr:`resumed_from`), until it has saved one of its own.
         ``default`` is returned if there is none. If the newest is damaged, one process alone falls back to the newest good one
         and says so; with several ranks the damage raises, and the next launch resumes from the newest good one on all of them.
         """
-        refuse_per_rank(per_rank)
         writer = self._writer
         if writer is None or writer.inert:
             if default is MISSING:
@@ -280,7 +281,7 @@ class Run(StoredRun):
             if default is MISSING:
                 raise
             return default
-        wanted = Wanted(into, keys, device)
+        wanted = Wanted(into, keys, device, per_rank)
         try:
             state = load_part(checkpoint, self._setup, wanted)
         except Corrupt as damage:

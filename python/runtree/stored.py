@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from runtree.checkpoint import Checkpoint
 from runtree.checkpoint import time as _time
-from runtree.errors import Invalid, InvalidType, NotFound, Unsupported
+from runtree.errors import Invalid, InvalidType, NotFound
 from runtree.series import Series, Stretch
 from runtree.store import Store, reference
 
@@ -185,18 +185,17 @@ class StoredRun:
         per_rank: Any = None,
         default: Any = MISSING,
     ) -> Any:
-        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys`` and ``device``.
+        """Loads a state, every byte verified; see :meth:`Checkpoint.load` for ``into``, ``keys``, ``device`` and ``per_rank``.
 
         ``default`` is returned if there is no checkpoint.
         """
-        refuse_per_rank(per_rank)
         try:
             checkpoint = ref if isinstance(ref, Checkpoint) else self.checkpoint(ref)
         except NotFound:
             if default is MISSING:
                 raise
             return default
-        return checkpoint.load(into=into, keys=keys, device=device)
+        return checkpoint.load(into=into, keys=keys, device=device, per_rank=per_rank)
 
     def history(
         self,
@@ -315,12 +314,3 @@ def _bounds(steps: Any) -> tuple[int, int] | None:
         raise InvalidType(
             f"steps {steps!r} is neither (first, last) nor a range", hint="steps=(100, 200), inclusive; None: open"
         ) from None
-
-
-def refuse_per_rank(per_rank: Any) -> None:
-    """Says that loading on another world size is not there yet."""
-    if per_rank is not None:
-        raise Unsupported(
-            "per_rank= (loading on another world size) is not in this version",
-            hint="launch with the same number of ranks",
-        )

@@ -1,4 +1,5 @@
-"""``runtree.torch.restore``: a saved model, optimizer and scheduler, at the learning rate the script asks for now."""
+"""For programs that use torch: :func:`restore`, a saved model, optimizer and scheduler at the learning rate the script asks for now, and
+:class:`StorageWriter`, :class:`StorageReader`, :class:`AsyncStager`, a run as the storage of ``torch.distributed.checkpoint``."""
 
 # The framework's own types are incomplete: what it returns is Unknown to a strict checker.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -7,13 +8,33 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from runtree.errors import NotFound
 
-__all__ = ["restore"]
+if TYPE_CHECKING:
+    from runtree._dcp_reader import StorageReader
+    from runtree._dcp_writer import StorageWriter
+    from runtree._export_dcp import export_dcp
+    from runtree._staging import AsyncStager
+
+__all__ = ["AsyncStager", "StorageReader", "StorageWriter", "export_dcp", "restore"]
+
+# torch.distributed.checkpoint takes a second to import; most programs do without.
+_DISTRIBUTED = {
+    "AsyncStager": "_staging", "DistributedBytes": "_dcp", "DistributedState": "_dcp", "StorageReader": "_dcp_reader",
+    "StorageWriter": "_dcp_writer", "export_dcp": "_export_dcp",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _DISTRIBUTED:
+        return getattr(import_module(f"runtree.{_DISTRIBUTED[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _NAMES = {
     "model": ("model", "model_state_dict", "state_dict", "net"),
@@ -194,3 +215,9 @@ def _set_last_lr(scheduler: Any, rates: list[Any]) -> None:
     for each in (scheduler, *_subschedulers(scheduler)):
         if hasattr(each, "_last_lr"):
             each._last_lr = [_number(rate) for rate in rates]
+
+
+if __name__ == "__main__":
+    from runtree._export_dcp import main
+
+    main()

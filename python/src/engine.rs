@@ -399,7 +399,7 @@ impl Engine {
         self.call(py, |engine| engine.undelete_checkpoint(name))
     }
 
-    #[pyo3(signature = (run, key, directory, keys=None, layout="as-saved"))]
+    #[pyo3(signature = (run, key, directory, keys=None, layout="as-saved", max_file_bytes=None))]
     fn export<'py>(
         &self,
         py: Python<'py>,
@@ -408,6 +408,7 @@ impl Engine {
         directory: PathBuf,
         keys: Option<String>,
         layout: &str,
+        max_file_bytes: Option<u64>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let name = checkpoint_name(py, run, key)?;
         let layout = match layout {
@@ -420,7 +421,11 @@ impl Engine {
                 return Err(to_py_err(py, &error));
             }
         };
-        let options = ExportOptions { keys, layout };
+        let options = ExportOptions {
+            keys,
+            layout,
+            max_file_bytes,
+        };
         self.record(py, |engine| {
             engine.export(name, Path::new(&directory), &options)
         })

@@ -11,6 +11,8 @@ mod pending;
 mod plan;
 mod requests;
 mod runtime;
+mod staging;
+mod whole;
 mod writer;
 
 use pyo3::prelude::*;
@@ -32,6 +34,10 @@ mod _native {
     use crate::plan::Plan;
     #[pymodule_export]
     use crate::runtime::after_fork_in_child;
+    #[pymodule_export]
+    use crate::staging::{Lease, StagingArena};
+    #[pymodule_export]
+    use crate::whole::Whole;
     #[pymodule_export]
     use crate::writer::RunWriter;
 

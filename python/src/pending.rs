@@ -49,6 +49,18 @@ impl PendingSave {
         to_python(py, &info)
     }
 
+    /// Waits at most `timeout` seconds until this process's own part is durable, whatever other ranks do; says whether it is.
+    fn wait_part(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let inner = self.inner(py)?;
+        let timeout = Duration::try_from_secs_f64(timeout.max(0.0)).unwrap_or(Duration::MAX);
+        let mut there = false;
+        wait(py, Some(timeout), |slice| {
+            there = inner.wait_part(slice).unwrap_or(true);
+            there
+        })?;
+        inner.wait_part(Duration::ZERO).into_py(py)
+    }
+
     fn done(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.inner(py)?.done())
     }

@@ -1,5 +1,6 @@
 //! A checkpoint that is about to be loaded: its manifests, read and verified once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -7,10 +8,9 @@ use runtree_core::Error;
 use runtree_core::manifest::{Entry, EntryContent};
 use runtree_engine::{Engine, LoadedManifest};
 
-use crate::convert::build::{Load, build};
-use crate::convert::select::select;
 use crate::errors::to_py_err;
 use crate::runtime::Owned;
+use crate::whole::Whole;
 
 /// The native half of a load.
 #[pyclass(frozen, module = "runtree._native")]
@@ -65,53 +65,19 @@ impl Plan {
             .collect())
     }
 
-    /// Loads the state tree `path` of a part.
-    #[pyo3(signature = (part, path, into=None, keys=None, device=None))]
-    fn load<'py>(
+    /// The state trees `entry` of a component's parts as one; `own_rank` is the rank whose own leaves win, `choices` says whose is taken of others.
+    #[pyo3(signature = (component, entry, own_rank=None, choices=None))]
+    fn whole(
         &self,
-        py: Python<'py>,
-        part: usize,
-        path: &str,
-        into: Option<Bound<'py, PyAny>>,
-        keys: Option<Vec<String>>,
-        device: Option<String>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+        py: Python<'_>,
+        component: &str,
+        entry: &str,
+        own_rank: Option<u32>,
+        choices: Option<BTreeMap<String, Option<u32>>>,
+    ) -> PyResult<Whole> {
         let (engine, manifest) = self.inner(py)?;
-        let entry = manifest
-            .parts
-            .get(part)
-            .and_then(|part| part.entries.iter().find(|entry| entry.path == path));
-        let Some(EntryContent::State {
-            tree,
-            tensors,
-            blobs,
-        }) = entry.map(|entry| &entry.content)
-        else {
-            return Err(to_py_err(
-                py,
-                &Error::not_found(format!("checkpoint has no state tree `{path}`")),
-            ));
-        };
-        let selected = match &keys {
-            Some(keys) => Some(select(tree, keys).ok_or_else(|| {
-                let error =
-                    Error::not_found(format!("nothing in the checkpoint matches keys={keys:?}"))
-                        .with_hint("list what there is with checkpoint.tensors()");
-                to_py_err(py, &error)
-            })?),
-            None => None,
-        };
-        let load = Load {
-            engine,
-            manifest,
-            part,
-            tree: selected.as_ref().unwrap_or(tree),
-            tensors,
-            blobs,
-            into,
-            device,
-        };
-        build(py, &load)
+        let choices = choices.unwrap_or_default();
+        Whole::new(py, engine, manifest, component, entry, own_rank, choices)
     }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ def only_run() -> runtree.StoredRun:
 
 def test_every_example_is_at_most_forty_lines() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert len(lengths) == 4
+    assert len(lengths) == 5
     assert max(lengths.values()) <= 40
 
 
@@ -60,3 +61,19 @@ def test_a_torch_run_goes_on_with_everything() -> None:
     pytest.importorskip("torchdata")
     assert "attempt 1, 159 steps" in run("04_torch_everything.py")
     assert "attempt 2, 319 steps" in run("04_torch_everything.py")
+
+
+def test_four_ranks_train_and_two_go_on() -> None:
+    pytest.importorskip("torch")
+    for ranks in (4, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        result = subprocess.run(
+            [*command, str(EXAMPLES / "05_fsdp.py")],
+            capture_output=True, text=True, timeout=200, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert f"attempt {1 if ranks == 4 else 2}, {ranks} ranks, step {19 if ranks == 4 else 39}" in result.stdout
+    losses = only_run().history("loss").values
+    # Without the optimizer's moments it would jump.
+    assert abs(losses[20] - losses[19]) < 0.1
+    assert losses[39] < losses[0] / 10

@@ -132,11 +132,11 @@ def test_fsdp_saves_a_shard_per_rank_and_continues_exactly(tmp_path: Path) -> No
     shards = [tensor for tensor in checkpoint.tensors() if tensor["name"] == "model.0.weight"]
     assert {tuple(shard["global_shape"]) for shard in shards} == {(7, 5)}
     assert sum(shard["shape"][0] for shard in shards) == 7
-    with pytest.raises(runtree.Invalid, match="a part for each of 4 ranks"):
+    # Another world size: see test_sharded_load.py.
+    with pytest.raises(runtree.Invalid, match="saved by 4 ranks, and they differ in `rng`"):
         run.load()
     resumed = runtree.init(run.project, run_id="fsdp", resume="must", console=False, system_metrics=False)
-    with pytest.raises(runtree.Unsupported, match="saved by 4 ranks, this launch has 1"):
-        resumed.load()
+    assert resumed.load(keys="model*")["model"]["0.weight"].shape == (7, 5)
 
 
 def test_torchrun_without_a_process_group_is_one_run(tmp_path: Path) -> None:

@@ -410,10 +410,6 @@ def test_what_is_not_in_this_version_says_so(start: Any) -> None:
     for keywords in ({"remote": "s3://bucket"}, {"retention": {"keep_last": 2}}, {"store": "s3://bucket/prefix"}):
         with pytest.raises(runtree.Unsupported):
             start(**keywords)
-    run = start()
-    run.save({"w": 1}, step=0).result()
-    with pytest.raises(runtree.Unsupported, match="per_rank"):
-        run.load(per_rank="mine")
 
 
 def test_wrong_words_are_value_errors(start: Any) -> None:

@@ -13,8 +13,10 @@ use crate::manifest::Extent;
 
 mod check;
 mod dtype;
+pub mod region;
 
 use check::check_int;
+
 pub use dtype::Dtype;
 
 /// Deepest nesting of a tree that is written or read.

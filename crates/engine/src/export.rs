@@ -30,7 +30,7 @@ pub enum ExportLayout {
     /// As it was saved: files byte for byte, a state tree as `<name>.safetensors` and `<name>.json`.
     #[default]
     AsSaved,
-    /// What `from_pretrained` loads: the model's weights in `model.safetensors`, shards put together.
+    /// What `from_pretrained` loads: the model's weights in `model.safetensors`, or several files and their index, shards put together.
     Hf,
 }
 
@@ -41,6 +41,8 @@ pub struct ExportOptions {
     pub keys: Option<String>,
     /// The layout.
     pub layout: ExportLayout,
+    /// Most bytes of tensors in one file of the layout [`ExportLayout::Hf`]; none: 5 GB, as the libraries that read it take it.
+    pub max_file_bytes: Option<u64>,
 }
 
 /// What was exported.
@@ -67,7 +69,7 @@ impl Engine {
     ) -> Result<ExportReport> {
         directory::check_target(directory)?;
         let manifest = self.load_plan(checkpoint)?;
-        let members = members(&manifest, options)?;
+        let members = members(self, &manifest, options)?;
         let (files, bytes) =
             directory::write(self, &manifest, &members, directory, Access::AsSaved)?;
         Ok(ExportReport {
@@ -96,13 +98,12 @@ impl Engine {
                 Body::Symlink(target) => archive
                     .member(path, *mode, tar::Member::Symlink(target))
                     .map_err(failed)?,
-                Body::File { head, rest } => {
+                Body::File { .. } | Body::Tensors { .. } => {
                     let bytes = body.bytes();
                     archive
                         .member(path, *mode, tar::Member::File(bytes))
                         .map_err(failed)?;
-                    archive.data().write_all(head).map_err(failed)?;
-                    self.stream(&manifest, rest, path, |bytes| {
+                    directory::write_body(self, &manifest, path, body, &mut |bytes| {
                         archive.data().write_all(bytes).map_err(failed)
                     })?;
                     archive.pad(bytes).map_err(failed)?;
@@ -157,10 +158,14 @@ impl Engine {
     }
 }
 
-fn members(manifest: &LoadedManifest, options: &ExportOptions) -> Result<Vec<Member>> {
+fn members(
+    engine: &Engine,
+    manifest: &LoadedManifest,
+    options: &ExportOptions,
+) -> Result<Vec<Member>> {
     let keys = options.keys.as_deref();
     match options.layout {
         ExportLayout::AsSaved => members::as_saved(manifest, keys),
-        ExportLayout::Hf => pretrained::members(manifest, keys),
+        ExportLayout::Hf => pretrained::members(engine, manifest, keys, options.max_file_bytes),
     }
 }

@@ -32,7 +32,10 @@ pub use export::{ExportLayout, ExportOptions, ExportReport};
 pub use fold::{ReindexProgress, ReindexReport};
 pub use inspect::{StatsReport, StatsRow, VerifyReport};
 pub use live::{FinishReport, Health, RunWriter, Warning, WarningKind};
-pub use load::{LoadedManifest, ReadJob};
+pub use load::{
+    DISTRIBUTED_STATE, Differing, LoadedManifest, MAX_STRETCHES, ReadJob, RegionRead, ShardSource,
+    WholeBlob, WholeRequest, WholeState, WholeTensor,
+};
 pub use queries::{CheckpointScope, LastGood, RunQuery, RunSort};
 pub use resolve::{Purpose, Resolved};
 pub use runs::{ForkChoice, ForkSpec, LaunchKey, LogRanks, ResumePolicy, RunSpec};

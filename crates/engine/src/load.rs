@@ -16,8 +16,13 @@ use crate::save::threads;
 mod fallback;
 mod spans;
 pub(crate) mod stream;
+mod whole;
 
 pub use fallback::Fallback;
+pub use whole::{
+    DISTRIBUTED_STATE, Differing, MAX_STRETCHES, RegionRead, ShardSource, WholeBlob, WholeRequest,
+    WholeState, WholeTensor,
+};
 
 use spans::{Piece, Span, gather};
 

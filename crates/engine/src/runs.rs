@@ -29,6 +29,7 @@ pub(crate) mod config;
 mod fork;
 mod launch;
 mod names;
+mod reclaim;
 
 use fork::ForkPlan;
 pub(crate) use fork::{newest_attempt_of, require_row};

@@ -10,6 +10,6 @@ pub(crate) mod gather;
 pub(crate) mod json;
 mod kinds;
 pub(crate) mod metrics;
-mod objects;
+pub(crate) mod objects;
 pub(crate) mod select;
 pub(crate) mod share;

@@ -101,10 +101,18 @@ impl<'a, 'py> Builder<'a, 'py> {
                 py.import("runtree._leaves")?
                     .call_method1("enumeration", (class, name, value))?
             }
-            StateNode::Stateful { state, .. } => match into.filter(|into| self.is_stateful(into)) {
-                Some(target) => self.restore(state, target, path)?,
-                None => self.make(state, into, path)?,
-            },
+            StateNode::Stateful { class, state } => {
+                match into.filter(|into| self.is_stateful(into)) {
+                    Some(target) => self.restore(state, target, path)?,
+                    None => {
+                        let made = self.make(state, into, path)?;
+                        match &self.load.stand_in {
+                            Some(stand_in) => stand_in.call_method1("stateful", (class, made))?,
+                            None => made,
+                        }
+                    }
+                }
+            }
         })
     }
 
@@ -115,19 +123,7 @@ impl<'a, 'py> Builder<'a, 'py> {
         target: &Bound<'py, PyAny>,
         path: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let outer = std::mem::replace(&mut self.wrap_shards, true);
-        let made = self.make(state, None, path);
-        self.wrap_shards = outer;
-        let mut state = made?;
-        if self
-            .load
-            .tensors
-            .iter()
-            .any(|record| record.global_shape.is_some())
-        {
-            state =
-                adapter(self.py, Framework::Torch)?.call_method1("distribute", (target, state))?;
-        }
+        let state = self.make(state, None, path)?;
         self.restores.push((target.clone(), state));
         Ok(target.clone())
     }
@@ -160,19 +156,7 @@ impl<'a, 'py> Builder<'a, 'py> {
         let py = self.py;
         if let Some(target) = into.filter(|into| self.is_stateful(into)) {
             // Saved as `model.state_dict()`, loaded into `model`.
-            let outer = std::mem::replace(&mut self.wrap_shards, true);
-            let made = self.make_dict(kind, keys, values, None, path);
-            self.wrap_shards = outer;
-            let mut state = made?;
-            if self
-                .load
-                .tensors
-                .iter()
-                .any(|record| record.global_shape.is_some())
-            {
-                state =
-                    adapter(py, Framework::Torch)?.call_method1("distribute", (target, state))?;
-            }
+            let state = self.make_dict(kind, keys, values, None, path)?;
             self.restores.push((target.clone(), state));
             return Ok(target.clone());
         }
@@ -209,23 +193,39 @@ impl<'a, 'py> Builder<'a, 'py> {
         into: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
+        let view = leaf
+            .view
+            .as_ref()
+            .map(|view| (view.offset, view.shape.clone(), view.strides.clone()));
+        if let Some(stand_in) = &self.load.stand_in {
+            let framework = match leaf.framework {
+                Framework::Torch => "torch",
+                Framework::Numpy => "numpy",
+                Framework::Jax => "jax",
+            };
+            return stand_in.call_method1("tensor", (leaf.tensor, framework, view));
+        }
+        let unplanned = || to_py_err(py, &Error::internal("a tensor was not planned"));
+        let placed = self
+            .placed
+            .get(&std::ptr::from_ref(leaf))
+            .ok_or_else(unplanned)?;
         let base = self
             .bases
-            .get(&leaf.tensor)
-            .ok_or_else(|| to_py_err(py, &Error::internal("a tensor was not planned")))?;
+            .get(&(leaf.tensor, placed.region.clone()))
+            .ok_or_else(unplanned)?;
         if base.direct {
             return Ok(base.object.clone());
         }
-        let record = &self.load.tensors[leaf.tensor as usize];
         // `Debug` of plain data: equal leaves, equal text.
-        let identity = format!("{leaf:?} {}", self.wrap_shards);
+        let like = placed
+            .like
+            .as_ref()
+            .map_or(0, |like| like.as_ptr() as usize);
+        let identity = format!("{leaf:?} {:?} {like}", placed.region);
         let made = if let Some(made) = self.leaves.get(&identity) {
             made.clone()
         } else {
-            let view = leaf
-                .view
-                .as_ref()
-                .map(|view| (view.offset, view.shape.clone(), view.strides.clone()));
             let device = if into.is_some() {
                 None
             } else {
@@ -239,13 +239,8 @@ impl<'a, 'py> Builder<'a, 'py> {
                 device,
             );
             let mut made = base.adapter.call_method1(intern!(py, "leaf"), arguments)?;
-            if let (true, Some(global), Some(offset)) = (
-                self.wrap_shards,
-                &record.global_shape,
-                &record.global_offset,
-            ) {
-                let arguments = (made, PyTuple::new(py, global)?, PyTuple::new(py, offset)?);
-                made = adapter(py, Framework::Torch)?.call_method1("shard", arguments)?;
+            if let Some(like) = &placed.like {
+                made = adapter(py, Framework::Torch)?.call_method1("distribute", (made, like))?;
             }
             self.leaves.insert(identity, made.clone());
             made
@@ -271,20 +266,7 @@ impl<'a, 'py> Builder<'a, 'py> {
     }
 
     pub(super) fn key(&self, key: &StateKey) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py;
-        Ok(match key {
-            StateKey::Str(text) => PyString::new(py, text).into_any(),
-            StateKey::Int(digits) => int(py, digits)?,
-            StateKey::Bool(value) => pyo3::types::PyBool::new(py, *value).to_owned().into_any(),
-            StateKey::None => py.None().into_bound(py),
-            StateKey::Tuple(keys) => {
-                let keys = keys
-                    .iter()
-                    .map(|key| self.key(key))
-                    .collect::<PyResult<Vec<_>>>()?;
-                PyTuple::new(py, keys)?.into_any()
-            }
-        })
+        key_object(self.py, key)
     }
 
     fn blob(&self, index: u32) -> &[u8] {
@@ -316,4 +298,21 @@ fn int<'py>(py: Python<'py>, digits: &str) -> PyResult<Bound<'py, PyAny>> {
             .import("runtree._leaves")?
             .call_method1("integer", (digits,)),
     }
+}
+
+/// A key of a dict.
+pub(crate) fn key_object<'py>(py: Python<'py>, key: &StateKey) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match key {
+        StateKey::Str(text) => PyString::new(py, text).into_any(),
+        StateKey::Int(digits) => int(py, digits)?,
+        StateKey::Bool(value) => pyo3::types::PyBool::new(py, *value).to_owned().into_any(),
+        StateKey::None => py.None().into_bound(py),
+        StateKey::Tuple(keys) => {
+            let keys = keys
+                .iter()
+                .map(|key| key_object(py, key))
+                .collect::<PyResult<Vec<_>>>()?;
+            PyTuple::new(py, keys)?.into_any()
+        }
+    })
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
             human::bytes(info.bytes).into(),
             metrics.join(" ").into(),
             human::age(now, info.created).into(),
-            Cell::styled(state_text(info), state_style(info)),
+            Cell::styled(progress_text(info), state_style(info)),
         ]);
     }
     table.print(&mut context.out)?;
@@ -71,6 +71,16 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
             .remark("no checkpoints; run.save(state) makes one");
     }
     Ok(())
+}
+
+/// What became of a checkpoint; of a pending one, how far it is.
+fn progress_text(info: &CheckpointInfo) -> String {
+    let text = state_text(info);
+    if info.state != CheckpointState::Pending || info.parts.is_empty() {
+        return text.to_owned();
+    }
+    let here = info.parts.iter().filter(|part| part.present).count();
+    format!("{text}, {here} of {} parts", info.parts.len())
 }
 
 /// What became of a checkpoint, in a word.

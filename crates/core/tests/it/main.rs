@@ -12,4 +12,5 @@ mod lineage_model;
 mod manifest;
 mod record;
 mod reference;
+mod region;
 mod state;

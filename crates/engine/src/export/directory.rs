@@ -10,7 +10,6 @@ use runtree_core::{Error, ErrorKind, Result};
 use super::members::{Body, Member};
 use crate::engine::Engine;
 use crate::load::LoadedManifest;
-use crate::load::stream::PartExtent;
 
 /// Whether what was published may be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +90,8 @@ pub(crate) fn write(
                     .map_err(|error| failed("create", &path, error))?;
                 files += 1;
             }
-            Body::File { head, rest } => {
-                bytes += write_file(engine, manifest, &path, &member.path, head, rest)?;
+            body @ (Body::File { .. } | Body::Tensors { .. }) => {
+                bytes += write_file(engine, manifest, &path, &member.path, body)?;
                 set_mode(&path, member.mode, access)?;
                 files += 1;
             }
@@ -118,8 +117,7 @@ fn write_file(
     manifest: &LoadedManifest,
     path: &Path,
     what: &str,
-    head: &[u8],
-    rest: &[PartExtent],
+    body: &Body,
 ) -> Result<u64> {
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -127,17 +125,39 @@ fn write_file(
         .mode(0o600)
         .open(path)
         .map_err(|error| failed("create", path, error))?;
-    let mut written = head.len() as u64;
-    file.write_all(head)
-        .map_err(|error| failed("write", path, error))?;
-    engine.stream(manifest, rest, what, |bytes| {
+    let mut written = 0;
+    let mut write = |bytes: &[u8]| {
         written += bytes.len() as u64;
         file.write_all(bytes)
             .map_err(|error| failed("write", path, error))
-    })?;
+    };
+    write_body(engine, manifest, what, body, &mut write)?;
     file.sync_data()
         .map_err(|error| failed("sync", path, error))?;
     Ok(written)
+}
+
+/// Hands a file's bytes to `write`, in order, with bounded memory.
+pub(crate) fn write_body(
+    engine: &Engine,
+    manifest: &LoadedManifest,
+    what: &str,
+    body: &Body,
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    match body {
+        Body::File { head, rest } => {
+            write(head)?;
+            engine.stream(manifest, rest, what, write)
+        }
+        Body::Tensors { head, tensors } => {
+            write(head)?;
+            tensors
+                .iter()
+                .try_for_each(|tensor| engine.stream_tensor(manifest, tensor, &mut *write))
+        }
+        Body::Directory | Body::Symlink(_) => Ok(()),
+    }
 }
 
 fn set_mode(path: &Path, mode: u32, access: Access) -> Result<()> {

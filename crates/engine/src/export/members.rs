@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use runtree_core::manifest::{Entry, EntryContent, Extent, PartManifest};
+use runtree_core::state::region::Region;
 use runtree_core::state::{StateNode, TensorRecord};
 use runtree_core::{CheckpointId, Error, Result};
 use serde_json::json;
 
 use super::glob;
 use super::safetensors;
-use crate::load::LoadedManifest;
 use crate::load::stream::{PartExtent, of_part};
+use crate::load::{LoadedManifest, WholeTensor};
 use crate::save::link_stays_inside;
 
 /// One file, directory or link.
@@ -34,6 +35,13 @@ pub(crate) enum Body {
         /// The rest, in order.
         rest: Vec<PartExtent>,
     },
+    /// A file: `head`, then tensors, each put together from its shards.
+    Tensors {
+        /// Bytes that are made here.
+        head: Vec<u8>,
+        /// What follows, in order.
+        tensors: Vec<WholeTensor>,
+    },
     /// A directory.
     Directory,
     /// A link.
@@ -46,6 +54,11 @@ impl Body {
         match self {
             Self::File { head, rest } => {
                 head.len() as u64 + rest.iter().map(|piece| piece.extent.bytes).sum::<u64>()
+            }
+            Self::Tensors { head, tensors } => {
+                let bytes =
+                    |tensor: &WholeTensor| tensor.region_bytes(&Region::whole(&tensor.shape));
+                head.len() as u64 + tensors.iter().map(bytes).sum::<u64>()
             }
             Self::Directory | Self::Symlink(_) => 0,
         }

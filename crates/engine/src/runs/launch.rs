@@ -68,9 +68,11 @@ impl Engine {
             if newest.launch_key == key && sits_down(&newest)? {
                 return Ok(newest);
             }
+            self.finish_pending(record.run);
             let (next, mut passed) = self.plan_resume(record, &newest, spec, &key)?;
             match self.store.create_attempt(&next)? {
                 Created::Created | Created::ExistsEqual if sits_down(&next)? => {
+                    self.reclaim_pending(record.run, next.attempt);
                     warnings.append(&mut passed);
                     return Ok(next);
                 }

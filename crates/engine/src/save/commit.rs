@@ -82,7 +82,26 @@ pub(crate) fn no_position() -> JournalPosition {
 }
 
 /// Publishes and confirms the part of a save whose chunks are written, and tries to commit.
+///
+/// A part that can not be written will never come: the save is given up in the store at once, as far as the store can be written to, so that the
+/// other ranks learn it now and not when their patience ends. A `Conflict` is different: another process has the name, and its part counts.
 pub(crate) fn publish(owner: &dyn Owner, save: &Active) -> Result<Option<Ended>> {
+    let published = publish_part(owner, save);
+    let error = match &published {
+        Err(error) => Some(error),
+        Ok(Some(Ended::Failed(error))) => Some(error.as_ref()),
+        Ok(_) => None,
+    };
+    let hopeless = error.is_some_and(|error| error.kind() != runtree_core::ErrorKind::Conflict);
+    if hopeless && save.role.part_count() > 1 && save.progress.published().is_none() {
+        let store = owner.engine().store();
+        // Best effort: if this can not be written either, the others wait until they give up by themselves.
+        let _ = store.abandon(owner.run(), save.progress.key());
+    }
+    published
+}
+
+fn publish_part(owner: &dyn Owner, save: &Active) -> Result<Option<Ended>> {
     if save.progress.is_cancelled() {
         return Ok(Some(Ended::Declined(Arc::new(cancelled(&save.progress)))));
     }
@@ -150,8 +169,9 @@ pub(crate) fn try_commit(owner: &dyn Owner, save: &Active) -> Result<Option<Ende
     };
     if record.outcome == Outcome::Abandoned {
         return Err(Error::conflict(format!(
-            "save {key} was given up by somebody else while its parts were missing"
-        )));
+            "save {key} was given up by another process before all its parts were there"
+        ))
+        .with_hint("another rank could not write its part (its own error says why), or a later launch of the run took the save for dead"));
     }
     let ours = record.parts.iter().any(|part| {
         part.component == save.role.component

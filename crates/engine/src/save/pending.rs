@@ -12,6 +12,9 @@ use super::progress::{Ended, Progress};
 use super::request::Role;
 use crate::engine::Engine;
 
+/// Longer than any program waits.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// A save on its way to disk. Clones speak of the same save.
 #[derive(Clone, Debug)]
 pub struct PendingSave {
@@ -54,6 +57,21 @@ impl PendingSave {
                 timeout.unwrap_or_default().as_secs_f64()
             ))
             .with_hint("call result() again with a longer timeout")),
+        }
+    }
+
+    /// Waits until this process's own part is durable and confirmed, whatever other ranks do; says whether it is before `timeout` has passed. For
+    /// callers that agree with the other ranks by their own means.
+    ///
+    /// # Errors
+    /// What went wrong with the part, if that is known.
+    pub fn wait_part(&self, timeout: Duration) -> Result<bool> {
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + FOREVER);
+        let there = self.progress.wait_published(deadline);
+        match self.progress.outcome() {
+            Some(Ended::Declined(error) | Ended::Failed(error)) => Err(share(&error)),
+            _ => Ok(there),
         }
     }
 

@@ -121,6 +121,24 @@ impl Progress {
 
     pub(crate) fn set_published(&self, hash: PartHash) {
         self.lock().published = Some(hash);
+        self.changed.notify_all();
+    }
+
+    /// Waits until the part is published and confirmed, or the save has ended; says whether either happened before `deadline`.
+    pub(crate) fn wait_published(&self, deadline: Instant) -> bool {
+        let mut state = self.lock();
+        while state.published.is_none() && state.ended.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return false;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
     }
 
     pub(crate) fn published(&self) -> Option<PartHash> {

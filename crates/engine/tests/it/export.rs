@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
+use runtree_core::state::{DictKind, Framework, StateKey, StateNode, TensorLeaf};
 use runtree_core::{ErrorKind, Step};
 use runtree_engine::{EntrySource, ExportLayout, ExportOptions, SaveRequest, TensorSource};
 use serde_json::Value;
@@ -355,9 +356,36 @@ fn shards_of_several_ranks_are_exported_as_one_model() {
         .iter()
         .enumerate()
         .map(|(rank, run)| {
-            let EntrySource::State { path, tree, .. } = state(&[], &[]) else {
+            let leaf = |tensor| {
+                StateNode::Tensor(TensorLeaf {
+                    tensor,
+                    framework: Framework::Numpy,
+                    view: None,
+                    parameter: false,
+                    requires_grad: false,
+                    device: None,
+                })
+            };
+            let dict = |key: &str, value| StateNode::Dict {
+                kind: DictKind::Plain,
+                k: vec![StateKey::Str(key.to_owned())],
+                v: vec![value],
+            };
+            let (
+                StateNode::Dict { mut k, mut v, kind },
+                StateNode::Dict {
+                    k: more, v: others, ..
+                },
+            ) = (
+                dict("model", dict("w", leaf(0))),
+                dict("optimizer", dict("m", leaf(1))),
+            )
+            else {
                 unreachable!()
             };
+            k.extend(more);
+            v.extend(others);
+            let (path, tree) = ("state".to_owned(), StateNode::Dict { kind, k, v });
             let tensor = |name: &str, dtype: &str, data: &'static [u8], offset: u64| TensorSource {
                 name: name.to_owned(),
                 dtype: dtype.parse().unwrap(),

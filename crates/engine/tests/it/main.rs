@@ -28,3 +28,4 @@ mod inspect;
 mod load;
 mod save;
 mod save_support;
+mod whole;

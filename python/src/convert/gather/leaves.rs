@@ -111,6 +111,11 @@ impl<'py> Walker<'py> {
         if let Ok(reason) = described.extract::<String>() {
             return Ok(self.problem(path, reason));
         }
+        // Shards of the same tensor that this rank holds beside the first.
+        let more: Vec<Described<'_>> = match described.getattr_opt(intern!(self.py, "more"))? {
+            Some(more) => more.extract()?,
+            None => Vec::new(),
+        };
         let described: Described<'_> = described.extract()?;
         let Ok(dtype) = described.dtype.parse::<Dtype>() else {
             return Ok(self.problem(
@@ -126,17 +131,19 @@ impl<'py> Walker<'py> {
             requires_grad: described.requires_grad,
             device: described.device.clone(),
         };
-        self.memory.push(LeafMemory {
-            name: shown(path),
-            framework,
-            dtype,
-            shape: described.shape,
-            strides: described.strides,
-            address: described.address,
-            owner: described.owner.unbind(),
-            device: described.device,
-            global: described.global_shape.zip(described.global_offset),
-        });
+        for described in std::iter::once(described).chain(more) {
+            self.memory.push(LeafMemory {
+                name: shown(path),
+                framework,
+                dtype: dtype.clone(),
+                shape: described.shape,
+                strides: described.strides,
+                address: described.address,
+                owner: described.owner.unbind(),
+                device: described.device,
+                global: described.global_shape.zip(described.global_offset),
+            });
+        }
         Ok(StateNode::Tensor(leaf))
     }
 
