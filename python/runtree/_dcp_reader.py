@@ -29,8 +29,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.planner import LoadItemType
 from torch.futures import Future
 
-from runtree import _dcp, _ranks
-from runtree import _torch
+from runtree import _dcp, _ranks, _torch
 from runtree.checkpoint import Checkpoint
 from runtree.errors import Conflict, Invalid, NotFound
 from runtree.run import Run

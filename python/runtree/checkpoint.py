@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtree.errors import Error, InvalidType
+from runtree.errors import Corrupt, Error, InvalidType, NotFound
 
 if TYPE_CHECKING:
     from runtree import _native

@@ -225,15 +225,17 @@ class Store:
         return self.native.verify()
 
     def stats(self, run: str | int | None = None) -> dict[str, Any]:
-        """What the store, or one run, holds: ``logical_bytes``, ``stored_bytes`` and ``saved_bytes``, how deep differences go (``depths``), how many cold checkpoints no
-        encoder came to yet (``waiting``), and ``rows`` with the same per run, or per checkpoint of the one run."""
+        """What the store, or one run, holds: ``logical_bytes``, ``stored_bytes`` and ``saved_bytes``, how deep differences go
+        (``depths``), how many cold checkpoints no encoder came to yet (``waiting``), and ``rows`` with the same per run, or per
+        checkpoint of the one run."""
         return self.native.stats(None if run is None else self.run(run).id)
 
     def encode(self, run: str | int | None = None) -> dict[str, Any]:
         """Makes the cold checkpoints of a run, or of all, small now, and removes what becomes redundant.
 
-        The newest two checkpoints of a run stay as they were saved; older ones are kept as differences to earlier ones. A run does this in the background while it
-        goes on. Returns how many ``checkpoints`` are cold, the ``raw_bytes`` of the ``chunks`` that were encoded, their ``encoded_bytes``, and ``freed_bytes``.
+        The newest two checkpoints of a run stay as they were saved; older ones are kept as differences to earlier ones. A run does
+        this in the background while it goes on. Returns how many ``checkpoints`` are cold, the ``raw_bytes`` of the ``chunks`` that
+        were encoded, their ``encoded_bytes``, and ``freed_bytes``.
         """
         return self.native.encode(None if run is None else self.run(run).id)
 

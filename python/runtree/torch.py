@@ -1,4 +1,4 @@
-"""For programs that use torch: :func:`restore`, a saved model, optimizer and scheduler at the learning rate the script asks for now, and
+"""For programs that use torch: :func:`restore`, a saved model, optimizer and scheduler at the rate the script asks for now, and
 :class:`StorageWriter`, :class:`StorageReader`, :class:`AsyncStager`, a run as the storage of ``torch.distributed.checkpoint``."""
 
 # The framework's own types are incomplete: what it returns is Unknown to a strict checker.

@@ -400,6 +400,7 @@ impl Engine {
     }
 
     #[pyo3(signature = (run, key, directory, keys=None, layout="as-saved", max_file_bytes=None))]
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one Python call")]
     fn export<'py>(
         &self,
         py: Python<'py>,
