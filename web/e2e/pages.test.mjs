@@ -206,7 +206,7 @@ describe('the run page', () => {
     await page.goto(runUrl(bad));
     const banner = page.locator('.banner');
     await banner.waitFor();
-    assert.match(await banner.innerText(), /not finite from step/);
+    assert.match(await banner.innerText(), /not finite (from|at) step/);
     if (bad.first_nonfinite.last_good !== null && bad.first_nonfinite.last_good !== undefined) assert.ok(await banner.locator('[data-fork-last-good]').count());
   });
 

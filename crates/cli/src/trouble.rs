@@ -28,6 +28,15 @@ pub(crate) fn nonfinite(run: &RunSummary) -> Option<String> {
     ))
 }
 
+/// Whether a metric is still no number: one that recovered stops nobody from going on.
+fn is_broken(run: &RunSummary) -> bool {
+    let latest = run
+        .first_nonfinite
+        .as_ref()
+        .and_then(|bad| run.metrics.get(&bad.metric));
+    latest.is_some_and(|latest| !latest.value.0.is_finite())
+}
+
 /// Says that a run ended badly, and how to go on.
 pub(crate) fn died(run: &RunSummary) -> Option<String> {
     let reason = run.status_reason.as_deref().map(clean);
@@ -46,7 +55,7 @@ pub(crate) fn died(run: &RunSummary) -> Option<String> {
         None => what,
     };
     // Who stopped a run knows how to go on; a diverged one is not to be continued from where it is.
-    if run.status == RunStatus::Stopped || run.checkpoints == 0 || run.first_nonfinite.is_some() {
+    if run.status == RunStatus::Stopped || run.checkpoints == 0 || is_broken(run) {
         return Some(last);
     }
     let resume = match &run.key {

@@ -1,12 +1,19 @@
 //! Where a run was last healthy.
 //!
-//! A value is *bad* if it is not finite, or if a *spike* begins at it: with the median `m` and the median absolute deviation `d` of the
+//! A value is *bad* if it is not finite, or if a *spike* begins at it. Of values that are not finite those count most that stay so: a
+//! metric whose latest value is no number is *broken* from where its last such stretch begins. What was infinite once and recovered
+//! (a `grad_norm` while the loss scale is found) does not hide what broke, it counts only where nothing is broken. So the first bad value is
+//! the earliest of the first kind there is: broken and loss-like, broken, once not finite and loss-like, once not finite (where no metric is
+//! loss-like); or the first spike, if that lies before it. The step that is shown with a run is the one found here, spikes apart.
+//!
+//! A spike: with the median `m` and the median absolute deviation `d` of the
 //! [`WINDOW`] finite values before it ([`LEAST`] at least), a spike begins where the median of the next [`AHEAD`] values lies above
 //! `m + max(FACTOR · 1.4826 · d, |m| / 2)`, at a value that lies above it itself. Medians on both sides, so that single outliers move nothing
 //! and a noisy climb is still seen (values of one batch scatter, their level does not); a floor of half the level, so that a curve
 //! without noise does not spike by rounding. Only metrics where large is bad are looked at for spikes: those whose name says loss, err,
 //! ppl, nll, perplexity or grad_norm. Deterministic, no parameters.
 
+use runtree_core::lineage::Timeline;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::{Result, RunId, Step, wire};
 use runtree_index::{CheckpointRow, Snapshot};
@@ -39,85 +46,156 @@ pub(crate) fn is_loss_like(metric: &str) -> bool {
 }
 
 impl Engine {
-    /// The newest checkpoint before the first non-finite or spiking value, of one metric or of any that is loss-like (of any at all, for
-    /// what is not finite, if none is).
+    /// The newest checkpoint before the first non-finite or spiking value, of one metric or of what the module says.
     ///
     /// # Errors
     /// `NotFound` if the run is not there.
     pub fn last_good(&self, run: RunId, metric: Option<&str>) -> Result<LastGood> {
         self.refresh_for(run)?;
-        last_good_in(&*self.snapshot()?, run, metric)
+        let snapshot = self.snapshot()?;
+        Health::of(&*snapshot, run, metric)?.last_good(&*snapshot)
     }
 }
 
-/// Puts the advice of [`Engine::last_good`] where a metric stopped being a number: what is shown is what `@last-good` names.
+/// Says what broke, and the advice of [`Engine::last_good`], where the index knows that a metric was not a number: what is shown is what
+/// `@last-good` names.
 pub(super) fn advise(
     snapshot: &dyn Snapshot,
     run: RunId,
     summary: &mut wire::RunSummary,
 ) -> Result<()> {
-    if let Some(bad) = &mut summary.first_nonfinite {
-        let good = last_good_in(snapshot, run, None)?.checkpoint;
-        bad.last_good = good.map(|name| name.key.step);
+    let Some(shown) = &mut summary.first_nonfinite else {
+        return Ok(());
+    };
+    let health = Health::of(snapshot, run, None)?;
+    if let Some(bad) = &health.nonfinite {
+        shown.metric.clone_from(&bad.metric);
+        shown.step = bad.step;
     }
+    let good = health.last_good(snapshot)?.checkpoint;
+    shown.last_good = good.map(|name| name.key.step);
     Ok(())
 }
 
-fn last_good_in(snapshot: &dyn Snapshot, run: RunId, metric: Option<&str>) -> Result<LastGood> {
-    let timeline = timeline_of(snapshot, run)?;
-    let segments = timeline.segments();
-    let rows = rows_of(snapshot, segments, Vec::new())?;
-    let mut names: Vec<MetricName> = rows
-        .values()
-        .flatten()
-        .filter(|row| !row.system)
-        .map(MetricName::of)
-        .collect();
-    names.sort();
-    names.dedup();
-    match metric {
-        Some(metric) => {
+/// How bad it is that a metric was not finite; worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Severity {
+    BrokenLoss,
+    Broken,
+    OnceLoss,
+    Once,
+}
+
+/// Where a metric was not finite. Ordered by what is told of several: the worst, then the earliest, then the first by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct NonFinite {
+    severity: Severity,
+    step: Step,
+    metric: String,
+}
+
+impl NonFinite {
+    fn of(metric: &MetricName, points: &Points) -> Option<Self> {
+        let values = points.values();
+        let last_finite = values.iter().rposition(|value| value.is_finite());
+        let after = last_finite.map_or(0, |index| index + 1);
+        let (index, broken) = if after < values.len() {
+            (after, true)
+        } else {
+            (values.iter().position(|value| !value.is_finite())?, false)
+        };
+        let severity = match (broken, is_loss_like(&metric.name)) {
+            (true, true) => Severity::BrokenLoss,
+            (true, false) => Severity::Broken,
+            (false, true) => Severity::OnceLoss,
+            (false, false) => Severity::Once,
+        };
+        Some(Self {
+            severity,
+            step: Step(points.steps()[index]),
+            metric: metric.to_string(),
+        })
+    }
+}
+
+/// What is wrong with a run's values.
+struct Health {
+    timeline: Timeline,
+    nonfinite: Option<NonFinite>,
+    spike: Option<(Step, String)>,
+}
+
+impl Health {
+    fn of(snapshot: &dyn Snapshot, run: RunId, metric: Option<&str>) -> Result<Self> {
+        let timeline = timeline_of(snapshot, run)?;
+        let rows = rows_of(snapshot, timeline.segments(), Vec::new())?;
+        let mut names: Vec<MetricName> = rows
+            .values()
+            .flatten()
+            .filter(|row| !row.system)
+            // A metric that was always finite and may not spike needs no look.
+            .filter(|row| metric.is_some() || row.stats.nonfinite > 0 || is_loss_like(&row.metric))
+            .map(MetricName::of)
+            .collect();
+        names.sort();
+        names.dedup();
+        if let Some(metric) = metric {
             let wanted = MetricName::parse(metric);
             names.retain(|name| {
                 *name == wanted || (wanted.rank.is_none() && name.name == wanted.name)
             });
         }
-        None if names.iter().any(|name| is_loss_like(&name.name)) => {
-            names.retain(|name| is_loss_like(&name.name));
+        let has_loss = names.iter().any(|name| is_loss_like(&name.name));
+        let mut nonfinite: Option<NonFinite> = None;
+        let mut spike: Option<(Step, String)> = None;
+        for name in names {
+            let view = SeriesView::along(snapshot, timeline.segments(), &name, &rows)?;
+            let points = view.stitched().points(Step::MIN, Step::MAX, &view)?.points;
+            let found = NonFinite::of(&name, &points)
+                .filter(|found| metric.is_some() || !has_loss || found.severity != Severity::Once);
+            nonfinite = nonfinite.into_iter().chain(found).min();
+            if metric.is_some() || is_loss_like(&name.name) {
+                let found = first_spike(&points).map(|step| (step, name.to_string()));
+                spike = spike.into_iter().chain(found).min();
+            }
         }
-        None => {}
+        Ok(Self {
+            timeline,
+            nonfinite,
+            spike,
+        })
     }
-    let mut bad: Option<(String, Step)> = None;
-    for name in names {
-        let view = SeriesView::along(snapshot, segments, &name, &rows)?;
-        // Beyond a bad value that is known nothing matters any more.
-        let end = bad.as_ref().map_or(Step::MAX, |(_, step)| step.previous());
-        let points = view.stitched().points(Step::MIN, end, &view)?.points;
-        let spikes = metric.is_some() || is_loss_like(&name.name);
-        if let Some(step) = first_bad(&points, spikes) {
-            bad = Some((name.to_string(), step));
-        }
+
+    fn last_good(&self, snapshot: &dyn Snapshot) -> Result<LastGood> {
+        let nonfinite = self
+            .nonfinite
+            .as_ref()
+            .map(|bad| (bad.step, bad.metric.clone()));
+        let bad = nonfinite.into_iter().chain(self.spike.clone()).min();
+        let candidates = effective_checkpoints(snapshot, &self.timeline)?;
+        let before = |row: &&CheckpointRow| {
+            bad.as_ref()
+                .is_none_or(|(step, _)| row.name.key.step < *step)
+        };
+        let checkpoint: Option<CheckpointName> =
+            candidates.iter().rfind(before).map(|row| row.name);
+        Ok(LastGood {
+            checkpoint,
+            bad: bad.map(|(step, metric)| (metric, step)),
+        })
     }
-    let candidates = effective_checkpoints(snapshot, &timeline)?;
-    let before = |row: &&CheckpointRow| {
-        bad.as_ref()
-            .is_none_or(|(_, step)| row.name.key.step < *step)
-    };
-    let checkpoint: Option<CheckpointName> = candidates.iter().rfind(before).map(|row| row.name);
-    Ok(LastGood { checkpoint, bad })
 }
 
-/// First step whose value is bad.
-fn first_bad(points: &Points, spikes: bool) -> Option<Step> {
-    let values = points.values();
-    let nonfinite = values.iter().position(|value| !value.is_finite());
-    let healthy = &values[..nonfinite.unwrap_or(values.len())];
-    let spike = if spikes { first_spike(healthy) } else { None };
-    spike.or(nonfinite).map(|index| Step(points.steps()[index]))
+/// First step at which a spike begins; what is not finite is none.
+fn first_spike(points: &Points) -> Option<Step> {
+    let finite = points.steps().iter().zip(points.values());
+    let (steps, values): (Vec<i64>, Vec<f64>) =
+        finite.filter(|(_, value)| value.is_finite()).unzip();
+    spike_in(&values).map(|index| Step(steps[index]))
 }
 
 /// First index of a spike among finite values.
-fn first_spike(values: &[f64]) -> Option<usize> {
+fn spike_in(values: &[f64]) -> Option<usize> {
     (LEAST..values.len()).find(|&index| {
         let ahead = &values[index..values.len().min(index + AHEAD)];
         if ahead.len() < AHEAD_LEAST {
@@ -158,11 +236,11 @@ mod tests {
     fn one_bad_batch_is_no_spike_and_a_divergence_is_one() {
         let mut values: Vec<f64> = (0..200).map(noisy).collect();
         values[100] = 50.0;
-        assert_eq!(first_spike(&values), None);
+        assert_eq!(spike_in(&values), None);
         for value in &mut values[150..] {
             *value = 9.0;
         }
-        assert_eq!(first_spike(&values), Some(150));
+        assert_eq!(spike_in(&values), Some(150));
     }
 
     #[test]
@@ -176,14 +254,14 @@ mod tests {
         let values: Vec<f64> = healthy
             .chain(scattered.into_iter().cycle().take(64))
             .collect();
-        assert_eq!(first_spike(&values), Some(151));
+        assert_eq!(spike_in(&values), Some(151));
     }
 
     #[test]
     fn a_curve_that_falls_or_stands_still_never_spikes() {
         let falling: Vec<f64> = (0..500).map(|index| 5.0 / f64::from(index + 1)).collect();
-        assert_eq!(first_spike(&falling), None);
-        assert_eq!(first_spike(&[0.25; 300]), None);
+        assert_eq!(spike_in(&falling), None);
+        assert_eq!(spike_in(&[0.25; 300]), None);
     }
 
     #[test]

@@ -223,6 +223,66 @@ fn last_good_is_before_the_first_bad_value() {
 }
 
 #[test]
+fn what_stays_broken_is_told_before_what_recovered() {
+    let bench = Bench::new();
+    let run = bench.start(named("amp"));
+    for step in 0..=60 {
+        // The loss scale is found, once; a score of nothing is no number, once; then the loss breaks, after a first warning.
+        let norm = if step == 3 { f64::INFINITY } else { 1.0 };
+        let score = if step == 0 { f64::NAN } else { 0.5 };
+        let loss = if step == 7 || step >= 45 {
+            f64::NAN
+        } else {
+            loss(step)
+        };
+        let row = [("grad_norm", norm), ("score", score), ("loss", loss)];
+        run.log(Some(Step(step)), None, &row, true).unwrap();
+        if step % 20 == 0 {
+            save(&run, step);
+        }
+    }
+    run.finish(None, None, None).unwrap();
+    let shown = bench.engine.run(run.run()).unwrap().summary;
+    let shown = shown.first_nonfinite.unwrap();
+    assert_eq!((shown.metric.as_str(), shown.step), ("loss", Step(45)));
+    assert_eq!(shown.last_good, Some(Step(40)));
+    let tree = bench.engine.lineage(run.run()).unwrap();
+    assert_eq!(
+        tree.runs[0].summary.first_nonfinite.as_ref(),
+        Some(&shown),
+        "show and tree say the same"
+    );
+    let good = bench.engine.last_good(run.run(), None).unwrap();
+    assert_eq!(good.bad, Some(("loss".to_owned(), Step(45))));
+    assert_eq!(good.checkpoint.unwrap().key.step, Step(40));
+    // Asked for by name, what recovered counts.
+    let good = bench
+        .engine
+        .last_good(run.run(), Some("grad_norm"))
+        .unwrap();
+    assert_eq!(good.bad, Some(("grad_norm".to_owned(), Step(3))));
+    assert_eq!(good.checkpoint.unwrap().key.step, Step(0));
+}
+
+#[test]
+fn where_nothing_stays_broken_only_losses_tell_of_what_recovered() {
+    let bench = Bench::new();
+    let run = bench.start(named("healthy"));
+    for step in 0..=20 {
+        let score = if step == 0 { f64::NAN } else { 0.5 };
+        let row = [("score", score), ("loss", loss(step))];
+        run.log(Some(Step(step)), None, &row, true).unwrap();
+    }
+    save(&run, 20);
+    run.finish(None, None, None).unwrap();
+    let good = bench.engine.last_good(run.run(), None).unwrap();
+    assert_eq!(good.bad, None);
+    assert_eq!(good.checkpoint.unwrap().key.step, Step(20));
+    let shown = bench.engine.run(run.run()).unwrap().summary;
+    assert_eq!(shown.first_nonfinite.unwrap().last_good, Some(Step(20)));
+}
+
+#[test]
 fn a_run_of_runs_is_resolved_quickly_however_deep() {
     let bench = Bench::new();
     let mut run = bench.trained("root", 0..=2, &[2]);
