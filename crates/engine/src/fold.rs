@@ -62,6 +62,14 @@ pub struct ReindexReport {
 pub(crate) struct FoldState {
     scan: Mutex<Scan>,
     changes: Mutex<Changes>,
+    /// Runs that were running when [`Engine::notice_silence`] looked last.
+    running: Mutex<BTreeSet<RunId>>,
+}
+
+impl FoldState {
+    pub(crate) fn running(&self) -> MutexGuard<'_, BTreeSet<RunId>> {
+        lock(&self.running)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -312,7 +320,7 @@ impl Engine {
         (now, runs.into_iter().collect())
     }
 
-    fn note_change(&self, run: RunId) {
+    pub(crate) fn note_change(&self, run: RunId) {
         let mut changes = lock(&self.fold.changes);
         changes.counter += 1;
         let counter = changes.counter;

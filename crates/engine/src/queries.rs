@@ -16,6 +16,7 @@ mod last_good;
 mod list;
 mod metrics;
 mod quarantine;
+mod silence;
 
 pub(crate) use checkpoints::effective_checkpoints;
 pub(crate) use last_good::is_loss_like;

@@ -1,6 +1,6 @@
 //! Live updates: one poller folds what trainers wrote, every connected browser hears which runs changed.
 //!
-//! The poller sleeps while nobody listens. Streams do not queue changes: each remembers the counter it has told of and asks the
+//! The poller sleeps while nobody is_due. Streams do not queue changes: each remembers the counter it has told of and asks the
 //! engine for everything since, so a slow client gets fewer, larger events and never loses one.
 
 use std::convert::Infallible;
@@ -9,13 +9,16 @@ use std::time::Duration;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{self, Stream};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::bodies::ChangeEvent;
 use crate::state::AppState;
 
 /// How often the store is looked at while somebody watches.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often it is asked which runs fell silent: they are lost after a minute, so nobody waits for the second.
+const SILENCE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Says nothing, but keeps proxies and `ssh -L` from closing a quiet stream.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -25,6 +28,7 @@ pub(crate) async fn poll(state: AppState) {
     let mut stopping = state.stopping.clone();
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut listened_at: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -33,10 +37,17 @@ pub(crate) async fn poll(state: AppState) {
         if state.changes.receiver_count() == 0 {
             continue;
         }
+        let is_due = listened_at.is_none_or(|at| at.elapsed() >= SILENCE_INTERVAL);
+        if is_due {
+            listened_at = Some(Instant::now());
+        }
         // An error here is one the next request meets too and reports; the poller tries again.
         let counter = state
-            .call(|engine| {
+            .call(move |engine| {
                 engine.refresh()?;
+                if is_due {
+                    engine.notice_silence()?;
+                }
                 Ok(engine.change_counter())
             })
             .await;

@@ -217,6 +217,26 @@ fn changes_are_counted_and_named() {
 }
 
 #[test]
+fn a_run_that_falls_silent_counts_as_a_change_once() {
+    let bench = Bench::new();
+    let dies = bench.start(named("dies"));
+    train(&dies, 0..=3, &[]);
+    dies.flush().unwrap();
+    bench.trained("ends", 0..=3, &[]);
+    bench.engine.refresh().unwrap();
+    bench.engine.notice_silence().unwrap();
+    let start = bench.engine.change_counter();
+    bench.engine.notice_silence().unwrap();
+    assert_eq!(bench.engine.changes_since(start), (start, vec![]));
+    bench.clock.advance(61);
+    bench.engine.notice_silence().unwrap();
+    let (now, runs) = bench.engine.changes_since(start);
+    assert_eq!(runs, [dies.run()]);
+    bench.engine.notice_silence().unwrap();
+    assert_eq!(bench.engine.change_counter(), now);
+}
+
+#[test]
 fn a_damaged_journal_is_named_and_hides_no_other_run() {
     let bench = Bench::new();
     let hurt = bench.start(named("hurt"));
