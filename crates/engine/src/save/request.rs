@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use runtree_core::reference::Selector;
 use runtree_core::state::{Dtype, StateNode};
 use runtree_core::{ComponentName, Error, Result, Step};
 
@@ -190,8 +191,18 @@ pub(crate) fn check(request: &SaveRequest<'_>) -> Result<()> {
                 .any(|c| c.is_control() || matches!(c, '/' | '#' | '@'));
         if !plain {
             return Err(Error::invalid(format!(
-                "checkpoint name {name:?} is empty, longer than {MAX_NAME_BYTES} bytes, or contains one of / # @"
-            )));
+                "checkpoint name {name:?} is empty, longer than {MAX_NAME_BYTES} bytes, or contains a control character or one of / # @"
+            ))
+            .with_hint("a REF names it after @, like MMP-42@warm"));
+        }
+        // One grammar decides what is a name: what `run@name` would read as something else could never be loaded by it.
+        if !matches!(name.parse(), Ok(Selector::Name(_))) {
+            return Err(Error::invalid(format!(
+                "checkpoint name {name:?} means something else after @ in a REF"
+            ))
+            .with_hint(
+                "steps, checkpoint ids, latest, last-good, <=STEP and best:METRIC select checkpoints; call it another name, like \"warm\"",
+            ));
         }
     }
     if request.entries.is_empty() {

@@ -200,6 +200,47 @@ fn a_second_rank_that_saves_the_same_is_told_what_to_do() {
 }
 
 #[test]
+fn what_a_ref_reads_as_something_else_names_no_checkpoint() {
+    let bench = Bench::new();
+    let run = bench.run();
+    let data = [bytes("w", vec![1; 4])];
+    let id = runtree_core::CheckpointId::of(run.run(), save(&run, 0, &data).key).to_string();
+    let selectors = [
+        "latest",
+        "500",
+        "-1",
+        "<=5",
+        "best:x",
+        "best:",
+        "last-good",
+        "last-good:loss",
+        "a@b",
+        "a#b",
+        "a/b",
+        "a\nb",
+        "",
+        &id,
+    ];
+    for name in selectors {
+        let mut request = at(1, vec![state(&data, &[])]);
+        request.name = Some(name.to_owned());
+        let error = run.save(request).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{name}");
+        assert!(error.hint().is_some(), "{name}");
+    }
+    for name in ["warm", "latest-good", "5k", "best", "step 500"] {
+        let mut request = at(1, vec![state(&data, &[])]);
+        request.name = Some(name.to_owned());
+        run.save(request).unwrap().wait(None).unwrap();
+        let reference = format!("{}@{name}", run.display_id()).parse().unwrap();
+        bench
+            .engine
+            .resolve_checkpoint(&reference, None, runtree_engine::Purpose::Read)
+            .unwrap();
+    }
+}
+
+#[test]
 fn several_parts_need_a_launch_that_is_not_random() {
     let bench = Bench::new();
     let data = [bytes("w", vec![1; 4])];
