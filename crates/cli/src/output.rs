@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::Failure;
-use crate::look::{Look, Style};
+use crate::look::{Look, Style, clean};
 
 /// What is quicker than this shows no progress.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -124,6 +124,8 @@ impl Output {
     /// `error:` or `hint:` before a text, coloured.
     pub(crate) fn labelled(&mut self, style: Style, label: &str, text: &str) {
         let label = self.error_look.paint(style, label);
-        self.complain(&format!("{label}: {text}"));
+        // A text may quote names from a store of others; its own line ends are ours.
+        let lines: Vec<_> = text.split('\n').map(clean).collect();
+        self.complain(&format!("{label}: {}", lines.join("\n")));
     }
 }

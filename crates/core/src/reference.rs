@@ -5,6 +5,9 @@
 //! run      := display id | key | name (name~2: the next older of that name) | RunId prefix
 //! selector := step | latest | <=500 | best:METRIC[:min|max] | last-good[:METRIC] | name | checkpoint id
 //! ```
+//!
+//! Keys and names of runs are their owners' and may hold anything but control characters. One that holds `/`, `#`, `@` or ends in `~` and a
+//! number can not be spelled here: such a run is named by its display id or RunId, as the errors say.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,7 +64,7 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self> {
         let invalid = |why: &str| {
             Error::invalid(format!("{text:?} is not a REF: {why}"))
-                .with_hint("a REF is [STORE#][project/]run[@selector], like MMP-42@500")
+                .with_hint("a REF is [STORE#][project/]run[@selector], like MMP-42@500; a run whose key or name holds / # @ is named by its display id")
         };
         let (store, rest) = match text[..free_text_start(text)].rfind('#') {
             Some(0) => return Err(invalid("nothing before #")),

@@ -3,6 +3,8 @@
 //! Every method refreshes first and then reads one snapshot, so that an answer is of one moment. Numbers along a lineage go through
 //! [`crate::series`]; nothing here walks a timeline on its own.
 
+use std::borrow::Cow;
+
 use runtree_core::event::RunStatus;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::{RunId, Step};
@@ -21,6 +23,16 @@ mod silence;
 pub(crate) use checkpoints::effective_checkpoints;
 pub(crate) use last_good::is_loss_like;
 pub(crate) use quarantine::Quarantine;
+
+/// A name in a text for people: as it is, or escaped where it would move their cursor or pose as another line. Metrics and files are called
+/// what training data is called; refusing a name would end a training for a label.
+pub(crate) fn legible(name: &str) -> Cow<'_, str> {
+    if name.chars().any(char::is_control) {
+        format!("{name:?}").into()
+    } else {
+        name.into()
+    }
+}
 
 /// Which runs are wanted, in which order. The default is: all that are not deleted, newest first.
 #[derive(Clone, Debug, PartialEq)]

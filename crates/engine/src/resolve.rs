@@ -242,7 +242,7 @@ impl Engine {
         let error = Error::not_found(format!("{text:?} is no run in {place}"));
         if newest.is_empty() && project.is_some() {
             return error
-                .with_hint("that project has no runs; runtree runs lists those of all projects");
+                .with_hint("that project has no runs; runtree runs lists those of all projects (one whose key holds / is named by its display id)");
         }
         if newest.is_empty() {
             return error.with_hint(

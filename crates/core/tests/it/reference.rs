@@ -165,5 +165,5 @@ fn what_is_no_reference_says_why_and_what_one_is() {
     insta::assert_snapshot!(error("run@best::max"), @r#""run@best::max": "best::max" is not a selector: no metric"#);
     insta::assert_snapshot!(error("run@last-good:"), @r#""run@last-good:": "last-good:" is not a selector: no metric"#);
     let hint = "".parse::<Reference>().unwrap_err();
-    insta::assert_snapshot!(hint.hint().unwrap(), @"a REF is [STORE#][project/]run[@selector], like MMP-42@500");
+    insta::assert_snapshot!(hint.hint().unwrap(), @"a REF is [STORE#][project/]run[@selector], like MMP-42@500; a run whose key or name holds / # @ is named by its display id");
 }

@@ -3,6 +3,7 @@
 use runtree_core::{AttemptNumber, Error, Result, RunId, wire};
 use runtree_index::ConsoleQuery;
 
+use super::legible;
 use crate::engine::Engine;
 
 /// Longest page of a console.
@@ -45,7 +46,7 @@ impl Engine {
         self.refresh_for(run)?;
         let files = self.snapshot()?.files(run)?;
         let Some(file) = files.iter().find(|file| file.name == name) else {
-            let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+            let names: Vec<_> = files.iter().map(|file| legible(&file.name)).collect();
             let error = Error::not_found(format!("run {run} has no file {name:?}"));
             return Err(if names.is_empty() {
                 error

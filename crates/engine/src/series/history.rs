@@ -9,6 +9,7 @@ use super::chart::{segments_of, timeline_of};
 use super::read::{self, MetricName, SeriesView};
 use super::{HistoryColumns, HistoryQuery, HistoryStretch};
 use crate::engine::Engine;
+use crate::queries::legible;
 
 impl Engine {
     /// Points of a metric along a run's timeline.
@@ -79,6 +80,7 @@ impl Engine {
         Err(if names.is_empty() {
             error.with_hint("it has logged nothing yet")
         } else {
+            let names: Vec<_> = names.iter().map(|name| legible(name)).collect();
             error.with_hint(format!("it has {}", names.join(", ")))
         })
     }

@@ -283,6 +283,17 @@ fn where_nothing_stays_broken_only_losses_tell_of_what_recovered() {
 }
 
 #[test]
+fn a_metric_whose_name_is_odd_is_listed_escaped() {
+    let bench = Bench::new();
+    let run = bench.start(named("odd"));
+    run.log(Some(Step(0)), None, &[("a\u{1b}[2J\nb", 1.0)], true)
+        .unwrap();
+    run.finish(None, None, None).unwrap();
+    let error = error_of(bench.engine.history(run.run(), "loss", Default::default()));
+    assert_eq!(error.hint(), Some(r#"it has "a\u{1b}[2J\nb""#));
+}
+
+#[test]
 fn a_run_of_runs_is_resolved_quickly_however_deep() {
     let bench = Bench::new();
     let mut run = bench.trained("root", 0..=2, &[2]);
