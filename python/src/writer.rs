@@ -48,23 +48,20 @@ impl RunWriter {
         step: Option<Step>,
         deferred: bool,
         commit: bool,
-    ) -> Option<Step> {
+    ) -> runtree_core::Result<Option<Step>> {
         let reserved = self.reserved.load(Ordering::Relaxed);
         if reserved == i64::MIN && !deferred {
-            return step;
+            return Ok(step);
         }
-        let step = step.unwrap_or_else(|| {
-            let next = inner.next_step();
-            if reserved == i64::MIN {
-                next
-            } else {
-                next.max(Step(reserved).next())
-            }
-        });
+        let step = match step {
+            Some(step) => step,
+            None if reserved == i64::MIN => inner.automatic_step()?,
+            None => inner.automatic_step()?.max(Step(reserved).following()?),
+        };
         if commit {
             self.reserved.fetch_max(step.0, Ordering::Relaxed);
         }
-        Some(step)
+        Ok(Some(step))
     }
 
     fn inner(&self, py: Python<'_>) -> PyResult<&Arc<runtree_engine::RunWriter>> {
@@ -171,7 +168,9 @@ impl RunWriter {
         let timestamp = timestamp.map(timestamp_of).transpose()?;
         let mut metrics = Metrics::of(data)?;
         let deferred = metrics.deferred.take();
-        let step = self.reserve(inner, step, deferred.is_some(), commit);
+        let step = self
+            .reserve(inner, step, deferred.is_some(), commit)
+            .into_py(py)?;
         let pairs = metrics.pairs()?;
         if !pairs.is_empty() || deferred.is_none() {
             inner.log(step, timestamp, &pairs, commit).into_py(py)?;

@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Error;
+use crate::{Error, Result};
 
 /// Crockford's base 32, lowercase: no i, l, o, u.
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -32,6 +32,20 @@ impl Step {
     pub const MIN: Self = Self(i64::MIN);
     /// Above every step a trainer logs.
     pub const MAX: Self = Self(i64::MAX);
+
+    /// The step after this one, for what counts steps by itself: saturated, it would write over the last one there is.
+    ///
+    /// # Errors
+    /// `Invalid` if this is [`Step::MAX`].
+    pub fn following(self) -> Result<Self> {
+        match self.0.checked_add(1) {
+            Some(step) => Ok(Self(step)),
+            None => Err(Error::invalid(format!(
+                "step {self} is the last there is, so none can follow by itself"
+            ))
+            .with_hint("pass step= with every log, or rewind to a step that was meant")),
+        }
+    }
 
     /// The step after this one; saturates.
     pub const fn next(self) -> Self {

@@ -267,6 +267,14 @@ impl RunWriter {
         lock(&self.shared.front).next_step()
     }
 
+    /// The same, to be logged at.
+    ///
+    /// # Errors
+    /// `Invalid` if the last step there is has been logged.
+    pub fn automatic_step(&self) -> Result<Step> {
+        lock(&self.shared.front).automatic_step()
+    }
+
     /// The last step of this launch, else the last one it inherits.
     pub fn last_step(&self) -> Option<Step> {
         lock(&self.shared.front).last_step()

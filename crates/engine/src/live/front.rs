@@ -158,6 +158,14 @@ impl Front {
         self.bounds.last.map_or(self.bounds.start, Step::next)
     }
 
+    /// The same for a `log` without a step, which must not write over what is there.
+    pub(super) fn automatic_step(&self) -> Result<Step> {
+        match self.last_step() {
+            Some(Step::MAX) => Step::MAX.following(),
+            _ => Ok(self.next_step()),
+        }
+    }
+
     pub(super) fn last_step(&self) -> Option<Step> {
         self.bounds.last.or(self.bounds.inherited_last)
     }
@@ -273,7 +281,7 @@ impl Front {
         if !commit || self.pending.is_some() {
             return self.log_buffered(step, timestamp, values, commit);
         }
-        let step = step.unwrap_or_else(|| self.next_step());
+        let step = step.map_or_else(|| self.automatic_step(), Ok)?;
         self.push_row(step, timestamp, values)
     }
 
@@ -284,7 +292,6 @@ impl Front {
         values: &[(&str, f64)],
         commit: bool,
     ) -> Result<Pushed> {
-        let next = self.next_step();
         let mut pushed = Pushed::Kept;
         let mut row = match self.pending.take() {
             Some(row) if step.is_none_or(|step| step == row.step) => row,
@@ -294,11 +301,7 @@ impl Front {
                     pushed = self.push_pending(row)?;
                 }
                 PendingRow {
-                    step: step.unwrap_or(if pushed == Pushed::Kept {
-                        self.next_step()
-                    } else {
-                        next
-                    }),
+                    step: step.map_or_else(|| self.automatic_step(), Ok)?,
                     timestamp,
                     values: BTreeMap::new(),
                 }

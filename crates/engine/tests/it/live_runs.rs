@@ -103,6 +103,31 @@ fn the_last_word_of_a_step_wins_and_what_is_not_a_number_is_kept() {
 }
 
 #[test]
+fn no_step_is_taken_by_itself_after_the_last_there_is() {
+    let bench = Bench::new();
+    let run = bench.start(spec());
+    log(&run, i64::MAX, 1.0).unwrap();
+    for commit in [true, false] {
+        let refused = run.log(None, None, &[("loss", 2.0)], commit);
+        assert_error(refused, ErrorKind::Invalid, &["9223372036854775807"]);
+    }
+    assert_error(run.automatic_step(), ErrorKind::Invalid, &[]);
+    log(&run, 5, 0.5).unwrap();
+    run.finish(None, None, None).unwrap();
+    assert_eq!(bench.steps(run.run()), [5, i64::MAX]);
+    assert_eq!(bench.values(run.run()), [0.5, 1.0]);
+    // What is inherited counts too.
+    let child = bench.start(fork_of(run.run(), i64::MAX));
+    assert_error(
+        child.log(None, None, &[("loss", 2.0)], true),
+        ErrorKind::Invalid,
+        &[],
+    );
+    child.finish(None, None, None).unwrap();
+    assert_eq!(bench.values(child.run()), [0.5, 1.0]);
+}
+
+#[test]
 fn timestamps_are_what_was_passed() {
     let bench = Bench::new();
     let run = bench.start(spec());
