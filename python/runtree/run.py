@@ -17,6 +17,7 @@ from runtree._launch import Setup
 from runtree._loading import Wanted, fall_back, load_part
 from runtree._native import plain_config
 from runtree._saving import SaveKeywords, save_options
+from runtree._text import as_tags, require_text
 from runtree.checkpoint import Checkpoint, PendingSave
 from runtree.checkpoint import time as _time
 from runtree.errors import (
@@ -338,19 +339,22 @@ class Run(StoredRun):
     def add_tags(self, *tags: str) -> None:
         """Adds tags."""
         self._refuse_finished()
+        plain = as_tags(tags)
         if self._writer is not None and not self._writer.inert:
-            self._writer.add_tags(list(tags))
-        self._tags += [tag for tag in dict.fromkeys(tags) if tag not in self._tags]
+            self._writer.add_tags(plain)
+        self._tags += [tag for tag in dict.fromkeys(plain) if tag not in self._tags]
 
     def set_name(self, name: str) -> None:
         """Renames it."""
         self._refuse_finished()
+        require_text("run name", name)
         if self._writer is not None and not self._writer.inert:
             self._writer.set_name(name)
 
     def set_notes(self, notes: str) -> None:
         """Sets its notes."""
         self._refuse_finished()
+        require_text("notes", notes)
         if self._writer is not None and not self._writer.inert:
             self._writer.set_notes(notes)
 
@@ -384,7 +388,7 @@ class Run(StoredRun):
         return self._finish(status, reason, None)
 
     def _finish(self, status: str | None, reason: str | None, patience: float | None) -> FinishReport:
-        """:meth:`finish` that waits at most ``patience`` seconds for saves: a program that is dying has no ten minutes."""
+        """:meth:`finish` that waits at most ``patience`` seconds: a program that is dying has no ten minutes."""
         if status is not None and status not in _STATUSES:
             raise Invalid(f"{status!r} is not how a run ends", hint="pass one of " + ", ".join(_STATUSES))
         writer = self._writer
