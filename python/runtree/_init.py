@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from runtree import _launch, _live, _pickled, _warn
 from runtree._native import plain_config
+from runtree._text import as_tags, require_text
 from runtree.errors import Invalid, InvalidType, Unsupported
 from runtree.run import Run
 from runtree.store import Store
@@ -83,11 +84,13 @@ def init(
     settings = None if config is None else plain_config(as_config(config))
     if _is_disabled(environ):
         return _nothing(
-            project or environ.get("RUNTREE_PROJECT") or _default_project(), name, run_id, settings, _tags(tags),
+            project or environ.get("RUNTREE_PROJECT") or _default_project(), name, run_id, settings, as_tags(tags),
             None if fork_run_id is None else str(fork_run_id), fork_step,
         )  # fmt: skip
     project = project or environ.get("RUNTREE_PROJECT") or _default_project()
     run_id = run_id or environ.get("RUNTREE_RUN_ID") or None
+    for what, text in {"project": project, "run key": run_id, "run name": name, "notes": notes}.items():
+        require_text(what, text)
     stored = Store(store, create=True)
     if run_id is not None:
         again = _live.by_key(project, run_id, stored.path)
@@ -111,7 +114,7 @@ def init(
                 "fork": fork,
                 "base": base,
                 "config": settings,
-                "tags": _tags(tags),
+                "tags": as_tags(tags),
                 "notes": notes,
                 "inherit_config": inherit_config,
                 "inherit_tags": inherit_tags,
@@ -274,12 +277,6 @@ def _plain(mapping: Mapping[Any, Any]) -> dict[str, Any]:
         str(key): _plain(cast("Mapping[Any, Any]", value)) if isinstance(value, Mapping) else value
         for key, value in mapping.items()
     }
-
-
-def _tags(tags: str | Sequence[str] | None) -> list[str]:
-    if tags is None:
-        return []
-    return [tags] if isinstance(tags, str) else [str(tag) for tag in tags]
 
 
 def _default_project() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from runtree._launch import Setup
+from runtree._text import require_text
 from runtree.checkpoint import metric_values
 from runtree.errors import Invalid, InvalidType
 
@@ -31,6 +32,7 @@ def save_options(setup: Setup, step: int | None, given: SaveKeywords) -> dict[st
         raise Invalid(f"if_busy {if_busy!r} is not one of 'wait', 'skip'")
     if step is not None and (isinstance(step, bool) or not hasattr(step, "__index__")):
         raise InvalidType(f"step {step!r} is not a whole number")
+    require_text("checkpoint name", given.get("name"))
     rank, world_size, parts = given.get("rank"), given.get("world_size"), given.get("parts")
     return {
         "step": step,

@@ -17,6 +17,7 @@ from runtree._launch import Setup
 from runtree._loading import Wanted, fall_back, load_part
 from runtree._native import plain_config
 from runtree._saving import SaveKeywords, save_options
+from runtree._text import as_tags, require_text
 from runtree.checkpoint import Checkpoint, PendingSave
 from runtree.checkpoint import time as _time
 from runtree.errors import (
@@ -339,19 +340,22 @@ class Run(StoredRun):
     def add_tags(self, *tags: str) -> None:
         """Adds tags."""
         self._refuse_finished()
+        plain = as_tags(tags)
         if self._writer is not None and not self._writer.inert:
-            self._writer.add_tags(list(tags))
-        self._tags += [tag for tag in dict.fromkeys(tags) if tag not in self._tags]
+            self._writer.add_tags(plain)
+        self._tags += [tag for tag in dict.fromkeys(plain) if tag not in self._tags]
 
     def set_name(self, name: str) -> None:
         """Renames it."""
         self._refuse_finished()
+        require_text("run name", name)
         if self._writer is not None and not self._writer.inert:
             self._writer.set_name(name)
 
     def set_notes(self, notes: str) -> None:
         """Sets its notes."""
         self._refuse_finished()
+        require_text("notes", notes)
         if self._writer is not None and not self._writer.inert:
             self._writer.set_notes(notes)
 
@@ -385,7 +389,7 @@ class Run(StoredRun):
         return self._finish(status, reason, None)
 
     def _finish(self, status: str | None, reason: str | None, patience: float | None) -> FinishReport:
-        """:meth:`finish` that waits at most ``patience`` seconds for saves: a program that is dying has no ten minutes."""
+        """:meth:`finish` that waits at most ``patience`` seconds: a program that is dying has no ten minutes."""
         if status is not None and status not in _STATUSES:
             raise Invalid(f"{status!r} is not how a run ends", hint="pass one of " + ", ".join(_STATUSES))
         writer = self._writer
@@ -393,27 +397,39 @@ class Run(StoredRun):
         if writer is None or writer.inert:
             self._report = self._report or FinishReport("disabled", "completed", None, {}, 0, [])
             return self._report
-        with self._lock:
-            if self._report is not None:
-                return self._report
-            self._stop_helpers()
-            deadline = None if patience is None else time.monotonic() + patience
-            self._drain(patience)
-            if self._setup.joined:
-                status = reason = None
-            self._quiet = True
-            _live.remove(self)
-            try:
-                left = None if deadline is None else max(1.0, deadline - time.monotonic())
-                facts = writer.finish(status, reason, left)
-            except Error:
-                # What finish raises is the news: a warning that was made an error must not stand before it.
-                with contextlib.suppress(RuntreeWarning, Error):
-                    self._show(writer.take_warnings())
-                raise
-            self._report = FinishReport(**facts)
-            self._show(writer.take_warnings())
+        deadline = None if patience is None else time.monotonic() + patience
+        # Another thread may be finishing it, and wait for as long as it takes.
+        if not self._lock.acquire(timeout=-1 if patience is None else patience):
+            raise Unavailable(f"run {self.display_id} is still being finished by another thread")
+        try:
+            return self._finish_alone(writer, status, reason, deadline)
+        finally:
+            self._lock.release()
+
+    def _finish_alone(
+        self, writer: _native.RunWriter, status: str | None, reason: str | None, deadline: float | None
+    ) -> FinishReport:
+        if self._report is not None:
             return self._report
+        self._stop_helpers()
+        is_drained = self._drain(deadline)
+        if self._setup.joined:
+            status = reason = None
+        self._quiet = True
+        _live.remove(self)
+        try:
+            left = None if deadline is None else max(1.0, deadline - time.monotonic())
+            facts = writer.finish(status, reason, left)
+        except Error:
+            # What finish raises is the news: a warning that was made an error must not stand before it.
+            with contextlib.suppress(RuntreeWarning, Error):
+                self._show(writer.take_warnings())
+            raise
+        self._report = FinishReport(**facts)
+        self._show(writer.take_warnings())
+        if not is_drained:
+            _warn.once("device_values", "the device did not deliver values in time: the last ones are not logged")
+        return self._report
 
     def _stop_helpers(self) -> None:
         if self._sampler is not None:
@@ -423,14 +439,18 @@ class Run(StoredRun):
             self._capture.stop()
             self._capture = None
 
-    def _drain(self, patience: float | None = None) -> None:
-        if self._later is not None:
-            self._later.drain()
-        deadline = None if patience is None else time.monotonic() + patience
+    def _drain(self, deadline: float | None = None) -> bool:
+        """Waits for devices and saves until a deadline of :func:`time.monotonic`; says whether the devices delivered."""
+
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+        is_drained = self._later is None or self._later.drain(left())
         for pending in self._pending:
             # What failed is told by the writer's finish, which counts all of them.
             with contextlib.suppress(Error):
-                pending.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                pending.result(left())
+        return is_drained
 
     # ---- Helpers that init starts.
 

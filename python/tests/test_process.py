@@ -102,6 +102,62 @@ def test_an_uncaught_exception_fails_the_run_with_its_text() -> None:
     assert (only_run().status, only_run().status_reason) == ("failed", "RuntimeError: out of luck")
 
 
+def test_sigterm_does_not_wait_for_a_device_that_never_delivers() -> None:
+    process = start_script(
+        """
+        import types
+        from runtree import _live
+        _live.PATIENCE_SECONDS = 1.0
+
+        class Stuck:
+            is_cuda, is_cpu, device = True, False, types.SimpleNamespace(type='elsewhere')
+            def numel(self): return 1
+            def detach(self): return self
+            def item(self): time.sleep(1000)
+
+        run = runtree.init('p')
+        run.log({'a': 1})
+        for _ in range(5):
+            run.log({'stuck': Stuck()})
+        print('ready')
+        time.sleep(60)
+        """
+    )
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    assert (only_run().status, only_run().status_reason) == ("stopped", "SIGTERM")
+    assert only_run().last_step == 0
+
+
+def test_a_signal_handler_may_drain_what_its_own_thread_is_putting() -> None:
+    from runtree._later import Later
+
+    logged: list[int] = []
+    later = Later(lambda step, _time, _values: logged.append(step))
+    drained: list[bool] = []
+    step = 0
+
+    def interrupt(*_: object) -> None:
+        drained.append(later.drain(10))
+        signal.setitimer(signal.ITIMER_REAL, 0.0003)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.0003)
+    try:
+        while len(drained) < 100:
+            later.put(step, None, [])
+            step += 1
+            if step % 1000 == 0:
+                assert later.drain(10)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert later.drain(10)
+    assert all(drained)
+    assert logged == list(range(step))
+
+
 def test_sigterm_stops_the_run_and_ends_the_program_as_before() -> None:
     process = start_script("run = runtree.init('p'); run.log({'a': 1}); print('ready'); time.sleep(60)")
     process.terminate()

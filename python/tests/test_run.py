@@ -115,6 +115,41 @@ def test_what_is_not_a_number_is_refused_by_name(value: Any, start: Any) -> None
         start().log({"a": {"b": value}})
 
 
+@pytest.mark.parametrize("data", [{"a\ud800": 1.0}, {"a": {"\ud800": 1.0}}, {"\ud800": {"a": 1.0}}])
+def test_a_metric_name_that_is_not_unicode_is_refused_with_a_way_out(data: Any, start: Any) -> None:
+    with pytest.raises(runtree.Invalid, match=r"\\ud800") as refused:
+        start().log(data)
+    assert refused.value.hint
+
+
+def test_names_that_are_not_unicode_are_refused_with_a_way_out(start: Any) -> None:
+    odd = "a\ud800"
+    run = start()
+    for call in (
+        lambda: runtree.init("p", name=odd),
+        lambda: runtree.init("p", run_id=odd),
+        lambda: runtree.init("p", tags=[odd]),
+        lambda: run.save({"a": 1}, step=0, name=odd),
+        lambda: run.set_name(odd),
+        lambda: run.add_tags(odd),
+    ):
+        with pytest.raises(runtree.Invalid, match=r"\\ud800") as refused:
+            call()
+        assert refused.value.hint
+
+
+def test_nothing_is_logged_by_itself_after_the_last_step_there_is(start: Any) -> None:
+    run = start()
+    last = 2**63 - 1
+    run.log({"a": 1}, step=last)
+    with pytest.raises(runtree.Invalid, match=str(last)):
+        run.log({"a": 2})
+    with pytest.raises(runtree.Invalid, match=str(last)):
+        run.log({"a": OnDevice(2.0)})
+    run.flush()
+    assert run.history("a").values.tolist() == [1]
+
+
 @pytest.mark.parametrize("step", [1.5, "3", object()])
 def test_a_step_that_is_no_whole_number_is_refused(step: Any, start: Any) -> None:
     with pytest.raises(TypeError, match="is not a whole number"):

@@ -7,10 +7,11 @@
 //! ╰─● DIG-3 hotter failed             ╰─!───✗
 //! ```
 //!
-//! `graph` decides rows and connectors, `axis` marks on the steps; this file puts both beside each other in the width there is.
+//! `graph` decides rows and connectors, `axis` the `mark`s on the steps; this file puts both beside each other in the width there is.
 
 mod axis;
 mod graph;
+mod mark;
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,8 @@ use runtree_core::wire::{AttemptInfo, LineageRun, LineageTree};
 use crate::commands::attempt_text;
 use crate::human;
 use crate::look::{Look, Style, clean, columns, pad};
-use crate::tree::axis::{Axis, Mark, Track};
+use crate::tree::axis::{Axis, Track};
+use crate::tree::mark::Mark;
 
 pub(crate) use graph::Order;
 

@@ -28,7 +28,7 @@ impl<'py> Metrics<'py> {
     pub(crate) fn pairs(&self) -> PyResult<Vec<(&str, f64)>> {
         self.named
             .iter()
-            .map(|(name, value)| Ok((name.to_str()?, *value)))
+            .map(|(name, value)| Ok((text_of(name)?, *value)))
             .collect()
     }
 
@@ -49,14 +49,14 @@ impl<'py> Metrics<'py> {
             let name = match (prefix, key.cast_into::<PyString>()) {
                 (None, Ok(key)) => key,
                 (Some(prefix), Ok(key)) => {
-                    PyString::new(py, &format!("{prefix}/{}", key.to_str()?))
+                    PyString::new(py, &format!("{prefix}/{}", text_of(&key)?))
                 }
                 (prefix, Err(error)) => {
                     let key = error.into_inner().str()?;
                     let prefix = prefix
                         .map(|prefix| format!("{prefix}/"))
                         .unwrap_or_default();
-                    PyString::new(py, &format!("{prefix}{}", key.to_str()?))
+                    PyString::new(py, &format!("{prefix}{}", text_of(&key)?))
                 }
             };
             if let Ok(value) = value.cast_exact::<PyFloat>() {
@@ -64,7 +64,7 @@ impl<'py> Metrics<'py> {
             } else if let Ok(value) = value.cast::<PyInt>() {
                 self.named.push((name, float_of(value)?));
             } else if let Ok(nested) = value.cast::<PyDict>() {
-                self.flatten(nested, Some(name.to_str()?), depth + 1)?;
+                self.flatten(nested, Some(text_of(&name)?), depth + 1)?;
             } else if value.is_none() {
                 // Nothing was measured.
             } else if is_awaited(&value)? {
@@ -75,11 +75,11 @@ impl<'py> Metrics<'py> {
                 self.named.push((name, number));
             } else if let Ok(nested) = value.cast::<PyMapping>() {
                 let nested = py.get_type::<PyDict>().call1((nested,))?;
-                self.flatten(nested.cast()?, Some(name.to_str()?), depth + 1)?;
+                self.flatten(nested.cast()?, Some(text_of(&name)?), depth + 1)?;
             } else {
                 let message = format!(
                     "metric `{}` is a {}, not a number",
-                    name.to_str()?,
+                    text_of(&name)?,
                     value.get_type().fully_qualified_name()?
                 );
                 return Err(wrong_type(
@@ -91,6 +91,22 @@ impl<'py> Metrics<'py> {
         }
         Ok(())
     }
+}
+
+/// The text of a name. Python's may hold lone surrogates, as in file names that are not UTF-8; ours are UTF-8, on disk and in JSON.
+fn text_of<'a>(name: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
+    name.to_str().map_err(|_| {
+        let shown = name
+            .repr()
+            .map(|text| text.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        to_py_err(
+            name.py(),
+            &Error::invalid(format!("metric name {shown} is not Unicode text")).with_hint(
+                "it has lone surrogates; name.encode(errors=\"replace\").decode() has none",
+            ),
+        )
+    })
 }
 
 /// The nearest float; beyond 2^1024 it is infinite.

@@ -1,14 +1,18 @@
 //! `runtree show`
 
-use runtree_core::wire::{AttemptInfo, CheckpointInfo, ConfigChange, MetricInfo, RunDetail};
+use runtree_core::wire::{AttemptInfo, RunDetail};
 use runtree_engine::{OpenMode, Purpose};
 
 use crate::context::{Context, Target, now};
 use crate::error::Failure;
 use crate::look::{Style, clean, pad};
 use crate::output::Output;
-use crate::table::{Align, Cell, Table};
 use crate::{human, trouble};
+
+mod checkpoint;
+mod values;
+
+pub(crate) use values::change_lines;
 
 /// Width of the labels on the left.
 const LABEL: usize = 12;
@@ -35,7 +39,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
         if context.out.json {
             return context.out.json(&info);
         }
-        return checkpoint(&info, &mut context.out);
+        return checkpoint::print(&info, &mut context.out);
     }
     let run = session.run(&args.target, Purpose::Read)?;
     let detail = session.engine.run(run)?;
@@ -165,8 +169,8 @@ fn show_run(detail: &RunDetail, system: bool, context: &mut Context) -> Result<(
             &format!("{} ({})", clean(&file.name), human::bytes(file.bytes)),
         )?;
     }
-    config(&detail.config_diff, run.owner.is_some(), out)?;
-    metrics(&detail.metrics, system, out)
+    values::config(&detail.config_diff, run.owner.is_some(), out)?;
+    values::metrics(&detail.metrics, system, out)
 }
 
 /// A launch in words: what it is built upon, what it logged, what of it was given up.
@@ -190,177 +194,4 @@ pub(crate) fn attempt_text(attempt: &AttemptInfo) -> String {
         _ => String::new(),
     };
     format!("{kind}{base}{logged}{given_up}")
-}
-
-fn config(changes: &[ConfigChange], has_parent: bool, out: &mut Output) -> Result<(), Failure> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let title = if has_parent {
-        "config, against its parent"
-    } else {
-        "config"
-    };
-    let title = out.look.paint(Style::Dim, title);
-    out.line("")?;
-    out.line(title)?;
-    for line in change_lines(changes, has_parent, out) {
-        out.line(format!("  {line}"))?;
-    }
-    Ok(())
-}
-
-/// `lr 0.001 → 0.0001`, one line per key.
-pub(crate) fn change_lines(
-    changes: &[ConfigChange],
-    both_sides: bool,
-    out: &Output,
-) -> Vec<String> {
-    let arrow = if out.look.unicode { "→" } else { "->" };
-    changes
-        .iter()
-        .map(|change| {
-            let key = clean(&change.key);
-            let before = clean(&human::json(&change.before));
-            let after = clean(&human::json(&change.after));
-            match (change.had_before, change.has_after) {
-                (true, true) => format!(
-                    "{key} {} {arrow} {}",
-                    out.look.paint(Style::Bad, &before),
-                    out.look.paint(Style::Good, &after)
-                ),
-                (false, _) if both_sides => {
-                    out.look.paint(Style::Good, &format!("+ {key} {after}"))
-                }
-                (false, _) => format!("{key} {after}"),
-                (true, false) => out.look.paint(Style::Bad, &format!("- {key} {before}")),
-            }
-        })
-        .collect()
-}
-
-fn metrics(metrics: &[MetricInfo], system: bool, out: &mut Output) -> Result<(), Failure> {
-    let shown: Vec<_> = metrics
-        .iter()
-        .filter(|metric| system || !metric.system)
-        .collect();
-    if shown.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new([
-        ("METRIC", Align::Flexible),
-        ("LAST", Align::Right),
-        ("MIN", Align::Right),
-        ("AT", Align::Right),
-        ("MAX", Align::Right),
-        ("AT", Align::Right),
-        ("POINTS", Align::Right),
-        ("", Align::Left),
-    ]);
-    for metric in shown {
-        let (min, min_at) = extreme(metric.min.as_ref());
-        let (max, max_at) = extreme(metric.max.as_ref());
-        let last = metric.last.value.0;
-        let style = if last.is_finite() {
-            Style::Plain
-        } else {
-            Style::Bad
-        };
-        let remark = match (metric.own, metric.nonfinite) {
-            (_, nonfinite @ 1..) => Cell::styled(
-                format!("{} not finite", human::count(nonfinite)),
-                Style::Bad,
-            ),
-            (false, 0) => Cell::styled("inherited", Style::Dim),
-            (true, 0) => Cell::default(),
-        };
-        table.row([
-            Cell::from(metric.name.as_str()),
-            Cell::styled(human::value(last), style),
-            min.into(),
-            Cell::styled(min_at, Style::Dim),
-            max.into(),
-            Cell::styled(max_at, Style::Dim),
-            human::count(metric.points).into(),
-            remark,
-        ]);
-    }
-    out.line("")?;
-    table.print(out)
-}
-
-fn extreme(value: Option<&runtree_core::wire::MetricValue>) -> (String, String) {
-    value.map_or_else(Default::default, |value| {
-        (human::value(value.value.0), value.step.to_string())
-    })
-}
-
-fn checkpoint(info: &CheckpointInfo, out: &mut Output) -> Result<(), Failure> {
-    let look = out.look;
-    out.line(format!(
-        "{} {}",
-        look.paint(Style::Name, &clean(&info.reference)),
-        info.name.as_deref().map(clean).unwrap_or_default()
-    ))?;
-    field(out, "id", &info.id)?;
-    field(
-        out,
-        "run",
-        &format!("{} {}", info.run.display_id, clean(&info.run.name)),
-    )?;
-    field(
-        out,
-        "step",
-        &format!(
-            "{} (attempt {}, save {})",
-            info.step,
-            info.attempt,
-            info.k + 1
-        ),
-    )?;
-    field(out, "state", super::checkpoints::state_text(info))?;
-    field(out, "created", &human::time(info.created))?;
-    let stored = info
-        .stored_bytes
-        .map(|stored| format!(", {} stored", human::bytes(stored)))
-        .unwrap_or_default();
-    field(
-        out,
-        "size",
-        &format!(
-            "{} in {}{stored}",
-            human::bytes(info.bytes),
-            human::plural(info.tensors, "tensor")
-        ),
-    )?;
-    for (name, value) in &info.metrics {
-        field(
-            out,
-            "metric",
-            &format!("{} {}", clean(name), human::value(value.0)),
-        )?;
-    }
-    if !info.tags.is_empty() {
-        field(out, "tags", &clean(&info.tags.join(", ")))?;
-    }
-    for part in &info.parts {
-        let size = if part.present {
-            human::bytes(part.bytes)
-        } else {
-            "missing".to_owned()
-        };
-        field(
-            out,
-            "part",
-            &format!("{} rank {}: {size}", clean(&part.component), part.rank),
-        )?;
-    }
-    for fork in &info.forks {
-        field(
-            out,
-            "fork",
-            &format!("{} {}", fork.display_id, clean(&fork.name)),
-        )?;
-    }
-    Ok(())
 }

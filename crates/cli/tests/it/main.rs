@@ -4,6 +4,7 @@
 
 mod fixture;
 mod help;
+mod json;
 mod look;
 mod streams;
 mod write;

@@ -4,19 +4,36 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
 
 use runtree_core::event::RunStatus;
 use runtree_core::state::{DictKind, Dtype, Framework, StateKey, StateNode, TensorLeaf};
-use runtree_core::{ComponentName, Step};
+use runtree_core::{Clock, ComponentName, Step, Timestamp};
 use runtree_engine::{
     Engine, EngineOptions, EntrySource, ForkChoice, IfBusy, OpenMode, RunSpec, RunWriter,
-    SaveRequest, TensorSource,
+    SaveRequest, SystemClock, TensorSource,
 };
 use runtree_server::{Answered, ServeOptions, Server, Token};
 use tempfile::TempDir;
 
 use crate::http::{self, Answer};
+
+/// The machine's clock, moved on by what a test says.
+#[derive(Debug, Default)]
+pub(crate) struct ShiftedClock(AtomicI64);
+
+impl ShiftedClock {
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+    }
+}
 
 /// A server in a thread; stops when dropped.
 pub(crate) struct Served {
@@ -25,6 +42,8 @@ pub(crate) struct Served {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     directory: TempDir,
+    /// The server's.
+    pub(crate) clock: Arc<ShiftedClock>,
 }
 
 /// The store only, with nothing in it.
@@ -50,7 +69,14 @@ impl Served {
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         two_runs(&open(directory.path(), OpenMode::Create));
-        let engine = open(directory.path(), mode);
+        let clock = Arc::new(ShiftedClock::default());
+        let paths = (
+            directory.path().join("store"),
+            directory.path().join("cache"),
+        );
+        let mut engine_options = EngineOptions::new(paths.0, paths.1).with_mode(mode);
+        engine_options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        let engine = Engine::open(engine_options).unwrap();
         let options = ServeOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             token: token.map(|token| Token::new(token).unwrap()),
@@ -82,6 +108,7 @@ impl Served {
             stop: Some(stop),
             thread: Some(thread),
             directory,
+            clock,
         }
     }
 
