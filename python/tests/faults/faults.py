@@ -75,8 +75,10 @@ class Trainer:
             self.process.communicate()
 
 
-def check_store(store: Path, saved: set[int], *, not_saved: set[int] = frozenset()) -> None:
-    """Everything acknowledged is there and whole, nothing else claims to be, and nothing is damaged."""
+def check_store(
+    store: Path, saved: set[int], *, not_saved: set[int] = frozenset(), logged: set[int] = frozenset()
+) -> None:
+    """Everything acknowledged is there and whole, nothing failed claims to be, nothing is damaged; ``logged`` steps have points."""
     _open.clear()
     run = runtree.Store(str(store)).run("faults/trainer")
     listed = {checkpoint.step: checkpoint for checkpoint in run.checkpoints()}
@@ -88,6 +90,10 @@ def check_store(store: Path, saved: set[int], *, not_saved: set[int] = frozenset
         for name, value in expected.items():
             if name.startswith("w"):
                 assert np.array_equal(loaded[name], value), f"{name} of step {step}"
+    if logged:
+        history = run.history("twice")
+        points = dict(zip(history.steps.tolist(), history.values.tolist(), strict=True))
+        assert {step: points.get(step) for step in logged} == {step: step * 2.0 for step in logged}
     command = Path(sys.executable).parent / "runtree"
     verified = subprocess.run([command, "--store", str(store), "verify"], capture_output=True, text=True, check=False)
     assert verified.returncode == 0, verified.stdout + verified.stderr
