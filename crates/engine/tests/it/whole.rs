@@ -1,7 +1,7 @@
 //! States that several ranks saved, as one: any shards into any box, leaves that differ, and launches that clean up after their predecessors.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use runtree_core::manifest::Outcome;
@@ -65,11 +65,7 @@ fn key(name: &str) -> StateKey {
 }
 
 /// A rank's tree: its shards by name, and whatever else it has.
-fn entry<'a>(
-    shards: &'a [Shard],
-    more: Vec<(StateKey, StateNode)>,
-    spread: bool,
-) -> EntrySource<'a> {
+fn entry(shards: &[Shard], more: Vec<(StateKey, StateNode)>, spread: bool) -> EntrySource<'_> {
     let items = shards
         .iter()
         .enumerate()
@@ -412,7 +408,8 @@ fn an_unfinished_save_is_given_up_by_a_much_later_launch() {
         if path.to_string_lossy().contains("/parts/") {
             let file = std::fs::File::options().write(true).open(&path);
             let file = file.or_else(|_| std::fs::File::open(&path)).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(3600))
+            let written = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(written - Duration::from_secs(3600))
                 .unwrap();
         }
     }
