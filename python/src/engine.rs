@@ -560,6 +560,10 @@ impl Engine {
     }
 
     #[pyo3(signature = (run, key, directory, keys=None, layout="as-saved", max_file_bytes=None))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "keywords of one Python call, each with a default"
+    )]
     fn export<'py>(
         &self,
         py: Python<'py>,

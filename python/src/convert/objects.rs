@@ -102,14 +102,13 @@ impl<'a, 'py> Builder<'a, 'py> {
                     .call_method1("enumeration", (class, name, value))?
             }
             StateNode::Stateful { class, state } => {
-                match into.filter(|into| self.is_stateful(into)) {
-                    Some(target) => self.restore(state, target, path)?,
-                    None => {
-                        let made = self.make(state, into, path)?;
-                        match &self.load.stand_in {
-                            Some(stand_in) => stand_in.call_method1("stateful", (class, made))?,
-                            None => made,
-                        }
+                if let Some(target) = into.filter(|into| self.is_stateful(into)) {
+                    self.restore(state, target, path)?
+                } else {
+                    let made = self.make(state, into, path)?;
+                    match &self.load.stand_in {
+                        Some(stand_in) => stand_in.call_method1("stateful", (class, made))?,
+                        None => made,
                     }
                 }
             }
