@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtree.errors import Corrupt, Error, InvalidType, NotFound
+from runtree.errors import Corrupt, Error, Invalid, InvalidType, NotFound
 
 if TYPE_CHECKING:
     from runtree import _native
@@ -178,10 +178,23 @@ class Checkpoint:
 
         return _ranks.tensor(self, name, index, component)
 
-    def export(self, dir: str | Path, *, keys: str | None = None, layout: str = "as-saved") -> Path:
-        """Writes it into a directory: state trees as safetensors + JSON, saved directories byte for byte. Overwrites nothing."""
+    def export(
+        self, dir: str | Path, *, keys: str | None = None, layout: str = "as-saved", max_file_bytes: int | None = None
+    ) -> Path:
+        """Writes it into a directory, which appears whole or not at all. Overwrites nothing.
+
+        ``layout`` is ``"as-saved"`` (state trees as safetensors + JSON, saved directories byte for byte), ``"hf"`` (what
+        ``from_pretrained`` loads, in files of at most ``max_file_bytes``, 5 GB unless given) or ``"dcp"`` (what plain
+        ``torch.distributed.checkpoint`` loads; needs torch, and writes all of it).
+        """
+        if layout == "dcp":
+            from runtree.torch import export_dcp
+
+            if keys is not None:
+                raise Invalid("keys= does not go with layout='dcp'", hint="export all of it and load what you want")
+            return export_dcp(self, dir)
         run, key = self._name
-        return Path(self._store.native.export(run, key, Path(dir), keys, layout)["directory"])
+        return Path(self._store.native.export(run, key, Path(dir), keys, layout, max_file_bytes)["directory"])
 
     def dir(self) -> Path:
         """A read-only copy in the cache, made once: for ``from_pretrained`` and ``resume_from_checkpoint``."""

@@ -219,6 +219,8 @@ def test_what_dcp_itself_saved_and_what_we_export_are_the_same(tmp_path: Path) -
     for name, tensor in state["model"].items():  # pyright: ignore[reportAttributeAccessIssue]
         assert torch.equal(found["model"][name], tensor), name
     assert all(torch.equal(*pair) for pair in zip(found["views"], state["views"], strict=True))  # pyright: ignore[reportArgumentType]
+    checkpoint.export(tmp_path / "again", layout="dcp")
+    assert (tmp_path / "again" / ".metadata").is_file()
     # The command says how, since it has no torch itself.
     hint = subprocess.run(
         [sys.executable, "-m", "runtree", "export", checkpoint.reference, str(tmp_path / "x"), "--layout", "dcp"],
