@@ -35,4 +35,5 @@ with runtree.init("first-week", "fsdp", run_id="fsdp", resume="allow") as run:  
     run.save(state, step=step).result()  # all of it; a checkpoint only if all ranks' parts are there. The newest of a step counts
     if run.rank == 0:
         print(f"attempt {run.attempt}, {dist.get_world_size()} ranks, step {step}, loss {loss.item():.4f}")
+dist.barrier()
 dist.destroy_process_group()
