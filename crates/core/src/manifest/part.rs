@@ -46,9 +46,9 @@ pub struct PartManifest {
 pub struct ChunkRecord {
     /// BLAKE3 of the raw bytes.
     pub hash: ChunkHash,
-    /// Raw bytes, at most [`MAX_CHUNK_BYTES`].
+    /// Raw bytes, at most [`MAX_CHUNK_BYTES`](super::MAX_CHUNK_BYTES).
     pub bytes: u64,
-    /// CRC-64/NVME of each [`BLOCK_BYTES`] of raw bytes, 16 hexadecimal digits each, one after another.
+    /// CRC-64/NVME of each [`BLOCK_BYTES`](super::BLOCK_BYTES) of raw bytes, 16 hexadecimal digits each, one after another.
     pub crc64: BlockChecksums,
     /// File name of the object that the writer referenced: a hint, tried first. Any object of the hash serves.
     pub object: String,
