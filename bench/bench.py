@@ -7,15 +7,19 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import cold
+
 import checkpoints
 import metrics
 from measure import Report
+
+SECTIONS = ["save", "fork", "cold", "log", "points", "series", "lineage"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer repetitions")
-    parser.add_argument("--only", choices=["save", "fork", "log", "points", "series", "lineage"], action="append")
+    parser.add_argument("--only", choices=SECTIONS, action="append")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder beside this one's disk")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="runtree-bench-", dir=Path.cwd()))
@@ -23,13 +27,15 @@ def main() -> None:
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     warnings.simplefilter("ignore")
     quick = args.quick
-    wanted = args.only or ["save", "fork", "log", "points", "series", "lineage"]
+    wanted = args.only or SECTIONS
     report = Report()
     try:
         if "save" in wanted:
             checkpoints.bench(report, folder, (256 << 20) if quick else (1 << 30), 3 if quick else 7)
         if "fork" in wanted:
             checkpoints.bench_fork(report, folder, [10_000_000, 100_000_000 if quick else 1_000_000_000])
+        if "cold" in wanted:
+            cold.bench(report, folder, 128 if quick else 512)
         if "log" in wanted:
             metrics.bench_log(report, folder, 2_000 if quick else 20_000)
         if "points" in wanted:

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use runtree_core::lineage::{AttemptId, Timeline};
 use runtree_core::manifest::{AttemptKind, AttemptRecord, BasePoint, CheckpointName, RunRecord};
 use runtree_core::reference::{Reference, Selector};
-use runtree_core::{AttemptNumber, Error, ErrorKind, Result, RunId, Step, WriterId};
+use runtree_core::{AttemptNumber, Error, Result, RunId, Step, WriterId};
 use runtree_store::Created;
 
 use super::fork::{effective_steps, newest_attempt_of};
@@ -68,7 +68,6 @@ impl Engine {
             if newest.launch_key == key && sits_down(&newest)? {
                 return Ok(newest);
             }
-            self.finish_pending(record.run);
             let (next, mut passed) = self.plan_resume(record, &newest, spec, &key)?;
             match self.store.create_attempt(&next)? {
                 Created::Created | Created::ExistsEqual if sits_down(&next)? => {
@@ -148,7 +147,7 @@ impl Engine {
             // The history of a fork is its ancestors', too.
             self.refresh()?;
         }
-        self.commit_what_is_confirmed(record.run)?;
+        self.finish_pending(record.run)?;
         self.refresh_anew(record.run)?;
         self.check_lineage(record.run)?;
         let mut passed = Vec::new();
@@ -165,19 +164,6 @@ impl Engine {
             launch: spec.process.clone(),
         };
         Ok((next, passed))
-    }
-
-    /// Commits saves whose parts are all confirmed, for ranks that died between their last confirmation and the commit: the run goes on from there.
-    fn commit_what_is_confirmed(&self, run: RunId) -> Result<()> {
-        for key in self.store.list_pending(run)? {
-            match self.store.help_commit(run, key) {
-                Ok(_) => {}
-                // Parts that are damaged, or declare different parts, are no checkpoint and never were.
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     fn resume_point(

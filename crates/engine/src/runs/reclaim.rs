@@ -9,10 +9,10 @@
 //!    difference of two times that the store stamped, never a clock here, so that a wrong clock on one host gives nothing up.
 //!
 //! Neither is needed for correctness: a commit has one winner, whatever it says, and a pending save is invisible. It is about bytes: a pending
-//! save is a root of gc for ever, an abandoned one is not. So every error here is left for the next launch to meet.
+//! save is a root of gc for ever, an abandoned one is not.
 
-use runtree_core::{AttemptNumber, Result, RunId, SaveKey};
-use runtree_store::{CommitProgress, layout};
+use runtree_core::{AttemptNumber, ErrorKind, Result, RunId, SaveKey};
+use runtree_store::layout;
 
 use crate::engine::Engine;
 
@@ -20,17 +20,21 @@ use crate::engine::Engine;
 pub(crate) const PATIENCE_SECONDS: i64 = 600;
 
 impl Engine {
-    /// Commits what is complete. Returns the checkpoints that came into being.
-    pub(super) fn finish_pending(&self, run: RunId) -> Vec<SaveKey> {
-        let pending = self.store.list_pending(run).unwrap_or_default();
-        pending
-            .into_iter()
-            .filter(|&key| {
-                self.store
-                    .help_commit(run, key)
-                    .is_ok_and(|progress: CommitProgress| progress.committed().is_some())
-            })
-            .collect()
+    /// Commits what is complete.
+    pub(super) fn finish_pending(&self, run: RunId) -> Result<()> {
+        for key in self.store.list_pending(run)? {
+            match self.store.help_commit(run, key) {
+                Ok(_) => {}
+                // Parts that are damaged, or declare different parts, are no checkpoint and never were; nor is a save that was killed before its first part.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Corrupt | ErrorKind::Conflict | ErrorKind::NotFound
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Gives up what earlier launches than `attempt` left unfinished long before it.

@@ -502,3 +502,15 @@ fn ranks_learn_at_once_that_another_can_not_write_its_part() {
     );
     assert!(first.wait_part(Duration::ZERO).is_err());
 }
+
+#[test]
+fn a_save_that_was_killed_before_its_first_part_is_no_obstacle_to_a_launch() {
+    let bench = Bench::new();
+    let first = launch(&bench, "one");
+    first.finish(None, None, None).unwrap();
+    // What is left when a process dies between making the directory and naming the part in it.
+    let directory = format!("runs/{}/parts/1-105-0", first.run());
+    std::fs::create_dir_all(bench.store_dir().join(directory)).unwrap();
+    let again = launch(&bench, "two");
+    assert_eq!(again.attempt(), first.attempt().next());
+}

@@ -1,0 +1,90 @@
+"""What checkpoints of real training weigh once they are cold: a small transformer under AdamW, its states a few steps apart."""
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import runtree
+import torch
+import zstandard
+from torch import nn
+
+from measure import Report, median_seconds
+
+CHECKPOINTS = 50
+
+
+def train(rate: float, apart: int, width: int):
+    """Yields (bf16 weights, full state) of a transformer that learns to copy, every ``apart`` steps."""
+    torch.manual_seed(1)
+    layer = nn.TransformerEncoderLayer(width, 4, 4 * width, batch_first=True, dropout=0.0)
+    model = nn.Sequential(nn.Embedding(256, width), nn.TransformerEncoder(layer, 2), nn.Linear(width, 256))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    data = torch.Generator().manual_seed(2)
+
+    def step() -> None:
+        tokens = torch.randint(0, 256, (4, 16), generator=data)
+        loss = nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    # Moments and weights as a run has them that is under way, not as they are initialised.
+    for _ in range(60):
+        step()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    for _ in range(CHECKPOINTS):
+        for _ in range(apart):
+            step()
+        weights = {name: value.detach().bfloat16() for name, value in model.state_dict().items()}
+        yield weights, {"weights": weights, "master": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+
+def alone(state: dict, width: int) -> tuple[float, float]:
+    """Sizes over raw of zstd alone, and of byte planes and zstd, of a flat state of tensors of ``width`` bytes."""
+    raw = io.BytesIO()
+    for value in state.values():
+        raw.write(value.contiguous().view(torch.uint8).numpy().tobytes())
+    items = np.frombuffer(raw.getvalue(), dtype=np.uint8).reshape(-1, width)
+    compressor = zstandard.ZstdCompressor(level=3)
+    plain = len(compressor.compress(items.tobytes()))
+    planes = len(compressor.compress(np.ascontiguousarray(items.T).tobytes()))
+    return plain / items.size, planes / items.size
+
+
+def bench(report: Report, folder: Path, width: int) -> None:
+    """The table of stored over raw, and the time to load by depth."""
+    report.section(f"Cold checkpoints, {CHECKPOINTS} of a transformer of width {width} under AdamW")
+    for what in ("bf16 weights", "full state"):
+        for rate in (1e-6, 1e-5, 3e-4):
+            for apart in (1, 10):
+                path = folder / "cold"
+                run = runtree.init("bench", name="cold", store=str(path), system_metrics=False, console=False)
+                for number, (weights, full) in enumerate(train(rate, apart, width)):
+                    state = weights if what == "bf16 weights" else full
+                    run.save(state, step=number).result()
+                run.finish()
+                store = runtree.Store(str(path))
+                store.encode()
+                stats = store.stats(run.id)
+                rows = stats["rows"]
+                cold = sum(row["stored_bytes"] for row in rows[:-2]) / sum(row["logical_bytes"] for row in rows[:-2])
+                every = stats["stored_bytes"] / stats["logical_bytes"]
+                plain, planes = alone(weights, 2)
+                beside = f"zstd {plain:.2f}, planes + zstd {planes:.2f}" if what == "bf16 weights" else ""
+                report.row(f"{what}, lr {rate:g}, {apart} apart", f"{cold:.1%}", f"with the two raw ones {every:.1%}; {beside}")
+                if rate == 1e-6 and apart == 1:
+                    full_state = what == "full state"
+                    report.verdict(f"{what}: cold / raw", cold, 0.75 if full_state else 0.035, unit="")
+                    if not full_state:
+                        report.verdict(f"{what}: all / raw", every, 0.075, unit="")
+                        depths = {row["depth"]: number for number, row in enumerate(rows)}
+                        checkpoints = run.checkpoints()
+                        sides = {f"depth {depth}": checkpoints[at].load for depth, at in sorted(depths.items())}
+                        sides["raw"] = checkpoints[-1].load
+                        times = median_seconds(sides, 5)
+                        for side, seconds in times.items():
+                            report.row(f"load, {side}", f"{seconds * 1e3:.1f} ms", f"{seconds / times['raw']:.2f}x raw")
+                shutil.rmtree(path)
