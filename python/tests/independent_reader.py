@@ -1,7 +1,4 @@
-"""Restores checkpoints with what ``docs/formats`` says and nothing else: no line of runtree is used, so it tests the documentation.
-
-``restore_dir`` writes a saved directory, byte for byte; ``restore_state`` gives a saved state back as plain Python and numpy.
-"""
+"""Restores checkpoints with what ``docs/formats`` says and nothing else: no line of runtree is in it, so it tests the documentation."""
 
 from __future__ import annotations
 
@@ -50,21 +47,24 @@ def crc64(data: bytes) -> int:
     return crc ^ (1 << 64) - 1
 
 
-def planes_object(data: bytes, size: int) -> bytes:
-    """The raw bytes of a ``.z`` object."""
-    raw_size, blocks, version, w, reserved, crc, magic = struct.unpack("<QIBBHQ4s", data[-28:].rjust(28))
-    table = data[-28 - 4 * blocks : -28]
-    need(data[:8] == b"RTPLANES" and magic == b"RTZE" and crc == crc64(table + data[-28:-12]), "planes: footer")
-    need((version, raw_size, blocks, reserved) == (1, size, -(-size // MIB), 0), "planes: another version or size")
+def encoded_object(data: bytes, size: int, base: bytes | None = None) -> bytes:
+    """The raw bytes of a ``.z`` object, or of a ``.d~`` object, whose base's raw bytes are ``base``."""
+    raw_size, blocks, version, w, depth, reserved, crc, magic = struct.unpack("<QIBBBBQ4s", data[-28:].rjust(28))
+    magics, entry = ((b"RTPLANES", b"RTZE"), 4) if base is None else ((b"RTXDELTA", b"RTDE"), 12)
+    tables = data[-28 - entry * blocks : -28]
+    need((data[:8], magic) == magics and crc == crc64(tables + data[-28:-12]), "encoded: footer")
+    need((version, raw_size, reserved, depth > 0) == (1, size, 0, base is not None), "encoded: version, size, depth")
+    need(blocks == -(-size // MIB), "encoded: blocks")
     out, at = b"", 8
-    for (word,) in struct.iter_unpack("<I", table):
-        block = min(MIB, size - len(out))
+    for (word,) in struct.iter_unpack("<I", tables[: 4 * blocks]):
+        block, under = min(MIB, size - len(out)), (base or bytes(size))[len(out) : len(out) + MIB]
         stored = data[at : at + (word & 0x7FFFFFFF)]
         at += word & 0x7FFFFFFF
         if not word >> 31:
-            planes, n = zstandard.decompress(stored, max_output_size=block), block // w
-            need(len(planes) == block, "planes: block")
-            stored = np.frombuffer(planes[: n * w], np.uint8).reshape(w, n).T.tobytes() + planes[n * w :]
+            planes, n = zstandard.decompress(stored, max_output_size=block) if word else bytes(block), block // w
+            need(len(planes) == block and (word or base), "encoded: block")
+            joined = np.frombuffer(planes[: n * w], np.uint8).reshape(w, n).T.tobytes() + planes[n * w :]
+            stored = (np.frombuffer(joined, np.uint8) ^ np.frombuffer(under, np.uint8)).tobytes()
         out += stored
     return out
 
@@ -102,20 +102,26 @@ class Reader:
         need({(c, r) for c, n in part["parts"].items() for r in range(n)} == {*named}, f"{path}: other parts")
         return part
 
-    def chunk(self, chunk: Json) -> bytes:
-        """The raw bytes of a chunk, from any healthy object."""
+    def raw(self, name: str, size: int, depth: int = 0) -> bytes:
+        """The raw bytes that have a hash, from any healthy object."""
         why = "no object"
-        for path in (self.path / "chunks" / chunk["hash"][:2]).glob(chunk["hash"] + ".*"):
-            raw = path.read_bytes()
+        need(depth <= 8, "a chain of more than 8 differences")
+        for path in (self.path / "chunks" / name[:2]).glob(name + ".*"):
             try:
-                raw = planes_object(raw, chunk["bytes"]) if path.suffix == ".z" else raw
-                checksums = "".join(f"{crc64(raw[at : at + MIB]):016x}" for at in range(0, len(raw), MIB))
-                need(len(raw) == chunk["bytes"] and checksums == chunk["crc64"], "CRC-64 of a block")
-                need(blake3(raw).hexdigest() == chunk["hash"], "BLAKE3 of the chunk")
+                base = self.raw(path.suffix[3:], size, depth + 1) if path.suffix.startswith(".d~") else None
+                raw = path.read_bytes()
+                raw = encoded_object(raw, size, base) if base or path.suffix == ".z" else raw
+                need(len(raw) == size and blake3(raw).hexdigest() == name, "BLAKE3 of the chunk")
                 return raw
             except (Corrupt, zstandard.ZstdError) as error:
                 why = f"{path.name}: {error}"
         raise Corrupt(why)
+
+    def chunk(self, chunk: Json) -> bytes:
+        raw = self.raw(chunk["hash"], chunk["bytes"])
+        blocks = (raw[at : at + MIB] for at in range(0, len(raw), MIB))
+        need("".join(f"{crc64(block):016x}" for block in blocks) == chunk["crc64"], "CRC-64 of a block")
+        return raw
 
     def extents(self, part: Json) -> Any:
         chunks = [self.chunk(chunk) for chunk in part["chunks"]]
@@ -171,20 +177,15 @@ class Reader:
             **dict.fromkeys(("none", "bool", "str"), lambda n: n.get("v")),
             **dict.fromkeys(("torch_size", "torch_dtype", "torch_device", "path"), lambda n: (n["t"], n["v"])),
             **dict.fromkeys(("bytes", "long_bytes"), binary),
+            **{kind.__name__: lambda n, kind=kind: kind(n["v"]) for kind in (int, float)},
             "tensor": tensor,
             "dict": mapping,
             "date_time": moment,
-            "int": lambda n: int(n["v"]),
-            "float": lambda n: float(n["v"]),
             "complex": lambda n: complex(float(n["re"]), float(n["im"])),
             "long_str": lambda n: binary(n).decode("utf-8", "surrogatepass"),
             "list": lambda n: [*map(value, n["v"])],
             "tuple": lambda n: (*map(value, n["v"]),),
-            "named_tuple": lambda n: (
-                "named_tuple",
-                n["class"],
-                dict(zip(n["fields"], map(value, n["v"]), strict=True)),
-            ),
+            "named_tuple": lambda n: (n["t"], n["class"], dict(zip(n["fields"], map(value, n["v"]), strict=True))),
             "deque": lambda n: collections.deque(map(value, n["v"]), n["maxlen"]),
             "set": lambda n: (frozenset if n["frozen"] else set)(map(value, n["v"])),
             "numpy_scalar": lambda n: np.frombuffer(base64.b64decode(n["v"]), dtype_of(n["dtype"]))[0],

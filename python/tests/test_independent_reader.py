@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import zstandard
 from independent_points import Batch, History, Journal, number
-from independent_reader import Corrupt, Reader, Tensor, crc64, planes_object
+from independent_reader import Corrupt, Reader, Tensor, crc64, encoded_object
 
 import runtree
 
@@ -499,10 +499,43 @@ def test_compressed_chunks_are_read_by_both(start: Start, w: int) -> None:
         flipped(path, at)
 
 
+def test_differences_are_read_by_both(start: Start) -> None:
+    run = start(store="store")
+    array = np.random.default_rng(3).normal(0, 0.02, 3 * MIB // 8 + 12_345).astype(np.float32)
+    states = []
+    for step in range(10):
+        array = array.copy()
+        array[step::211] += np.float32(1e-6)
+        states.append(array)
+        run.save({"w": array, "same": np.arange(40_000)}, step=step).result()
+    run.finish()
+    store = runtree.Store("store")
+    store.encode()
+    assert sum(store.stats(run.id)["depths"]) >= 7
+    reader = Reader(Path("store"))
+    for step, array in enumerate(states):
+        same(array, reader.restore_state(reader.part(run.id, f"1-{step}-0"))["w"])
+        assert store.run(run.display_id).load(step)["w"].tobytes() == array.tobytes()
+    path = next(Path("store/chunks").glob("*/*.d~*"))
+    flipped(path, -1)
+    damaged = [step for step in range(10) if not _reads(reader, run.id, step)]
+    assert damaged
+
+
+def _reads(reader: Reader, run: str, step: int) -> bool:
+    try:
+        reader.restore_state(reader.part(run, f"1-{step}-0"))
+    except Corrupt:
+        return False
+    return True
+
+
 def test_golden_files_are_what_the_pages_say() -> None:
     raw = b"".join(struct.pack("<H", i // 7) for i in range(600))
     data = (GOLDEN / "planes-v1.z").read_bytes()
-    assert (len(data), planes_object(data, 1200)) == (161, raw)
+    assert (len(data), encoded_object(data, 1200)) == (161, raw)
+    changed = b"".join(struct.pack("<H", i // 7 + (i % 40 == 0)) for i in range(600))
+    assert encoded_object((GOLDEN / "delta-v1.d").read_bytes(), 1200, changed) == raw
     folder = Path("journal")
     folder.mkdir()
     frames = (GOLDEN / "journal-v1.log").read_bytes()
