@@ -1,4 +1,4 @@
-"""Restores checkpoints with what ``docs/formats`` says and nothing else: no line of runtree is in it, so it tests the documentation."""
+"""Restores checkpoints with what ``docs/formats`` says and nothing else: no line of runtree is in it. So it tests the pages."""
 
 from __future__ import annotations
 
