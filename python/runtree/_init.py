@@ -41,6 +41,7 @@ def init(
     log_ranks: str = "main",
     system_metrics: bool = True,
     console: bool = True,
+    staging_bytes: int | None = None,
 ) -> Run:
     """Starts a run: a new one, a fork, or the next launch of one that exists. On several ranks it is one run.
 
@@ -63,6 +64,8 @@ def init(
         log_ranks: ``"main"``: rank 0 logs; ``"all"``: every rank, in a series of its own.
         system_metrics: Whether CPU, memory and GPUs are sampled.
         console: Whether what is printed is kept.
+        staging_bytes: Most memory that saves of this process copy into; half of what the process may use unless given (``RUNTREE_STAGING_BYTES``).
+            A state that is larger is copied in turns, for which ``save`` waits.
 
     Raises:
         ValueError: The arguments contradict each other, or ``fork_step`` is not in the parent's history (the message has the range).
@@ -74,6 +77,8 @@ def init(
         raise Unsupported(
             "remote= (RUNTREE_REMOTE) is not in this version", hint="keep the store on a disk that is backed up"
         )
+    _live.check_grace()
+    staging_bytes = _staging_bytes(staging_bytes, environ)
     if retention is not None:
         raise Unsupported("retention= is not in this version", hint="delete checkpoints with checkpoint.delete()")
     # The default cannot be told from a script that says "never": a launcher that says otherwise has its way with both.
@@ -92,6 +97,8 @@ def init(
     for what, text in {"project": project, "run key": run_id, "run name": name, "notes": notes}.items():
         require_text(what, text)
     stored = Store(store, create=True)
+    if staging_bytes is not None:
+        stored.native.limit_staging(staging_bytes)
     if run_id is not None:
         again = _live.by_key(project, run_id, stored.path)
         if again is not None:
@@ -233,6 +240,21 @@ def _resume(resume: str | bool) -> str:
     if known is None:
         raise Invalid(f"resume {resume!r} is not one of 'never', 'allow', 'must'")
     return known
+
+
+def _staging_bytes(given: Any, environ: Mapping[str, str]) -> int | None:
+    text = environ.get("RUNTREE_STAGING_BYTES")
+    if given is None and text:
+        if not text.isdecimal():
+            raise Invalid(f"RUNTREE_STAGING_BYTES {text!r} is not a number of bytes", hint="for 4 GiB: 4294967296")
+        given = int(text)
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise InvalidType(f"staging_bytes {given!r} is not a number of bytes")
+    if not 0 < given < 1 << 63:
+        raise Invalid(f"staging_bytes {given} is not a number of bytes that there can be")
+    return given
 
 
 def _check_fork(fork: str | None, run: str | int | None, step: Any, base: str | None) -> str | None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runtree.run import Run
 
-# How long a run that ends with an exception or a signal waits for what is on its way.
-PATIENCE_SECONDS = 10.0
+GRACE_SECONDS = 10.0
+"""How long a run that ends with an exception or a signal waits for what is on its way, unless ``RUNTREE_GRACE_SECONDS`` says otherwise."""
 
 _runs: dict[str, Run] = {}
 _installed = False
@@ -60,6 +60,31 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
     return "failed", "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
+def check_grace() -> None:
+    """Refuses an ``RUNTREE_GRACE_SECONDS`` that is no number while somebody can still read why."""
+    from runtree.errors import Invalid
+
+    text = os.environ.get("RUNTREE_GRACE_SECONDS")
+    if text and _seconds(text) is None:
+        raise Invalid(
+            f"RUNTREE_GRACE_SECONDS {text!r} is not a number of seconds",
+            hint="the time between SIGTERM and SIGKILL where it runs, less a second: 29 under Kubernetes",
+        )
+
+
+def _grace() -> float:
+    seconds = _seconds(os.environ.get("RUNTREE_GRACE_SECONDS", ""))
+    return GRACE_SECONDS if seconds is None else seconds
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
 def _install() -> None:
     global _installed
     if _installed:
@@ -88,7 +113,7 @@ def _at_exit() -> None:
     status, reason = ("completed", None) if _uncaught is None else outcome_of(_uncaught)
     for run in list(_runs.values()):
         try:
-            run._finish(status, reason, None if _uncaught is None else PATIENCE_SECONDS)  # pyright: ignore[reportPrivateUsage]
+            run._finish(status, reason, None if _uncaught is None else _grace())  # pyright: ignore[reportPrivateUsage]
         except Error as error:
             print(f"runtree: {error}", file=sys.stderr)
 
@@ -96,7 +121,7 @@ def _at_exit() -> None:
 def _terminated(before: Any, number: int, frame: FrameType | None) -> None:
     for run in list(_runs.values()):
         with contextlib.suppress(Exception):
-            run._finish("stopped", "SIGTERM", PATIENCE_SECONDS)  # pyright: ignore[reportPrivateUsage]
+            run._finish("stopped", "SIGTERM", _grace())  # pyright: ignore[reportPrivateUsage]
     if callable(before):
         before(number, frame)
         return

@@ -262,7 +262,7 @@ class Checkpoint:
 
 
 class PendingSave:
-    """A save on its way to disk. The state may be changed as soon as ``save`` returns; :meth:`result` says that it is durable."""
+    """A save on its way to disk. The state may be changed as soon as ``save`` returns, unless it is guarded; :meth:`result` says that it is durable."""
 
     def __init__(self, store: Store | None, native: _native.PendingSave | None, step: int | None) -> None:
         self._store = store
@@ -287,10 +287,12 @@ class PendingSave:
         """What went wrong, once it is done."""
         return None if self._native is None else self._native.exception()
 
-    def wait_staged(self) -> None:
-        """Waits until the state may be changed again; ``save`` has done so already."""
-        if self._native is not None:
-            self._native.wait_staged()
+    def wait_staged(self, timeout: float | None = None) -> bool:
+        """Waits until the state may be changed again, at most ``timeout`` seconds; says whether it may.
+
+        ``save`` has copied what is not guarded before it returns; what is (:meth:`Run.guard`) is copied beside the program.
+        """
+        return self._native is None or self._native.wait_staged(timeout)
 
     def cancel(self) -> None:
         """Gives the save up if it is not committed yet."""

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from runtree import _live, _warn
+from runtree._cost import Cost
+from runtree._guard import Guard, Guards
 from runtree._later import Later, fetch_later
 from runtree._launch import Setup
 from runtree._loading import Wanted, fall_back, load_part
@@ -57,6 +59,8 @@ class Run(StoredRun):
         self._lock = threading.RLock()
         self._pending: list[PendingSave] = []
         self._saved = False
+        self._guards = Guards()
+        self._cost = Cost(self)
         self._later: Later | None = None
         self._report: FinishReport | None = None
         self._config: dict[str, Any] = {}
@@ -209,7 +213,7 @@ class Run(StoredRun):
         pin: bool = False,
         if_busy: str = "wait",
     ) -> PendingSave:
-        """Saves a state. Returns when it has been copied; ``.result()`` of what is returned says when it is durable.
+        """Saves a state. Returns when it has been copied (see :meth:`guard`); ``.result()`` of what is returned says when it is durable.
 
         ``step`` is the last logged unless given. A state is a tree of dicts, lists, tensors, arrays, plain values and objects
         with ``state_dict``; see :func:`runtree.check`.
@@ -229,7 +233,22 @@ class Run(StoredRun):
         writer = self._writer
         if writer is None or writer.inert:
             return PendingSave(None, None, step)
-        return self._saving(writer.save(state, options), step)
+        native = writer.save(state, options, self._guards.memory())
+        self._guards.note(native)
+        return self._saving(native, step)
+
+    def guard(self, optimizer: Any = None) -> Guard:
+        """From here on ``save`` does not even wait for its copy: it is made beside the next forward and backward pass.
+
+        With an optimizer of torch, ``save`` copies its parameters and its state after it has returned, and ``optimizer.step()`` waits for that; all else
+        in the state (buffers, generators, an average of the weights) is copied at once, as ever. Between a save and the next step nothing but
+        ``step`` and ``load_state_dict`` may change them. One call each for several optimizers.
+
+        Any other loop: ``with run.guard():`` around the save and what does not change the state; leaving the block waits.
+        Returns the guard: ``wait()``, ``remove()``, and a context manager.
+        """
+        self._refuse_finished()
+        return self._guards.add(optimizer)
 
     def save_dir(self, path: str | Path, *, step: int | None = None, **same: Unpack[SaveKeywords]) -> PendingSave:
         """Saves a directory, byte for byte; :meth:`dir` gives it back. Takes what :meth:`save` takes."""
@@ -249,6 +268,7 @@ class Run(StoredRun):
             self._pending = [each for each in self._pending if not each.done()]
             self._pending.append(pending)
             self._saved = True
+        self._cost.note(pending)
         assert self._writer is not None
         self._show(self._writer.take_warnings())
         return pending
@@ -276,6 +296,7 @@ class Run(StoredRun):
             if default is MISSING:
                 raise NotFound("runtree is disabled: there is no checkpoint", hint="pass default=None to load")
             return default
+        self._guards.wait()
         try:
             checkpoint = self._to_load(ref)
         except NotFound:
@@ -381,12 +402,17 @@ class Run(StoredRun):
             facts["last_flush"] = _time(facts["last_flush"])
         return Health(**facts)
 
-    def finish(self, status: str | None = None, reason: str | None = None) -> FinishReport:
+    def finish(
+        self, status: str | None = None, reason: str | None = None, *, timeout: float | None = None
+    ) -> FinishReport:
         """Waits for what is on its way, says goodbye, and reports. Raises ``LostData`` if a save is not durable.
 
-        ``status`` is ``completed`` unless given (``failed``, ``stopped``). A second call does nothing.
+        ``status`` is ``completed`` unless given (``failed``, ``stopped``). With ``timeout`` it waits at most about so many seconds, and what is
+        not durable then is lost, and said to be. A second call does nothing.
         """
-        return self._finish(status, reason, None)
+        if timeout is not None and not timeout >= 0:
+            raise Invalid(f"timeout {timeout!r} is not a number of seconds")
+        return self._finish(status, reason, timeout)
 
     def _finish(self, status: str | None, reason: str | None, patience: float | None) -> FinishReport:
         """:meth:`finish` that waits at most ``patience`` seconds: a program that is dying has no ten minutes."""
@@ -412,6 +438,7 @@ class Run(StoredRun):
         if self._report is not None:
             return self._report
         self._stop_helpers()
+        self._guards.close()
         is_drained = self._drain(deadline)
         if self._setup.joined:
             status = reason = None

@@ -467,6 +467,24 @@ impl Engine {
         })
     }
 
+    /// What a checkpoint like `newer` costs; names are `(run, key)`.
+    fn estimate_cost<'py>(
+        &self,
+        py: Python<'py>,
+        older: (String, String),
+        newer: (String, String),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let older = checkpoint_name(py, &older.0, &older.1)?;
+        let newer = checkpoint_name(py, &newer.0, &newer.1)?;
+        self.record(py, |engine| engine.estimate_cost(older, newer))
+    }
+
+    /// Bounds the staging memory of this process's saves.
+    fn limit_staging(&self, py: Python<'_>, bytes: u64) -> PyResult<()> {
+        self.inner(py)?.limit_staging(bytes);
+        Ok(())
+    }
+
     #[pyo3(signature = (run=None))]
     fn stats<'py>(&self, py: Python<'py>, run: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
         let run: Option<RunId> = run.map(|run| parse(py, run)).transpose()?;

@@ -7,6 +7,7 @@ mod command;
 mod convert;
 mod engine;
 mod errors;
+mod guarded;
 mod pending;
 mod plan;
 mod requests;
@@ -28,6 +29,8 @@ mod _native {
     use crate::convert::json::plain_config;
     #[pymodule_export]
     use crate::engine::{Engine, discover_store};
+    #[pymodule_export]
+    use crate::guarded::GuardedMemory;
     #[pymodule_export]
     use crate::pending::PendingSave;
     #[pymodule_export]

@@ -13,12 +13,21 @@ use crate::runtime::{Owned, wait};
 #[pyclass(frozen, module = "runtree._native")]
 pub(crate) struct PendingSave {
     inner: Owned<runtree_engine::PendingSave>,
+    /// A `runtree._device.Transfer`, if tensors of a device are in it.
+    transfer: Option<Py<PyAny>>,
+    reads_on: bool,
 }
 
 impl PendingSave {
-    pub(crate) fn new(inner: runtree_engine::PendingSave) -> Self {
+    pub(crate) fn new(
+        inner: runtree_engine::PendingSave,
+        transfer: Option<Py<PyAny>>,
+        reads_on: bool,
+    ) -> Self {
         Self {
             inner: Owned::new(inner),
+            transfer,
+            reads_on,
         }
     }
 
@@ -72,10 +81,26 @@ impl PendingSave {
             .map(|error| to_py_err(py, &error).into_value(py).into_any()))
     }
 
-    fn wait_staged(&self, py: Python<'_>) -> PyResult<()> {
+    /// Waits at most `timeout` seconds until nothing of the state's memory is read any more; says whether that is so.
+    #[pyo3(signature = (timeout=None))]
+    fn wait_staged(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let inner = self.inner(py)?;
-        py.detach(|| inner.wait_staged());
-        Ok(())
+        let timeout = timeout.map(|seconds| {
+            Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+        });
+        wait(py, timeout, |slice| inner.wait_staged(Some(slice)))
+    }
+
+    /// A `Transfer`, if tensors are on their way from a device.
+    #[getter]
+    fn transfer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.transfer.as_ref().map(|transfer| transfer.clone_ref(py))
+    }
+
+    /// Whether guarded host memory may still be read.
+    #[getter]
+    fn reads_on(&self) -> bool {
+        self.reads_on
     }
 
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {

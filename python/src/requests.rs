@@ -197,6 +197,7 @@ impl SaveOptions {
             } else {
                 IfBusy::Wait
             },
+            ready: None,
             entries: vec![entry],
         })
     }

@@ -17,6 +17,7 @@ use crate::convert::gather::{Gathered, describe_problems, gather};
 use crate::convert::json::{config_to_value, to_python};
 use crate::convert::metrics::{Metrics, step_of, timestamp_of};
 use crate::errors::{IntoPyResult as _, to_py_err, wrong_type};
+use crate::guarded::GuardedMemory;
 use crate::pending::PendingSave;
 use crate::requests::{SaveOptions, checkpoint_name};
 use crate::runtime::Owned;
@@ -71,20 +72,6 @@ impl RunWriter {
                 &Error::invalid("this run belongs to the process this one was forked from"),
             )
         })
-    }
-
-    fn start_save(
-        &self,
-        py: Python<'_>,
-        options: SaveOptions,
-        sharded: bool,
-        entry: EntrySource<'_>,
-    ) -> PyResult<PendingSave> {
-        let inner = self.inner(py)?;
-        let request = options.into_request(py, sharded, entry)?;
-        py.detach(|| inner.save(request))
-            .into_py(py)
-            .map(PendingSave::new)
     }
 }
 
@@ -278,19 +265,29 @@ impl RunWriter {
         to_python(py, &report)
     }
 
-    /// Saves a state tree.
+    /// Saves a state tree. Memory in `guarded` is copied after this has returned; `PendingSave.wait_staged` says when it has been.
+    #[pyo3(signature = (state, options, guarded=None))]
     fn save(
         &self,
         py: Python<'_>,
         state: &Bound<'_, PyAny>,
         options: SaveOptions,
+        guarded: Option<&GuardedMemory>,
     ) -> PyResult<PendingSave> {
-        self.inner(py)?;
-        let gathered = gather(state)?;
+        let inner = self.inner(py)?;
+        let gathered = gather(state, guarded)?;
         refuse_problems(py, &gathered)?;
         let sharded = options.sharded.unwrap_or_else(|| gathered.sharded());
         let entry = gathered.entry(py, STATE_ENTRY);
-        self.start_save(py, options, sharded, entry)
+        let mut request = options.into_request(py, sharded, entry)?;
+        let transfer = gathered.transfer.as_ref();
+        if let Some(transfer) = transfer {
+            transfer.wait_now(py)?;
+            request.ready = Some(transfer.arrival(py));
+        }
+        let pending = py.detach(|| inner.save(request)).into_py(py)?;
+        let transfer = transfer.map(|transfer| transfer.object(py));
+        Ok(PendingSave::new(pending, transfer, gathered.reads_on))
     }
 
     /// Saves a directory.
@@ -300,8 +297,11 @@ impl RunWriter {
         path: PathBuf,
         options: SaveOptions,
     ) -> PyResult<PendingSave> {
+        let inner = self.inner(py)?;
         let sharded = options.sharded.unwrap_or(false);
-        self.start_save(py, options, sharded, EntrySource::Directory(path))
+        let request = options.into_request(py, sharded, EntrySource::Directory(path))?;
+        let pending = py.detach(|| inner.save(request)).into_py(py)?;
+        Ok(PendingSave::new(pending, None, false))
     }
 }
 

@@ -81,7 +81,7 @@ fn measure(total: usize, count: usize, place: &str) -> Result<()> {
                 shape: vec![data.len() as u64],
                 global_shape: None,
                 global_offset: None,
-                data,
+                data: data.into(),
             })
             .collect();
         let entry = EntrySource::State {

@@ -16,10 +16,12 @@ use runtree_store::{ObjectEncoding, Redundant, Rounds};
 use crate::engine::Engine;
 use crate::load::LoadedManifest;
 
+mod estimate;
 pub(crate) mod survivors;
 mod tensors;
 mod worker;
 
+pub use estimate::CostEstimate;
 pub(crate) use worker::Encoder;
 
 use tensors::ChunkMap;

@@ -26,7 +26,7 @@ mod series;
 pub use annotate::Annotation;
 pub use builder::{OsEntropy, SystemClock};
 pub use discover::discover_store;
-pub use encode::EncodeReport;
+pub use encode::{CostEstimate, EncodeReport};
 pub use engine::{Engine, EngineOptions, Entropy, OpenMode};
 pub use export::{ExportLayout, ExportOptions, ExportReport};
 pub use fold::{ReindexProgress, ReindexReport};
@@ -39,5 +39,5 @@ pub use load::{
 pub use queries::{CheckpointScope, LastGood, RunQuery, RunSort};
 pub use resolve::{Purpose, Resolved};
 pub use runs::{ForkChoice, ForkSpec, LaunchKey, LogRanks, ResumePolicy, RunSpec};
-pub use save::{EntrySource, IfBusy, PendingSave, SaveRequest, TensorSource};
+pub use save::{EntrySource, IfBusy, PendingSave, Ready, SaveRequest, TensorData, TensorSource};
 pub use series::{HistoryColumns, HistoryQuery, HistoryStretch};

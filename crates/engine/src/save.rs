@@ -1,7 +1,7 @@
 //! Saving: the blocking part is one copy of memory; hashing, writing and committing run on native threads.
 //!
 //! ```text
-//! save() ── request ─ draft (plan) ─ stage (arena) ──► returns PendingSave
+//! save() ── request ─ draft (plan) ─ stage (arena) ──► returns PendingSave      (guarded memory is staged by a thread, after that)
 //!                                      │ chunk by chunk
 //!                    pool threads: hash, dedup, put   (W1, W2)
 //!                                      │ all chunks durable
@@ -14,7 +14,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use runtree_core::manifest::{CheckpointName, PartManifest};
 use runtree_core::{Error, Result, SaveKey, Step};
 
@@ -27,6 +26,7 @@ mod committer;
 mod copy;
 mod draft;
 mod files;
+mod guarded;
 mod ingest;
 mod owner;
 mod pending;
@@ -38,7 +38,7 @@ mod stage;
 mod write;
 
 pub use pending::PendingSave;
-pub use request::{EntrySource, IfBusy, SaveRequest, TensorSource};
+pub use request::{EntrySource, IfBusy, Ready, SaveRequest, TensorData, TensorSource};
 
 pub(crate) use commit::Owner;
 pub(crate) use committer::RunSaves;
@@ -79,6 +79,12 @@ impl Saver {
 }
 
 impl Engine {
+    /// Bounds the staging memory of this engine's saves from now on: two of the largest chunks at least. Memory beyond it that is there already goes back to
+    /// the system when saves return it.
+    pub fn limit_staging(&self, bytes: u64) {
+        self.saver().arena.set_limit(bytes);
+    }
+
     /// Makes staging memory ready for saves of about `bytes` bytes, on a thread of its own: without it the first save pays for the first touch of every
     /// page, several times a copy. Call it where the size is known early: a checkpoint that was loaded, a state that was checked.
     pub fn prepare_staging(&self, bytes: u64) {
@@ -163,20 +169,26 @@ pub(crate) fn save(
     let progress = Progress::new(key, draft.chunk_bytes.len());
     let writing = Arc::new(write::Writing::new(owner.engine().store().clone()));
     let saver = owner.engine().saver();
-    let submit = |index: usize, bytes: Bytes| {
-        let job = write::ChunkJob {
-            writing: Arc::clone(&writing),
-            progress: Arc::clone(&progress),
-            waker: owner.saves().waker(),
-            index,
-        };
-        saver.pool.submit(Box::new(move || job.run(bytes)));
+    let chunks = write::ChunkJobs {
+        engine: Arc::clone(owner.engine()),
+        writing: Arc::clone(&writing),
+        progress: Arc::clone(&progress),
+        waker: owner.saves().waker(),
     };
+    let submit = |index, bytes| chunks.submit(index, bytes);
     let in_turns = || writing.keep_nothing();
-    let staged = stage::stage(&saver.arena, &draft, request.if_busy, submit, in_turns)
+    let staged = stage::stage(
+        &saver.arena,
+        &draft,
+        request.if_busy,
+        request.ready,
+        submit,
+        in_turns,
+    )
         .and_then(|staged| inputs.check_unchanged().map(|()| staged));
-    match staged {
-        Ok(Staged::Whole) => {}
+    let rest = match staged {
+        Ok(Staged::Whole) => None,
+        Ok(Staged::Rest(rest)) => Some(rest),
         Ok(Staged::NoMemory) => {
             progress.cancel();
             return Ok(pending(skipped(owner, key, request.if_busy)));
@@ -185,7 +197,7 @@ pub(crate) fn save(
             progress.cancel();
             return Ok(pending(refused(owner, key, error)));
         }
-    }
+    };
     let part = PartManifest {
         run: owner.run(),
         key,
@@ -207,6 +219,10 @@ pub(crate) fn save(
     });
     let active = Active::new(Arc::clone(&progress), Arc::clone(&role), writing, part, pin);
     owner.saves().add(owner, Arc::new(active));
+    match rest {
+        None => progress.set_staged(),
+        Some(rest) => guarded::copy_beside(rest, chunks),
+    }
     Ok(pending(progress))
 }
 

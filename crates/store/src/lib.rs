@@ -26,7 +26,9 @@ mod wait;
 mod word;
 pub mod wrappers;
 
-pub use chunk::{ChunkSum, ChunkVerdict, EncodedChunk, ItemBytes, PutChunk, SaveSession, checksum};
+pub use chunk::{
+    ChunkSum, ChunkVerdict, EncodedChunk, Estimate, ItemBytes, PutChunk, SaveSession, checksum,
+};
 pub use commit::{CommitProgress, ConfirmedPart, PublishedPart};
 pub use journal::{Cursor, Frame, FrameKind, JournalReader, JournalWriter};
 pub use layout::{ObjectEncoding, ObjectName, ObjectPath, PinName};

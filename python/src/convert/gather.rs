@@ -21,6 +21,8 @@ use runtree_engine::{EntrySource, TensorSource};
 use super::frameworks::Classes;
 use super::kinds::{Kind, class_name, decimal, unsupported};
 use super::share::{self, LeafMemory, Tensor};
+use super::transfer::Transfer;
+use crate::guarded::GuardedMemory;
 
 mod containers;
 mod leaves;
@@ -35,6 +37,10 @@ pub(crate) struct Gathered {
     blobs: Vec<Blob>,
     /// What can not be saved.
     pub(crate) problems: Vec<Problem>,
+    /// What is on its way from a device.
+    pub(crate) transfer: Option<Transfer>,
+    /// Whether guarded host memory is among it.
+    pub(crate) reads_on: bool,
 }
 
 /// A long byte string.
@@ -73,7 +79,7 @@ impl Gathered {
             shape: tensor.shape.clone(),
             global_shape: tensor.global_shape.clone(),
             global_offset: tensor.global_offset.clone(),
-            data: tensor.memory.as_slice(),
+            data: tensor.memory.data(py),
         };
         let blob = |blob: &'a Blob| Cow::Borrowed(blob.as_slice(py));
         EntrySource::State {
@@ -102,11 +108,14 @@ impl Blob {
     }
 }
 
-/// Walks `root`.
+/// Walks `root`. Memory in `guarded` may be copied after the save has returned.
 ///
 /// # Errors
 /// Only what `state_dict()`s and frameworks raise; unsupported leaves are in [`Gathered::problems`].
-pub(crate) fn gather(root: &Bound<'_, PyAny>) -> PyResult<Gathered> {
+pub(crate) fn gather(
+    root: &Bound<'_, PyAny>,
+    guarded: Option<&GuardedMemory>,
+) -> PyResult<Gathered> {
     let mut walker = Walker {
         py: root.py(),
         classes: Classes::new(root.py())?,
@@ -125,14 +134,16 @@ pub(crate) fn gather(root: &Bound<'_, PyAny>) -> PyResult<Gathered> {
         problems,
         ..
     } = walker;
-    let (tensors, placed) = share::place(py, memory)?;
+    let placement = share::place(py, memory, guarded)?;
     let mut tree = tree;
-    share::number_leaves(&mut tree, &placed);
+    share::number_leaves(&mut tree, &placement.placed);
     Ok(Gathered {
         tree,
-        tensors,
+        tensors: placement.tensors,
         blobs,
         problems,
+        transfer: placement.transfer,
+        reads_on: placement.reads_on,
     })
 }
 
@@ -328,7 +339,7 @@ pub(crate) fn check_state(
     py: Python<'_>,
     state: &Bound<'_, PyAny>,
 ) -> PyResult<(u64, usize, Vec<(String, String)>)> {
-    let gathered = gather(state)?;
+    let gathered = gather(state, None)?;
     let bytes = gathered.bytes(py);
     let problems = gathered
         .problems

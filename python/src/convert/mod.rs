@@ -13,3 +13,4 @@ pub(crate) mod metrics;
 pub(crate) mod objects;
 pub(crate) mod select;
 pub(crate) mod share;
+pub(crate) mod transfer;

@@ -8,10 +8,14 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use pyo3::prelude::*;
 use runtree_core::state::{Dtype, Framework, StateNode, TensorView};
+use runtree_engine::TensorData;
 
 use super::frameworks::adapter;
+use super::transfer::{FromDevice, Transfer};
+use crate::guarded::GuardedMemory;
 
 /// A leaf's memory, as its framework describes it.
 pub(crate) struct LeafMemory {
@@ -41,33 +45,76 @@ pub(crate) struct Tensor {
     pub(crate) memory: Memory,
 }
 
+impl Tensor {
+    fn dense_bytes(&self) -> usize {
+        (self.shape.iter().product::<u64>() * self.dtype.item_bytes()) as usize
+    }
+}
+
 /// Row-major bytes in host memory, and what keeps them there.
 pub(crate) struct Memory {
     address: usize,
     bytes: usize,
-    _owner: Py<PyAny>,
+    owner: Py<PyAny>,
+    /// Nobody writes to it until a save has copied it.
+    guarded: bool,
 }
 
 impl Memory {
+    fn nothing(py: Python<'_>) -> Self {
+        Self {
+            address: 0,
+            bytes: 0,
+            owner: py.None(),
+            guarded: false,
+        }
+    }
+
     /// How many bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes
     }
 
-    /// The bytes.
-    #[expect(
-        unsafe_code,
-        reason = "tensors are read where they are; copying each through a safe buffer would double the time that save blocks"
-    )]
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        if self.bytes == 0 {
-            return &[];
+    /// The bytes, as the engine takes them.
+    pub(crate) fn data(&self, py: Python<'_>) -> TensorData<'_> {
+        if self.guarded && self.bytes > 0 {
+            TensorData::Guarded(Bytes::from_owner(Held {
+                address: self.address,
+                bytes: self.bytes,
+                _owner: self.owner.clone_ref(py),
+            }))
+        } else {
+            TensorData::Borrowed(view(self.address, self.bytes))
         }
-        // SAFETY: `address..address + bytes` is what the framework said the elements of `_owner` span, and `_owner` is alive. Another Python
-        // thread may write to it meanwhile, as it may during any copy of a tensor: bytes are then a mixture of old and new ones, and are only
-        // copied, never interpreted.
-        unsafe { std::slice::from_raw_parts(self.address as *const u8, self.bytes) }
     }
+}
+
+/// Memory that lives as long as a save reads it. Dropped on a thread without the interpreter, its owner is let go by the next one that has it.
+struct Held {
+    address: usize,
+    bytes: usize,
+    _owner: Py<PyAny>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        view(self.address, self.bytes)
+    }
+}
+
+/// The bytes at `address`, for as long as the caller keeps their owner.
+#[expect(
+    unsafe_code,
+    reason = "tensors are read where they are; copying each through a safe buffer would double the time that save blocks"
+)]
+fn view<'a>(address: usize, bytes: usize) -> &'a [u8] {
+    if bytes == 0 {
+        return &[];
+    }
+    // SAFETY: both callers keep the owner of what a framework said its elements span beside the address, and hand the slice out for no longer than that.
+    // Another Python thread may write to it meanwhile, as it may during any copy of a tensor: bytes are then a mixture of old and new ones, and are only
+    // copied, never interpreted.
+    unsafe { std::slice::from_raw_parts(address as *const u8, bytes) }
 }
 
 /// Where a leaf's elements are stored.
@@ -108,6 +155,28 @@ impl LeafMemory {
         self.address + (self.span() * self.dtype.item_bytes()) as usize
     }
 
+    fn dense_bytes(&self) -> usize {
+        (self.elements() * self.dtype.item_bytes()) as usize
+    }
+
+    /// Whether it is copied through pinned memory, together with others like it.
+    fn is_on_torch_device(&self) -> bool {
+        self.framework == Framework::Torch && self.device.is_some()
+    }
+
+    /// The tensor that is stored for it alone.
+    fn tensor(&self, memory: Memory) -> Tensor {
+        let (global_shape, global_offset) = self.global.clone().unzip();
+        Tensor {
+            name: self.name.clone(),
+            dtype: self.dtype.clone(),
+            shape: self.shape.clone(),
+            global_shape,
+            global_offset,
+            memory,
+        }
+    }
+
     fn same_view(&self, other: &Self) -> bool {
         self.address == other.address
             && self.shape == other.shape
@@ -123,16 +192,29 @@ impl LeafMemory {
     }
 }
 
-/// Decides what to store; the second list says where each leaf went.
+/// What is stored, where each leaf went, and what is still on its way from a device.
+pub(crate) struct Placement {
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) placed: Vec<Placed>,
+    pub(crate) transfer: Option<Transfer>,
+    /// Whether host memory of the caller is read after the save has returned.
+    pub(crate) reads_on: bool,
+}
+
+/// Decides what to store. Memory in `guarded` may be copied after the save has returned.
 ///
 /// # Errors
 /// What frameworks raise when a leaf has to be made dense.
 pub(crate) fn place(
     py: Python<'_>,
     leaves: Vec<LeafMemory>,
-) -> PyResult<(Vec<Tensor>, Vec<Placed>)> {
+    guarded: Option<&GuardedMemory>,
+) -> PyResult<Placement> {
+    let is_guarded = |address, bytes| guarded.is_some_and(|guarded| guarded.covers(address, bytes));
     let clusters = clusters(&leaves);
-    let mut tensors = Vec::new();
+    let mut from_device = FromDevice::default();
+    let mut reads_on = false;
+    let mut tensors: Vec<Tensor> = Vec::new();
     let mut placed: Vec<Option<Placed>> = leaves.iter().map(|_| None).collect();
     for first in 0..leaves.len() {
         if placed[first].is_some() {
@@ -150,7 +232,18 @@ pub(crate) fn place(
             for member in members {
                 placed[*member] = Some(Placed { tensor, view: None });
             }
-            tensors.push(dense(py, leaf)?);
+            let bytes = leaf.dense_bytes();
+            let memory = if bytes > 0 && leaf.is_on_torch_device() {
+                let owner = leaf.owner.clone_ref(py);
+                from_device.add(tensors.len(), owner, is_guarded(leaf.address, bytes));
+                // Set below, when all of them are on their way.
+                Memory::nothing(py)
+            } else {
+                let guarded = is_guarded(leaf.address, bytes);
+                reads_on |= guarded && bytes > 0;
+                dense(py, leaf, guarded)?
+            };
+            tensors.push(leaf.tensor(memory));
             continue;
         }
         let start = members
@@ -176,6 +269,8 @@ pub(crate) fn place(
                 view: Some(view),
             });
         }
+        let guarded = is_guarded(start, end - start);
+        reads_on |= guarded && end > start;
         tensors.push(Tensor {
             name: leaf.name.clone(),
             dtype: leaf.dtype.clone(),
@@ -185,11 +280,27 @@ pub(crate) fn place(
             memory: Memory {
                 address: start,
                 bytes: end - start,
-                _owner: leaf.owner.clone_ref(py),
+                owner: leaf.owner.clone_ref(py),
+                guarded,
             },
         });
     }
-    Ok((tensors, placed.into_iter().flatten().collect()))
+    let transfer = from_device.start(py, |tensor, owner, address| {
+        let bytes = tensors[tensor].dense_bytes();
+        tensors[tensor].memory = Memory {
+            address,
+            bytes,
+            owner,
+            // Pinned memory of its own.
+            guarded: true,
+        };
+    })?;
+    Ok(Placement {
+        tensors,
+        placed: placed.into_iter().flatten().collect(),
+        transfer,
+        reads_on,
+    })
 }
 
 /// For every leaf, the leaves that share its memory, itself among them, in the order of the tree.
@@ -256,27 +367,25 @@ fn clusters(leaves: &[LeafMemory]) -> Vec<Vec<usize>> {
     clusters
 }
 
-fn dense(py: Python<'_>, leaf: &LeafMemory) -> PyResult<Tensor> {
-    let bytes = (leaf.elements() * leaf.dtype.item_bytes()) as usize;
-    let (owner, address) = if bytes == 0 || (leaf.strides.is_none() && leaf.in_host_memory()) {
-        (leaf.owner.clone_ref(py), leaf.address)
-    } else {
-        adapter(py, leaf.framework)?
-            .call_method1("dense", (&leaf.owner,))?
-            .extract()?
-    };
-    let (global_shape, global_offset) = leaf.global.clone().unzip();
-    Ok(Tensor {
-        name: leaf.name.clone(),
-        dtype: leaf.dtype.clone(),
-        shape: leaf.shape.clone(),
-        global_shape,
-        global_offset,
-        memory: Memory {
-            address,
+fn dense(py: Python<'_>, leaf: &LeafMemory, guarded: bool) -> PyResult<Memory> {
+    let bytes = leaf.dense_bytes();
+    if bytes == 0 || (leaf.strides.is_none() && leaf.in_host_memory()) {
+        return Ok(Memory {
+            address: leaf.address,
             bytes,
-            _owner: owner,
-        },
+            owner: leaf.owner.clone_ref(py),
+            guarded,
+        });
+    }
+    let (owner, address) = adapter(py, leaf.framework)?
+        .call_method1("dense", (&leaf.owner,))?
+        .extract()?;
+    Ok(Memory {
+        address,
+        bytes,
+        owner,
+        // A copy that nobody else knows.
+        guarded: true,
     })
 }
 

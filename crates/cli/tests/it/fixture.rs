@@ -155,7 +155,7 @@ pub(crate) fn save(writer: &Arc<RunWriter>, step: i64) {
                 shape: vec![16, 16],
                 global_shape: None,
                 global_offset: None,
-                data: &values,
+                data: values.as_slice().into(),
             }],
             blobs: Vec::new(),
         }],

@@ -11,6 +11,7 @@
 //! limit, which is half of the memory the process may use unless set. A save that is larger than the limit is staged in turns: it waits
 //! for its own first segments to be written. Memory is kept until the arena is dropped.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ const LEAST_LIMIT_BYTES: u64 = 2 * SEGMENT_BYTES;
 /// The pool.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    limit_segments: usize,
+    limit_segments: AtomicUsize,
     state: Mutex<State>,
     returned: Condvar,
 }
@@ -43,10 +44,23 @@ impl Arena {
     /// Makes a pool of at most `limit_bytes` (two segments at least); allocates nothing yet.
     pub(crate) fn new(limit_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
-            limit_segments: (limit_bytes.max(LEAST_LIMIT_BYTES) / SEGMENT_BYTES) as usize,
+            limit_segments: AtomicUsize::new(segments(limit_bytes)),
             state: Mutex::default(),
             returned: Condvar::new(),
         })
+    }
+
+    /// Sets another limit. Segments that are free beyond it are given back to the system at once.
+    pub(crate) fn set_limit(&self, limit_bytes: u64) {
+        let limit = segments(limit_bytes);
+        self.limit_segments.store(limit, Ordering::Relaxed);
+        let mut state = self.lock();
+        let keep = limit.saturating_sub(state.lent);
+        state.free.truncate(keep);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit_segments.load(Ordering::Relaxed)
     }
 
     /// Half of the memory this process may use: the machine's, or its control group's if that is less.
@@ -124,7 +138,7 @@ impl Arena {
             let state = self.lock();
             let there = state.free.len() + state.lent;
             drop(state);
-            if there >= wanted.min(self.limit_segments / 2) {
+            if there >= wanted.min(self.limit() / 2) {
                 return;
             }
             let Some(mut buffer) = map_segment() else {
@@ -144,18 +158,23 @@ impl Arena {
     pub(crate) fn has_room(&self, total: usize) -> bool {
         let mut state = self.lock();
         state.largest = state.largest.max(total);
-        self.room(&state) >= total.min(self.limit_segments)
+        self.room(&state) >= total.min(self.limit())
     }
 
     /// How many more segments may be lent.
     fn room(&self, state: &State) -> usize {
-        let limit = self.limit_segments.min(state.largest.saturating_mul(2));
+        let limit = self.limit().min(state.largest.saturating_mul(2));
         limit.saturating_sub(state.lent)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The segments of a limit.
+fn segments(limit_bytes: u64) -> usize {
+    (limit_bytes.max(LEAST_LIMIT_BYTES) / SEGMENT_BYTES) as usize
 }
 
 /// Fresh zeroed memory of a segment, if the system has any.
@@ -198,7 +217,9 @@ impl Drop for Segment {
         if let (Some(arena), Some(buffer)) = (self.arena.upgrade(), self.buffer.take()) {
             let mut state = arena.lock();
             state.lent -= 1;
-            state.free.push(buffer);
+            if state.free.len() + state.lent < arena.limit() {
+                state.free.push(buffer);
+            }
             drop(state);
             arena.returned.notify_all();
         }
@@ -236,6 +257,18 @@ mod tests {
                 .any(|segment| segment.as_ref().as_ptr() == address)
         );
         assert!(arena.lend(1, 1, now).is_empty());
+    }
+
+    #[test]
+    fn a_lower_limit_gives_memory_back() {
+        let arena = Arena::new(8 * SEGMENT_BYTES);
+        let mut lent = arena.lend(4, 4, Instant::now());
+        drop(lent.split_off(1));
+        arena.set_limit(2 * SEGMENT_BYTES);
+        assert_eq!(arena.lock().free.len(), 1, "one is still lent");
+        drop(lent);
+        assert_eq!(arena.lock().free.len(), 2);
+        assert_eq!(arena.lend(4, 4, Instant::now()).len(), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use runtree_core::{Error, Result};
 
 /// Most bytes of a piece, and about the bytes of a batch.
@@ -21,6 +22,13 @@ const MAX_THREADS: usize = 8;
 pub(crate) enum Source<'a> {
     /// Memory of the caller.
     Memory(&'a [u8]),
+    /// Memory that its owner leaves alone until it is copied: bytes from `offset` on.
+    Guarded {
+        /// The whole of it.
+        memory: &'a Bytes,
+        /// First byte.
+        offset: usize,
+    },
     /// A file from `offset` on.
     File {
         /// The file.
@@ -39,14 +47,14 @@ pub(crate) struct Piece<'a> {
     pub(crate) to: &'a mut [u8],
 }
 
-/// Makes all copies, with as many threads as pay.
+/// Makes all copies, on at most `threads` threads: as many as pay.
 ///
 /// # Errors
 /// `Unavailable` if a file can not be read; `Conflict` if it became shorter.
-pub(crate) fn copy_all(pieces: Vec<Piece<'_>>) -> Result<()> {
+pub(crate) fn copy_all(pieces: Vec<Piece<'_>>, threads: usize) -> Result<()> {
     let total: usize = pieces.iter().map(|piece| piece.to.len()).sum();
     let batches = deal(pieces);
-    let threads = threads().min(batches.len()).min(total / PIECE_BYTES + 1);
+    let threads = threads.min(batches.len()).min(total / PIECE_BYTES + 1);
     let queue = Mutex::new(batches.into_iter());
     let work = || -> Result<()> {
         loop {
@@ -111,6 +119,13 @@ impl<'a> Piece<'a> {
                 let (first, rest) = bytes.split_at(at);
                 (Source::Memory(first), Source::Memory(rest))
             }
+            Source::Guarded { memory, offset } => (
+                Source::Guarded { memory, offset },
+                Source::Guarded {
+                    memory,
+                    offset: offset + at,
+                },
+            ),
             Source::File { path, offset } => (
                 Source::File { path, offset },
                 Source::File {
@@ -137,6 +152,12 @@ fn copy(piece: Piece<'_>) -> Result<()> {
     match piece.from {
         Source::Memory(bytes) => {
             piece.to.copy_from_slice(bytes);
+            Ok(())
+        }
+        Source::Guarded { memory, offset } => {
+            piece
+                .to
+                .copy_from_slice(&memory[offset..offset + piece.to.len()]);
             Ok(())
         }
         Source::File { path, offset } => {
@@ -188,7 +209,7 @@ mod tests {
             });
             (source, target) = (b, d);
         }
-        copy_all(pieces).unwrap();
+        copy_all(pieces, threads()).unwrap();
         assert!(to == from);
     }
 
@@ -198,14 +219,14 @@ mod tests {
         let path = dir.path().join("weights");
         std::fs::write(&path, b"four").unwrap();
         let mut to = [0; 5];
-        let error = copy_all(vec![Piece {
+        let piece = Piece {
             from: Source::File {
                 path: &path,
                 offset: 0,
             },
             to: &mut to,
-        }])
-        .unwrap_err();
+        };
+        let error = copy_all(vec![piece], 1).unwrap_err();
         assert_eq!(error.kind(), runtree_core::ErrorKind::Conflict);
     }
 }

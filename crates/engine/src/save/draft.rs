@@ -11,7 +11,7 @@ use runtree_core::{Error, Result};
 use super::copy::Source;
 use super::ingest::{self, Found, FoundKind};
 use super::plan::{ChunkPlan, OWN_CHUNK_BYTES};
-use super::request::{EntrySource, TensorSource};
+use super::request::{EntrySource, TensorData, TensorSource};
 
 /// What is read while staging: it owns the lists of files and the byte strings, so that sources can borrow from it.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl<'a> Inputs<'a> {
                             shape: tensor.shape.clone(),
                             global_shape: tensor.global_shape.clone(),
                             global_offset: tensor.global_offset.clone(),
-                            extents: placing.memory(tensor.data),
+                            extents: placing.tensor(&tensor.data),
                         })
                         .collect();
                     let blobs: Vec<Vec<Extent>> =
@@ -157,6 +157,20 @@ struct Placing<'i> {
 }
 
 impl<'i> Placing<'i> {
+    fn tensor(&mut self, data: &'i TensorData<'_>) -> Vec<Extent> {
+        let TensorData::Guarded(memory) = data else {
+            return self.memory(data.as_slice());
+        };
+        let extents = self.plan.place(memory.len() as u64);
+        let mut offset = 0;
+        for extent in &extents {
+            self.copies
+                .push((*extent, Source::Guarded { memory, offset }));
+            offset += extent.bytes as usize;
+        }
+        extents
+    }
+
     fn memory(&mut self, bytes: &'i [u8]) -> Vec<Extent> {
         let extents = self.plan.place(bytes.len() as u64);
         let mut rest = bytes;

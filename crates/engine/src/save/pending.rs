@@ -93,9 +93,12 @@ impl PendingSave {
         matches!(self.progress.outcome(), Some(Ended::Declined(_)))
     }
 
-    /// Waits until the state may be changed again. The copy is made before `save` returns, so this returns at once; a state that is copied
-    /// beside the next step (`guard`) will wait here.
-    pub fn wait_staged(&self) {}
+    /// Waits until the state may be changed again; says whether it may before `timeout` has passed. What `save` copied itself may be changed at
+    /// once; [`super::TensorData::Guarded`] memory is copied after `save` has returned.
+    pub fn wait_staged(&self, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.progress.wait_staged(deadline)
+    }
 
     /// Gives the save up if this process has not published its part yet. What was published stays: other ranks may rely on it.
     pub fn cancel(&self) {

@@ -40,6 +40,8 @@ struct State {
     chunks_left: Option<usize>,
     chunks: Vec<Option<ChunkRecord>>,
     error: Option<Arc<Error>>,
+    /// Nothing of the caller's memory is read any more.
+    staged: bool,
     published: Option<PartHash>,
     parts_here: PartsHere,
     ended: Option<Ended>,
@@ -56,6 +58,7 @@ impl Progress {
                 chunks_left: Some(chunks),
                 chunks: vec![None; chunks],
                 error: None,
+                staged: false,
                 published: None,
                 parts_here: PartsHere::new(),
                 ended: None,
@@ -68,6 +71,7 @@ impl Progress {
     /// A save that ended before it began.
     pub(crate) fn ended(key: SaveKey, ended: Ended) -> Arc<Self> {
         let progress = Self::new(key, 0);
+        progress.set_staged();
         progress.end(ended);
         progress
     }
@@ -119,6 +123,23 @@ impl Progress {
             })
     }
 
+    /// Notes that writing can not go on.
+    pub(crate) fn fail(&self, error: Error) {
+        self.lock().error.get_or_insert(Arc::new(error));
+    }
+
+    pub(crate) fn set_staged(&self) {
+        self.lock().staged = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until nothing of the caller's memory is read any more, at most until `deadline`; says whether that is so. A save that ended early
+    /// (cancelled, failed) may still be reading.
+    pub(crate) fn wait_staged(&self, deadline: Option<Instant>) -> bool {
+        self.wait_for(deadline, |state| state.staged.then_some(()))
+            .is_some()
+    }
+
     pub(crate) fn set_published(&self, hash: PartHash) {
         self.lock().published = Some(hash);
         self.changed.notify_all();
@@ -126,19 +147,10 @@ impl Progress {
 
     /// Waits until the part is published and confirmed, or the save has ended; says whether either happened before `deadline`.
     pub(crate) fn wait_published(&self, deadline: Instant) -> bool {
-        let mut state = self.lock();
-        while state.published.is_none() && state.ended.is_none() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO {
-                return false;
-            }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        true
+        self.wait_for(Some(deadline), |state| {
+            (state.published.is_some() || state.ended.is_some()).then_some(())
+        })
+        .is_some()
     }
 
     pub(crate) fn published(&self) -> Option<PartHash> {
@@ -180,27 +192,35 @@ impl Progress {
 
     /// Waits for the end, at most until `deadline`.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Ended> {
+        self.wait_for(deadline, |state| state.ended.clone())
+    }
+
+    fn wait_for<T>(
+        &self,
+        deadline: Option<Instant>,
+        look: impl Fn(&State) -> Option<T>,
+    ) -> Option<T> {
         let mut state = self.lock();
         loop {
-            if let Some(ended) = &state.ended {
-                return Some(ended.clone());
+            if let Some(found) = look(&state) {
+                return Some(found);
             }
-            state = match deadline {
-                None => self
+            let Some(deadline) = deadline else {
+                state = self
                     .changed
                     .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left == Duration::ZERO {
-                        return None;
-                    }
-                    self.changed
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
             };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return None;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use runtree_core::reference::Selector;
 use runtree_core::state::{Dtype, StateNode};
 use runtree_core::{ComponentName, Error, Result, Step};
@@ -18,8 +20,10 @@ pub enum IfBusy {
     Skip,
 }
 
+/// Waits until guarded memory holds what is to be saved: a device may still be writing it. Called once, on any thread, before any of it is read.
+pub type Ready = Box<dyn FnOnce() -> Result<()> + Send>;
+
 /// What to save.
-#[derive(Debug)]
 pub struct SaveRequest<'a> {
     /// The step; none: the last logged.
     pub step: Option<Step>,
@@ -41,8 +45,21 @@ pub struct SaveRequest<'a> {
     pub pin: bool,
     /// What to do without memory.
     pub if_busy: IfBusy,
+    /// What to wait for before guarded memory is read.
+    pub ready: Option<Ready>,
     /// What is in it.
     pub entries: Vec<EntrySource<'a>>,
+}
+
+impl fmt::Debug for SaveRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaveRequest")
+            .field("step", &self.step)
+            .field("component", &self.component)
+            .field("rank", &self.rank)
+            .field("entries", &self.entries)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SaveRequest<'_> {
@@ -59,6 +76,7 @@ impl SaveRequest<'_> {
             sharded: false,
             pin: false,
             if_busy: IfBusy::Wait,
+            ready: None,
             entries,
         }
     }
@@ -96,7 +114,33 @@ pub struct TensorSource<'a> {
     /// Where the shard begins.
     pub global_offset: Option<Vec<u64>>,
     /// Contiguous, row-major, little endian.
-    pub data: &'a [u8],
+    pub data: TensorData<'a>,
+}
+
+/// Where a tensor's bytes are, and for how long they stay as they are.
+#[derive(Clone, Debug)]
+pub enum TensorData<'a> {
+    /// Memory that may be changed as soon as `save` has returned: it is copied before.
+    Borrowed(&'a [u8]),
+    /// Memory that is left alone until [`super::PendingSave::wait_staged`] returns: it is copied beside whatever its owner does meanwhile. Who changes it
+    /// earlier saves a mixture of old and new bytes.
+    Guarded(Bytes),
+}
+
+impl TensorData<'_> {
+    /// The bytes.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Guarded(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for TensorData<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Borrowed(bytes)
+    }
 }
 
 /// Longest name of a checkpoint, in bytes.
@@ -241,13 +285,11 @@ fn check_tensor(tensor: &TensorSource<'_>) -> Result<()> {
         .try_fold(tensor.dtype.item_bytes(), |bytes, &size| {
             bytes.checked_mul(size)
         });
-    if expected != Some(tensor.data.len() as u64) {
+    let bytes = tensor.data.as_slice().len();
+    if expected != Some(bytes as u64) {
         return Err(Error::invalid(format!(
-            "tensor {:?} is {} {:?} but has {} bytes",
-            tensor.name,
-            tensor.dtype,
-            tensor.shape,
-            tensor.data.len()
+            "tensor {:?} is {} {:?} but has {bytes} bytes",
+            tensor.name, tensor.dtype, tensor.shape,
         )));
     }
     Ok(())

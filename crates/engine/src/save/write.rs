@@ -10,6 +10,7 @@ use runtree_store::{SaveSession, Store, checksum};
 
 use super::committer::Waker;
 use super::progress::Progress;
+use crate::engine::Engine;
 
 /// What the chunk jobs of one save share: its session in the store, begun by the first of them (W1 costs a listing, which the trainer does not wait for).
 #[derive(Debug)]
@@ -80,18 +81,47 @@ impl Writing {
     }
 }
 
-/// One chunk to write.
+/// Puts the chunks of one save before the writing threads.
 #[derive(Debug)]
-pub(crate) struct ChunkJob {
+pub(crate) struct ChunkJobs {
+    pub(crate) engine: Arc<Engine>,
     pub(crate) writing: Arc<Writing>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) waker: Waker,
-    pub(crate) index: usize,
+}
+
+impl ChunkJobs {
+    /// Has chunk `index` written.
+    pub(crate) fn submit(&self, index: usize, bytes: Bytes) {
+        let job = ChunkJob {
+            writing: Arc::clone(&self.writing),
+            progress: Arc::clone(&self.progress),
+            waker: self.waker.clone(),
+            index,
+        };
+        let pool = &self.engine.saver().pool;
+        pool.submit(Box::new(move || job.run(bytes)));
+    }
+
+    /// Ends the save: its chunks will not come.
+    pub(crate) fn fail(&self, error: Error) {
+        self.progress.fail(error);
+        self.waker.wake();
+    }
+}
+
+/// One chunk to write.
+#[derive(Debug)]
+struct ChunkJob {
+    writing: Arc<Writing>,
+    progress: Arc<Progress>,
+    waker: Waker,
+    index: usize,
 }
 
 impl ChunkJob {
     /// Writes the chunk and says so.
-    pub(crate) fn run(self, bytes: Bytes) {
+    fn run(self, bytes: Bytes) {
         let mut report = Report {
             job: &self,
             result: Some(Err(Arc::new(Error::internal("a writing thread panicked")))),

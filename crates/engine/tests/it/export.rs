@@ -392,7 +392,7 @@ fn shards_of_several_ranks_are_exported_as_one_model() {
                 shape: vec![8, 3],
                 global_shape: Some(vec![8, 6]),
                 global_offset: Some(vec![0, offset]),
-                data,
+                data: data.into(),
             };
             let tensors = vec![
                 tensor("model.w", "u8", shard(rank * 3), rank as u64 * 3),

@@ -24,6 +24,7 @@ mod series;
 mod support;
 
 mod export;
+mod guarded;
 mod inspect;
 mod load;
 mod save;

@@ -175,7 +175,7 @@ pub(crate) fn state<'a>(tensors: &'a [Tensor], blobs: &'a [Vec<u8>]) -> EntrySou
                 shape: tensor.shape.clone(),
                 global_shape: None,
                 global_offset: None,
-                data: &tensor.data,
+                data: tensor.data.as_slice().into(),
             })
             .collect(),
         blobs: blobs

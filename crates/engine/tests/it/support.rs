@@ -188,7 +188,7 @@ pub(crate) fn entry(bytes: &[u8]) -> EntrySource<'_> {
             shape: vec![bytes.len() as u64],
             global_shape: None,
             global_offset: None,
-            data: bytes,
+            data: bytes.into(),
         }],
         blobs: Vec::new(),
     }

@@ -88,7 +88,7 @@ fn entry(shards: &[Shard], more: Vec<(StateKey, StateNode)>, spread: bool) -> En
                 shape: shard.region.shape.clone(),
                 global_shape: Some(shard.global.clone()),
                 global_offset: Some(shard.region.offset.clone()),
-                data: &shard.data,
+                data: shard.data.as_slice().into(),
             })
             .collect(),
         blobs: Vec::new(),

@@ -243,7 +243,7 @@ fn save(writer: &Arc<RunWriter>, step: i64) {
                 shape: vec![256, 256],
                 global_shape: None,
                 global_offset: None,
-                data: &values,
+                data: values.as_slice().into(),
             }],
             blobs: Vec::new(),
         }],

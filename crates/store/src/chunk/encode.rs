@@ -24,6 +24,15 @@ pub struct EncodedChunk {
     pub bytes: u64,
 }
 
+/// What encoding would make of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Bytes of the sample.
+    pub raw_bytes: u64,
+    /// Bytes it would take.
+    pub encoded_bytes: u64,
+}
+
 /// Blocks read at a time: few opens, little memory.
 const WINDOW_BLOCKS: u64 = 4;
 
@@ -75,6 +84,39 @@ impl Store {
         let name = self.put_object(chunk.hash, encoding, &Bytes::from(encoded.bytes))?;
         self.sync_dirs([&layout::chunk_object(&name)])?;
         Ok(Some(EncodedChunk { name, bytes }))
+    }
+
+    /// What the first `sample_bytes` of a chunk would take if it were encoded, `base` being as encoded as needed; no object is read but raw ones, nothing is written.
+    ///
+    /// # Errors
+    /// As reading the chunks does.
+    pub fn estimate_encoding(
+        &self,
+        chunk: &ChunkRecord,
+        item_bytes: ItemBytes,
+        base: Option<&ChunkRecord>,
+        sample_bytes: u64,
+    ) -> Result<Estimate> {
+        let raw_bytes = chunk.bytes.min(sample_bytes);
+        let mut own = Window::of(self, chunk);
+        let mut read = |index: u64, block: &mut [u8]| own.read(index, block);
+        let mut theirs = base
+            .filter(|base| base.bytes == chunk.bytes)
+            .map(|base| Window::of(self, base));
+        let mut read_base = |index: u64, block: &mut [u8]| match &mut theirs {
+            Some(theirs) => theirs.read(index, block),
+            None => Ok(()),
+        };
+        let has_base = base.is_some_and(|base| base.bytes == chunk.bytes);
+        let base = has_base.then_some(Base {
+            read: &mut read_base,
+            depth: 1,
+        });
+        let encoded = encoded::encode(raw_bytes, item_bytes, &mut read, base)?;
+        Ok(Estimate {
+            raw_bytes,
+            encoded_bytes: encoded.map_or(raw_bytes, |encoded| encoded.bytes.len() as u64),
+        })
     }
 
     /// Differences between a chunk and a self-contained object, by the best of its *encoded* objects in no open round; `None` if it has none that ends in one

@@ -14,7 +14,7 @@ mod read;
 mod session;
 mod source;
 
-pub use encode::{EncodedChunk, ItemBytes};
+pub use encode::{EncodedChunk, Estimate, ItemBytes};
 pub use read::ChunkVerdict;
 pub use session::{PutChunk, SaveSession};
 

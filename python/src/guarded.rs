@@ -1,0 +1,51 @@
+//! Memory that a guard keeps its owner from changing, as addresses.
+
+use pyo3::prelude::*;
+
+/// Host and device memory that is left alone until a save has copied it.
+#[pyclass(frozen, module = "runtree._native")]
+pub(crate) struct GuardedMemory {
+    /// Disjoint, by address: (first, end). None: all memory.
+    ranges: Option<Vec<(usize, usize)>>,
+}
+
+#[pymethods]
+impl GuardedMemory {
+    /// `ranges` are `(address, bytes)` in any order, and may overlap; None: all memory there is.
+    #[new]
+    fn new(ranges: Option<Vec<(usize, usize)>>) -> Self {
+        Self {
+            ranges: ranges.map(merge),
+        }
+    }
+
+    /// Whether all of `address..address + bytes` is guarded.
+    pub(crate) fn covers(&self, address: usize, bytes: usize) -> bool {
+        let Some(ranges) = &self.ranges else {
+            return true;
+        };
+        let behind = ranges.partition_point(|&(first, _)| first <= address);
+        let Some(&(_, end)) = behind.checked_sub(1).and_then(|at| ranges.get(at)) else {
+            return false;
+        };
+        address.checked_add(bytes).is_some_and(|stop| stop <= end)
+    }
+}
+
+/// Sorted, and joined where they touch: a tensor may span what two parameters own.
+fn merge(ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    let mut ranges: Vec<(usize, usize)> = ranges
+        .into_iter()
+        .filter(|&(_, bytes)| bytes > 0)
+        .map(|(address, bytes)| (address, address.saturating_add(bytes)))
+        .collect();
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, kept| {
+        let joined = next.0 <= kept.1;
+        if joined {
+            kept.1 = kept.1.max(next.1);
+        }
+        joined
+    });
+    ranges
+}
