@@ -72,7 +72,7 @@ def check_grace() -> None:
         )
 
 
-def _grace() -> float:
+def grace() -> float:
     seconds = _seconds(os.environ.get("RUNTREE_GRACE_SECONDS", ""))
     return GRACE_SECONDS if seconds is None else seconds
 
@@ -113,7 +113,7 @@ def _at_exit() -> None:
     status, reason = ("completed", None) if _uncaught is None else outcome_of(_uncaught)
     for run in list(_runs.values()):
         try:
-            run._finish(status, reason, None if _uncaught is None else _grace())  # pyright: ignore[reportPrivateUsage]
+            run._finish(status, reason, None if _uncaught is None else grace())  # pyright: ignore[reportPrivateUsage]
         except Error as error:
             print(f"runtree: {error}", file=sys.stderr)
 
@@ -121,7 +121,7 @@ def _at_exit() -> None:
 def _terminated(before: Any, number: int, frame: FrameType | None) -> None:
     for run in list(_runs.values()):
         with contextlib.suppress(Exception):
-            run._finish("stopped", "SIGTERM", _grace())  # pyright: ignore[reportPrivateUsage]
+            run._finish("stopped", "SIGTERM", grace())  # pyright: ignore[reportPrivateUsage]
     if callable(before):
         before(number, frame)
         return

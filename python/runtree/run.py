@@ -507,7 +507,7 @@ class Run(StoredRun):
             return
         status, reason = _live.outcome_of(error)
         try:
-            self._finish(status, reason, _live.PATIENCE_SECONDS)
+            self._finish(status, reason, _live.grace())
         except Error as lost:
             # The program's own exception is what the user must see; this one follows it.
             _warn.once(f"{self._id} finish", str(lost))

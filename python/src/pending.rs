@@ -85,16 +85,17 @@ impl PendingSave {
     #[pyo3(signature = (timeout=None))]
     fn wait_staged(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let inner = self.inner(py)?;
-        let timeout = timeout.map(|seconds| {
-            Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
-        });
+        let timeout = timeout
+            .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         wait(py, timeout, |slice| inner.wait_staged(Some(slice)))
     }
 
     /// A `Transfer`, if tensors are on their way from a device.
     #[getter]
     fn transfer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.transfer.as_ref().map(|transfer| transfer.clone_ref(py))
+        self.transfer
+            .as_ref()
+            .map(|transfer| transfer.clone_ref(py))
     }
 
     /// Whether guarded host memory may still be read.

@@ -185,7 +185,7 @@ pub(crate) fn save(
         submit,
         in_turns,
     )
-        .and_then(|staged| inputs.check_unchanged().map(|()| staged));
+    .and_then(|staged| inputs.check_unchanged().map(|()| staged));
     let rest = match staged {
         Ok(Staged::Whole) => None,
         Ok(Staged::Rest(rest)) => Some(rest),

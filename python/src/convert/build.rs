@@ -21,6 +21,7 @@ use runtree_engine::{
 };
 
 use super::frameworks::{Classes, adapter};
+use super::pages;
 use super::select::join;
 use crate::errors::{IntoPyResult as _, to_py_err};
 
@@ -453,6 +454,8 @@ impl<'a, 'py> Builder<'a, 'py> {
         let (object, address) = adapter
             .call_method1(intern!(self.py, "empty"), arguments)?
             .extract()?;
+        let bytes = region.shape.iter().product::<u64>() * tensor.dtype.item_bytes();
+        pages::expect_large(address, bytes as usize);
         Ok(Base {
             object,
             adapter,

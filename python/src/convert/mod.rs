@@ -11,6 +11,7 @@ pub(crate) mod json;
 mod kinds;
 pub(crate) mod metrics;
 pub(crate) mod objects;
+mod pages;
 pub(crate) mod select;
 pub(crate) mod share;
 pub(crate) mod transfer;

@@ -66,9 +66,13 @@ impl Transfer {
         let inner = self.inner.clone_ref(py);
         Box::new(move || {
             Python::attach(|py| {
-                inner.call_method0(py, "wait_all").map(drop).map_err(|error| {
-                    Error::unavailable("a device did not hand its tensors over").with_source(error)
-                })
+                inner
+                    .call_method0(py, "wait_all")
+                    .map(drop)
+                    .map_err(|error| {
+                        Error::unavailable("a device did not hand its tensors over")
+                            .with_source(error)
+                    })
             })
         })
     }

@@ -57,9 +57,9 @@ impl Engine {
         }
         let (mut raw, mut encoded) = (0, 0);
         for (chunk, item_bytes, base) in new.iter().step_by(new.len().div_ceil(SAMPLES).max(1)) {
-            let sample =
-                self.store()
-                    .estimate_encoding(chunk, *item_bytes, *base, SAMPLE_BYTES)?;
+            let sample = self
+                .store()
+                .estimate_encoding(chunk, *item_bytes, *base, SAMPLE_BYTES)?;
             // A sample stands for its chunk.
             let share = chunk.bytes as f64 / sample.raw_bytes.max(1) as f64;
             raw += chunk.bytes;

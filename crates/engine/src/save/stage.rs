@@ -87,10 +87,7 @@ impl Rest {
                 },
             })
             .collect();
-        copy_all(
-            pieces(&mut segments, 0, &places),
-            threads().div_ceil(2),
-        )?;
+        copy_all(pieces(&mut segments, 0, &places), threads().div_ceil(2))?;
         drop(places);
         drop(copies);
         copied();
@@ -306,8 +303,7 @@ mod tests {
             });
             let mut turns = 0;
             let submit = |index, bytes| sender.send((index, bytes)).unwrap();
-            let staged =
-                stage(&arena, &draft, IfBusy::Wait, None, submit, || turns += 1).unwrap();
+            let staged = stage(&arena, &draft, IfBusy::Wait, None, submit, || turns += 1).unwrap();
             assert!(matches!(staged, Staged::Whole));
             assert!(turns > 0);
             drop(sender);

@@ -139,10 +139,7 @@ fn a_panic_while_waiting_for_a_device_hangs_nobody() {
     request.ready = Some(Box::new(|| panic!("on purpose")));
     let pending = run.save(request).unwrap();
     assert!(pending.wait_staged(LONG));
-    assert_eq!(
-        pending.wait(LONG).unwrap_err().kind(),
-        ErrorKind::Internal
-    );
+    assert_eq!(pending.wait(LONG).unwrap_err().kind(), ErrorKind::Internal);
 }
 
 #[test]
@@ -180,8 +177,5 @@ fn a_cancelled_save_is_still_waited_for_before_the_memory_may_change() {
     assert!(!pending.wait_staged(SOON));
     arrived.send(()).unwrap();
     assert!(pending.wait_staged(LONG));
-    assert_eq!(
-        pending.wait(LONG).unwrap_err().kind(),
-        ErrorKind::Conflict
-    );
+    assert_eq!(pending.wait(LONG).unwrap_err().kind(), ErrorKind::Conflict);
 }

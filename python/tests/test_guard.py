@@ -1,0 +1,200 @@
+"""run.guard: saves that do not wait for their own copy, and are right all the same."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import runtree
+import torch
+from runtree import _native
+from runtree.errors import InvalidType
+
+# Large enough that it is not copied in the call anyway (states up to 1 MiB are).
+WIDTH = 512
+
+
+def training(optimizer_class: Any = torch.optim.AdamW, **options: Any) -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.BatchNorm1d(WIDTH), torch.nn.Linear(WIDTH, WIDTH))
+    return model, optimizer_class(model.parameters(), lr=0.01, **options)
+
+
+def step(model: Any, optimizer: Any) -> None:
+    def closure() -> Any:
+        optimizer.zero_grad()
+        loss = model(torch.randn(8, WIDTH)).square().mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+def snapshot(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: snapshot(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [snapshot(each) for each in value]
+    return value
+
+
+def assert_equal(left: Any, right: Any) -> None:
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right)
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert_equal(left[key], right[key])
+    elif isinstance(left, list):
+        for a, b in zip(left, right, strict=True):
+            assert_equal(a, b)
+    else:
+        assert left == right
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(torch.optim.AdamW, {}), (torch.optim.SGD, {"momentum": 0.9}), (torch.optim.LBFGS, {"max_iter": 2}), (torch.optim.Adagrad, {})],
+)
+def test_every_guarded_save_is_the_state_it_was_called_with(tmp_path: Path, kind: Any, options: dict[str, Any]) -> None:
+    model, optimizer = training(kind, **options)
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        run.guard(optimizer)
+        wanted: list[Any] = []
+        saves: list[Any] = []
+        for number in range(6):
+            step(model, optimizer)
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            wanted.append(snapshot(state))
+            saves.append(run.save(state, step=number))
+        for number, (save, state) in enumerate(zip(saves, wanted, strict=True)):
+            save.result()
+            assert_equal(run.load(number), state)
+
+
+def test_the_step_waits_and_what_is_not_guarded_is_copied_at_once(tmp_path: Path) -> None:
+    model, optimizer = training()
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        guard = run.guard(optimizer)
+        step(model, optimizer)
+        wanted = snapshot({"model": model.state_dict(), "average": average})
+        save = run.save({"model": model.state_dict(), "average": average}, step=0)
+        # Neither the average nor the buffers of the batch norm belong to the optimizer.
+        for value in average.values():
+            value.zero_()
+        model[1].running_mean.fill_(7)
+        step(model, optimizer)
+        assert save.wait_staged(0)
+        save.result()
+        assert_equal(run.load(0), wanted)
+        guard.remove()
+        assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_a_guard_covers_only_the_memory_of_its_optimizer() -> None:
+    memory = _native.GuardedMemory([(300, 10), (100, 50), (150, 50), (120, 10), (5, 0)])
+    inside = [(100, 100), (199, 1), (300, 10)]
+    outside = [(99, 2), (199, 2), (300, 11), (250, 1), (0, 1), (5, 1)]
+    assert all(memory.covers(*each) for each in inside)
+    assert not any(memory.covers(*each) for each in outside)
+    assert _native.GuardedMemory(None).covers(7, 7)
+    assert not _native.GuardedMemory([]).covers(7, 1)
+
+
+def test_the_block_of_any_other_loop(tmp_path: Path) -> None:
+    state = {"w": np.arange(1 << 20, dtype=np.float32), "more": [np.ones(1 << 19), "text"]}
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        saves: list[Any] = []
+        for number in range(5):
+            with run.guard():
+                saves.append(run.save(state, step=number))
+            assert saves[-1].wait_staged(0)
+            state["w"] += 1.0
+        for number, save in enumerate(saves):
+            save.result()
+            loaded = run.load(number)
+            assert np.array_equal(loaded["w"], np.arange(1 << 20, dtype=np.float32) + number)
+
+
+def test_a_state_dict_that_is_loaded_waits_too(tmp_path: Path) -> None:
+    model, optimizer = training()
+    step(model, optimizer)
+    first = snapshot(optimizer.state_dict())
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        run.guard(optimizer)
+        save = run.save(optimizer.state_dict(), step=0)
+        optimizer.load_state_dict(first)
+        assert save.wait_staged(0)
+        # load(into=) writes to guarded memory.
+        save.result()
+        step(model, optimizer)
+        second = snapshot(optimizer.state_dict())
+        save = run.save(optimizer.state_dict(), step=1)
+        run.load(0, into=optimizer.state_dict())
+        assert_equal(optimizer.state_dict(), first)
+        save.result()
+        assert_equal(run.load(1), second)
+
+
+def test_grad_scaler_and_two_optimizers(tmp_path: Path) -> None:
+    model, _ = training()
+    optimizers = [torch.optim.AdamW(model[0].parameters()), torch.optim.SGD(model[2].parameters(), lr=0.1, momentum=0.9)]
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        for optimizer in optimizers:
+            run.guard(optimizer)
+        wanted: list[Any] = []
+        saves: list[Any] = []
+        for number in range(4):
+            loss = model(torch.randn(8, WIDTH)).square().mean()
+            model.zero_grad()
+            scaler.scale(loss).backward()
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+            scaler.update()
+            state = {"model": model.state_dict(), "optimizers": [each.state_dict() for each in optimizers], "scaler": scaler.state_dict()}
+            wanted.append(snapshot(state))
+            saves.append(run.save(state, step=number))
+        for number, (save, state) in enumerate(zip(saves, wanted, strict=True)):
+            save.result()
+            assert_equal(run.load(number), state)
+
+
+def test_what_can_not_wait_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        with pytest.raises(InvalidType, match="register_step_pre_hook") as refusal:
+            run.guard(object())
+        assert "with run.guard()" in str(refusal.value.hint)
+
+
+def test_guarded_tensors_are_let_go_when_they_are_staged(tmp_path: Path) -> None:
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        freed = threading.Event()
+
+        class Watched(np.ndarray[Any, Any]):
+            def __del__(self) -> None:
+                freed.set()
+
+        base = np.zeros(1 << 20).view(Watched)
+        with run.guard():
+            run.save({"w": np.asarray(base)}, step=0).result()
+        del base
+        # The owner is let go by the next native call that has the interpreter.
+        run.log({"x": 1.0})
+        gc.collect()
+        assert freed.wait(10)
+
+
+def test_a_disabled_run_guards_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTREE_MODE", "disabled")
+    model, optimizer = training()
+    with runtree.init("p", store=str(tmp_path / "s")) as run, run.guard(optimizer):
+        run.save(model.state_dict(), step=0)
+        step(model, optimizer)
