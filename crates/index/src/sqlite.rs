@@ -23,6 +23,7 @@ mod family;
 mod fields;
 mod fold;
 mod keys;
+mod known;
 mod latest;
 mod points;
 mod read;
@@ -61,6 +62,7 @@ struct Connections {
 struct Owned {
     connection: Connection,
     file: FileIdentity,
+    known: Mutex<known::Known>,
 }
 
 type FileIdentity = Option<(u64, u64)>;
@@ -123,6 +125,7 @@ impl SqliteIndex {
         Ok(Owned {
             connection,
             file: self.identity(),
+            known: Mutex::default(),
         })
     }
 
@@ -173,6 +176,7 @@ impl SqliteIndex {
     }
 
     fn give_back(&self, owned: Owned) {
+        lock(&owned.known).shrink();
         let mut connections = lock(&self.connections);
         if connections.idle.len() < IDLE_READERS {
             connections.idle.push(owned);

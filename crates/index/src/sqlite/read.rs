@@ -1,7 +1,7 @@
 //! A snapshot: one read transaction on a connection of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::MutexGuard;
 
 use runtree_core::lineage::{AttemptFacts, AttemptId, AttemptSource};
 use runtree_core::manifest::{BasePoint, CheckpointName, PinRecord};
@@ -17,6 +17,7 @@ use super::fold::cursor_at;
 use super::keys::{
     find_attempt, find_run, from_json, run_blob, run_of, sortable, to_json, writer_of,
 };
+use super::known::Known;
 use super::points::Place;
 use super::{Owned, SqliteIndex, console, family, from_sqlite, lock, points, runs, series, settle};
 use crate::item::PinFacts;
@@ -33,26 +34,7 @@ use crate::r#trait::Snapshot;
 pub(super) struct SqliteSnapshot<'a> {
     index: &'a SqliteIndex,
     owned: Option<Owned>,
-    /// Launches whose whole chains were loaded, and their rows.
-    launches: Mutex<HashMap<AttemptId, (i64, AttemptFacts)>>,
-    /// Rows of their runs.
-    runs: Mutex<HashMap<RunId, i64>>,
-    series: Mutex<SeriesCache>,
 }
-
-/// What is known of series that were listed: a chain of a thousand forks has a thousand small ones, and each is asked for three times.
-#[derive(Default)]
-struct SeriesCache {
-    /// Those with no full block.
-    tail_only: HashSet<i64>,
-    /// Decoded tails.
-    tails: HashMap<i64, Points>,
-    /// Points in `tails`.
-    points: usize,
-}
-
-/// Most points of decoded tails that a snapshot keeps: 24 MiB.
-const MAX_CACHED_POINTS: usize = 1 << 20;
 
 impl<'a> SqliteSnapshot<'a> {
     /// Begins a read transaction; says whether everything it sees is settled.
@@ -64,20 +46,22 @@ impl<'a> SqliteSnapshot<'a> {
         let snapshot = Self {
             index,
             owned: Some(owned),
-            launches: Mutex::default(),
-            runs: Mutex::default(),
-            series: Mutex::default(),
         };
+        snapshot.known().keep_or_forget(snapshot.connection())?;
         let settled = settle::is_settled(snapshot.connection())?;
         Ok((snapshot, settled))
     }
 
     pub(super) fn connection(&self) -> &Connection {
-        &self
-            .owned
-            .as_ref()
-            .expect("BUG: taken only when dropped")
-            .connection
+        &self.owned().connection
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.owned().known)
+    }
+
+    fn owned(&self) -> &Owned {
+        self.owned.as_ref().expect("BUG: taken only when dropped")
     }
 
     pub(super) fn rows<T>(
@@ -116,10 +100,9 @@ impl<'a> SqliteSnapshot<'a> {
         )?;
         let ids: HashMap<i64, AttemptId> =
             chain.iter().map(|launch| (launch.0, launch.1)).collect();
-        let mut launches = lock(&self.launches);
-        let mut runs = lock(&self.runs);
+        let mut known = self.known();
         for (row, id, base, lowered, recorded, run) in chain {
-            runs.insert(id.run, run);
+            known.runs.insert(id.run, run);
             let base = base.and_then(|(base, step)| {
                 let base = ids.get(&base)?;
                 Some(BasePoint {
@@ -134,7 +117,7 @@ impl<'a> SqliteSnapshot<'a> {
                     base,
                     lowered_start: lowered.map(Step),
                 };
-                launches.insert(id, (row, facts));
+                known.launches.insert(id, (row, facts));
             }
         }
         Ok(())
@@ -142,7 +125,7 @@ impl<'a> SqliteSnapshot<'a> {
 
     /// The row of a launch.
     pub(super) fn row_of(&self, id: AttemptId) -> Result<Option<i64>> {
-        let known = lock(&self.launches).get(&id).map(|(row, _)| *row);
+        let known = self.known().launches.get(&id).map(|(row, _)| *row);
         match known {
             Some(row) => Ok(Some(row)),
             None => find_attempt(self.connection(), id),
@@ -151,7 +134,7 @@ impl<'a> SqliteSnapshot<'a> {
 
     /// The row of a run.
     pub(super) fn row_of_run(&self, run: RunId) -> Result<Option<i64>> {
-        let known = lock(&self.runs).get(&run).copied();
+        let known = self.known().runs.get(&run).copied();
         match known {
             Some(row) => Ok(Some(row)),
             None => find_run(self.connection(), run),
@@ -168,15 +151,11 @@ impl<'a> SqliteSnapshot<'a> {
     }
 
     fn tail(&self, series: i64) -> Result<Points> {
-        if let Some(points) = lock(&self.series).tails.get(&series) {
+        if let Some(points) = self.known().tail(series) {
             return Ok(points.clone());
         }
         let points = points::tail(self.connection(), series)?;
-        let mut cache = lock(&self.series);
-        if cache.points + points.len() <= MAX_CACHED_POINTS {
-            cache.points += points.len();
-            cache.tails.insert(series, points.clone());
-        }
+        self.known().keep_tail(series, &points);
         Ok(points)
     }
 }
@@ -193,11 +172,11 @@ impl Drop for SqliteSnapshot<'_> {
 
 impl AttemptSource for SqliteSnapshot<'_> {
     fn attempt(&self, id: AttemptId) -> Result<Option<AttemptFacts>> {
-        if let Some((_, facts)) = lock(&self.launches).get(&id) {
+        if let Some((_, facts)) = self.known().launches.get(&id) {
             return Ok(Some(*facts));
         }
         self.load_chain(id)?;
-        Ok(lock(&self.launches).get(&id).map(|(_, facts)| *facts))
+        Ok(self.known().launches.get(&id).map(|(_, facts)| *facts))
     }
 }
 
@@ -434,16 +413,15 @@ impl Snapshot for SqliteSnapshot<'_> {
 
     fn series(&self, filter: &SeriesFilter) -> Result<Vec<SeriesRow>> {
         let rows = series::list(self, filter)?;
-        let mut cache = lock(&self.series);
         let small = rows
             .iter()
             .filter(|row| row.stats.points < MAX_POINTS as u64);
-        cache.tail_only.extend(small.map(|row| row.id.0));
+        self.known().tail_only.extend(small.map(|row| row.id.0));
         Ok(rows)
     }
 
     fn blocks(&self, series: SeriesId, span: StepSpan) -> Result<Vec<StoredBlock>> {
-        let full = if lock(&self.series).tail_only.contains(&series.0) {
+        let full = if self.known().tail_only.contains(&series.0) {
             Vec::new()
         } else {
             points::full_blocks(self.connection(), series.0, span)?

@@ -284,3 +284,17 @@ fn clear_forgets_everything() {
             .is_empty()
     );
 }
+
+#[test]
+fn what_a_reader_remembers_ends_with_the_fold_of_another_process() {
+    let fixture = crate::sqlite();
+    let other = SqliteIndex::open(fixture.folder.path()).unwrap();
+    fold(fixture.index.as_ref(), run(1, None));
+    let journal = journal(1);
+    for frames in 0..FRAMES as usize {
+        fold(&other, [journal.range(frames, frames + 1)]);
+        let snapshot = fixture.index.snapshot().unwrap();
+        let points = own_points(snapshot.as_ref(), attempt_id(1, 1), "loss");
+        assert_eq!(points.len(), frames);
+    }
+}

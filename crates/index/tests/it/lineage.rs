@@ -9,7 +9,7 @@ use runtree_core::{AttemptNumber, Step};
 use runtree_index::{Index, Lineage, RunQuery};
 
 use crate::builder::{
-    Journal, NOW, attempt, attempt_id, base, commit, fold, key, part, run, run_id, show,
+    Journal, NOW, attempt, attempt_id, base, commit, fold, key, own_points, part, run, run_id, show,
 };
 
 crate::indexes! {
@@ -23,6 +23,7 @@ crate::indexes! {
     checkpoints_of_the_base_are_counted_up_to_the_fork_step,
     the_last_good_checkpoint_may_be_the_parents,
     families_stand_parents_first,
+    what_a_reader_remembers_ends_with_the_next_fold,
 }
 
 fn points(from: i64, to: i64, value: f64) -> Vec<(&'static str, i64, f64)> {
@@ -95,6 +96,34 @@ fn a_lowered_start_hides_what_the_base_logged_from_there_on(index: &dyn Index) {
     let snapshot = index.snapshot().unwrap();
     let facts = snapshot.attempt(attempt_id(1, 2)).unwrap().unwrap();
     assert_eq!(facts.lowered_start, Some(Step(40)));
+}
+
+fn what_a_reader_remembers_ends_with_the_next_fold(index: &dyn Index) {
+    fold(index, run(1, None));
+    let parent = logged(1, 1, 1, 0, 10).points(&points(11, 20, 1.0));
+    fold(index, [parent.range(0, 2)]);
+    fold(index, run(2, Some(base(1, 1, 15))));
+    let look = || {
+        let snapshot = index.snapshot().unwrap();
+        let facts = snapshot.attempt(attempt_id(2, 1)).unwrap().unwrap();
+        let seen = own_points(snapshot.as_ref(), attempt_id(1, 1), "loss");
+        (facts.lowered_start, seen.len())
+    };
+    for _ in 0..3 {
+        assert_eq!(look(), (None, 11));
+    }
+    fold(index, [parent.range(2, 3)]);
+    assert_eq!(look(), (None, 21));
+    let lower = Journal::opened(2, 1, 2, 0).event(Event::StartLowered { first: Step(9) });
+    fold(index, [lower.whole()]);
+    assert_eq!(look(), (Some(Step(9)), 21));
+    // A snapshot that began before a fold goes on seeing what it saw.
+    let before = index.snapshot().unwrap();
+    let more = parent.points(&points(21, 30, 1.0));
+    fold(index, [more.range(3, 4)]);
+    let seen = own_points(before.as_ref(), attempt_id(1, 1), "loss");
+    assert_eq!(seen.len(), 21);
+    assert_eq!(look(), (Some(Step(9)), 31));
 }
 
 fn a_start_lowered_to_the_base_step_takes_that_step_from_the_base(index: &dyn Index) {
