@@ -13,7 +13,7 @@ import checkpoints
 import metrics
 from measure import Report
 
-SECTIONS = ["save", "fork", "cold", "log", "points", "series", "lineage"]
+SECTIONS = ["save", "large", "memory", "fork", "cold", "log", "points", "series", "lineage"]
 
 
 def main() -> None:
@@ -31,7 +31,13 @@ def main() -> None:
     report = Report()
     try:
         if "save" in wanted:
-            checkpoints.bench(report, folder, (256 << 20) if quick else (1 << 30), 3 if quick else 7)
+            for tensors in (200, 10_000):
+                checkpoints.bench(report, folder, (256 << 20) if quick else (1 << 30), tensors, 3 if quick else 7)
+        if "large" in wanted and not quick:
+            for tensors in (200, 10_000):
+                checkpoints.bench(report, folder, 4 << 30, tensors, 5)
+        if "memory" in wanted:
+            checkpoints.bench_memory(report, folder, [512 << 20] if quick else [1 << 30, 4 << 30], 256 << 20)
         if "fork" in wanted:
             checkpoints.bench_fork(report, folder, [10_000_000, 100_000_000 if quick else 1_000_000_000])
         if "cold" in wanted:

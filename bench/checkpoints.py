@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,31 +18,59 @@ from safetensors.torch import load_file, save_file
 from measure import Report, fsync_tree, median_seconds
 
 
-def make_state(total_bytes: int) -> dict[str, torch.Tensor]:
-    """A flat state of float32 matrices, 16 MiB each, filled with noise that does not compress or dedup."""
+def adamw_state(total_bytes: int, tensors: int) -> dict[str, object]:
+    """A training state as AdamW has it: weights, two moments, a step each; about ``tensors`` tensors, most of the bytes in few of them.
+
+    Noise that neither compresses nor dedups. With many tensors nine tenths are small, as norms, biases and LoRA adapters are.
+    """
     rng = np.random.default_rng(1)
-    count = max(1, total_bytes // (16 << 20))
-    each = total_bytes // count // 4
-    return {f"layer{i}.weight": torch.from_numpy(rng.random(each, dtype=np.float32)) for i in range(count)}
+    parameters = max(1, tensors // 4)
+    small = parameters * 9 // 10 if parameters > 500 else 0
+    small_elements = 2048
+    large_elements = (total_bytes // 12 - small * small_elements) // (parameters - small)
+
+    def noise(count: int) -> torch.Tensor:
+        return torch.from_numpy(rng.random(count, dtype=np.float32))
+
+    model: dict[str, torch.Tensor] = {}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for index in range(parameters):
+        count = small_elements if index < small else large_elements
+        model[f"layers.{index}.weight"] = noise(count)
+        state[index] = {"step": torch.tensor(1.0), "exp_avg": noise(count), "exp_avg_sq": noise(count)}
+    return {"model": model, "optimizer": {"state": state}}
 
 
-def change(state: dict[str, torch.Tensor]) -> None:
+def flat(state: dict[str, object], below: str = "") -> dict[str, torch.Tensor]:
+    """The tensors by dotted name, for peers that take nothing else."""
+    found: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor):
+            found[f"{below}{key}"] = value
+        else:
+            found |= flat(value, f"{below}{key}.")
+    return found
+
+
+def change(tensors: list[torch.Tensor]) -> None:
     """Changes every tensor a little, so that no save finds its chunks already there."""
-    for tensor in state.values():
+    for tensor in tensors:
         tensor.add_(1e-3)
 
 
-def warm_copy(state: dict[str, torch.Tensor], threads: int):
-    """A memcpy of the whole state into memory that was touched before, on `threads` threads."""
-    copies = {name: torch.empty_like(tensor).copy_(tensor) for name, tensor in state.items()}
-    names = list(state)
+def warm_copy(tensors: list[torch.Tensor], threads: int):
+    """A memcpy of the whole state into memory that was touched before, on `threads` threads, with large tensors shared among them."""
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for tensor in tensors:
+        source = tensor.reshape(-1).numpy()
+        pairs += [(np.array(part), part) for part in np.array_split(source, max(1, source.nbytes // (8 << 20)))]
 
     def copy(part):
-        for name in part:
-            np.copyto(copies[name].numpy(), state[name].numpy())
+        for target, source in part:
+            np.copyto(target, source)
 
     def run():
-        workers = [threading.Thread(target=copy, args=(names[i::threads],)) for i in range(threads)]
+        workers = [threading.Thread(target=copy, args=(pairs[i::threads],)) for i in range(threads)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -49,44 +79,103 @@ def warm_copy(state: dict[str, torch.Tensor], threads: int):
     return run
 
 
-def bench(report: Report, folder: Path, size: int, repeat: int) -> None:
-    """Blocking, durable and loading, all sides interleaved."""
+class Guarded:
+    """As much of an optimizer as a guard needs, whose memory is the whole state."""
+
+    def __init__(self, tensors: list[torch.Tensor]) -> None:
+        self.param_groups = [{"params": tensors}]
+        self.state: dict = {}
+        self.hook = None
+
+    def register_step_pre_hook(self, hook):
+        self.hook = hook
+        return type("Handle", (), {"remove": lambda _: setattr(self, "hook", None)})()
+
+
+def forget_chunks(store: Path) -> None:
+    """Makes room: every state is saved once, and a few of 4 GiB fill a disk."""
+    for path in (store / "chunks").rglob("*.*"):
+        path.unlink()
+
+
+def bench(report: Report, folder: Path, size: int, count: int, repeat: int) -> None:
+    """Blocking, guarded, durable and loading, all sides interleaved."""
     if not dist.is_initialized():
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", "29517")
         dist.init_process_group("gloo", rank=0, world_size=1)
-    state = make_state(size)
+    state = adamw_state(size, count)
+    named = flat(state)
+    tensors = list(named.values())
+    size = sum(tensor.nbytes for tensor in tensors)
     gigabytes = size / 1e9
-    run = runtree.init("bench", name="save", store=str(folder / "store"), system_metrics=False, console=False)
+    store = folder / f"store-{size}-{count}"
+    run = runtree.init("bench", name="save", store=str(store), system_metrics=False, console=False, staging_bytes=size + (512 << 20))
     step = iter(range(1 << 30))
+    optimizer = Guarded(tensors)
 
     def ours_blocking() -> float:
-        change(state)
+        change(tensors)
         start = time.perf_counter()
         save = run.save(state, step=next(step))
         blocked = time.perf_counter() - start
         save.result()
+        forget_chunks(store)
         return blocked
 
-    def ours_durable() -> float:
-        change(state)
-        start = time.perf_counter()
-        run.save(state, step=next(step)).result()
-        return time.perf_counter() - start
+    def ours_guarded() -> float:
+        change(tensors)
+        with run.guard(optimizer):
+            start = time.perf_counter()
+            save = run.save(state, step=next(step))
+            blocked = time.perf_counter() - start
+            # The forward and backward pass that the copy runs beside: as long as a copy, and busy on no core.
+            time.sleep(max(0.3, gigabytes))
+            start = time.perf_counter()
+            optimizer.hook(optimizer, (), {})
+            blocked += time.perf_counter() - start
+        save.result()
+        forget_chunks(store)
+        return blocked
 
     def async_save() -> float:
-        change(state)
+        change(tensors)
         target = folder / "async"
         shutil.rmtree(target, ignore_errors=True)
         start = time.perf_counter()
-        future = dcp.async_save(state, checkpoint_id=str(target))
+        future = dcp.async_save(named, checkpoint_id=str(target))
         blocked = time.perf_counter() - start
         future.result()
         return blocked
 
+    threads = os.cpu_count() or 1
+    report.section(f"Save, AdamW state of {size >> 20} MiB in {len(tensors):,} tensors, {threads} cores")
+    sides = {
+        "memcpy": warm_copy(tensors, threads),
+        "runtree": ours_blocking,
+        "runtree, guarded": ours_guarded,
+        "dcp.async_save": async_save,
+    }
+    blocking = median_seconds(sides, repeat)
+    del sides
+    shutil.rmtree(folder / "async", ignore_errors=True)
+    for name, seconds in blocking.items():
+        report.row(f"blocking: {name}", f"{seconds * 1e3:.1f} ms", f"{seconds / blocking['memcpy']:.2f}x memcpy")
+    report.verdict("blocking / memcpy", blocking["runtree"] / blocking["memcpy"], 1.15, unit="x")
+    report.verdict("blocking, guarded / memcpy", blocking["runtree, guarded"] / blocking["memcpy"], 0.05, unit="x")
+    report.verdict("blocking / dcp.async_save", blocking["runtree"] / blocking["dcp.async_save"], 1.0, unit="x")
+
+    def ours_durable() -> float:
+        change(tensors)
+        start = time.perf_counter()
+        run.save(state, step=next(step)).result()
+        took = time.perf_counter() - start
+        forget_chunks(store)
+        return took
+
     def to_disk(save, name):
         def call() -> float:
-            change(state)
+            change(tensors)
             target = folder / name
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
@@ -97,20 +186,12 @@ def bench(report: Report, folder: Path, size: int, repeat: int) -> None:
 
         return call
 
-    threads = os.cpu_count() or 1
-    report.section(f"Save, {size >> 20} MiB of float32, {threads} cores")
-    blocking = median_seconds({"memcpy": warm_copy(state, threads), "runtree": ours_blocking, "dcp.async_save": async_save}, repeat)
-    for name, seconds in blocking.items():
-        report.row(f"blocking: {name}", f"{seconds * 1e3:.0f} ms", f"{seconds / blocking['memcpy']:.2f}x memcpy")
-    report.verdict("blocking / memcpy", blocking["runtree"] / blocking["memcpy"], 1.15, unit="x")
-    report.verdict("blocking / dcp.async_save", blocking["runtree"] / blocking["dcp.async_save"], 1.0, unit="x")
-
     durable = median_seconds(
         {
             "runtree": ours_durable,
             "torch.save": to_disk(lambda t: torch.save(state, t / "state.pt"), "torch"),
-            "safetensors": to_disk(lambda t: save_file(state, t / "state.safetensors"), "safetensors"),
-            "dcp.save": to_disk(lambda t: dcp.save(state, checkpoint_id=str(t)), "dcp"),
+            "safetensors": to_disk(lambda t: save_file(named, t / "state.safetensors"), "safetensors"),
+            "dcp.save": to_disk(lambda t: dcp.save(named, checkpoint_id=str(t)), "dcp"),
         },
         repeat,
     )
@@ -119,12 +200,22 @@ def bench(report: Report, folder: Path, size: int, repeat: int) -> None:
     report.verdict("durable / safetensors + fsync", durable["runtree"] / durable["safetensors"], 1.0, unit="x")
     report.verdict("dcp.save + fsync / durable", durable["dcp.save"] / durable["runtree"], 1.5, unit="x", smaller=False)
 
-    report.section(f"Load into memory, {size >> 20} MiB, page cache warm")
-    into = {name: torch.empty_like(tensor) for name, tensor in state.items()}
+    report.section(f"Load into memory, {size >> 20} MiB in {len(tensors):,} tensors, page cache warm")
+    run.save(state, step=next(step)).result()
+    into = {name: torch.empty_like(tensor) for name, tensor in named.items()}
+    ours_into = {"model": {}, "optimizer": {"state": {}}}
+    for name, target in into.items():
+        *path, leaf = (
+            name.removeprefix("model.").split(".") if name.startswith("optimizer") else ("model", name.removeprefix("model."))
+        )
+        below = ours_into
+        for key in path:
+            below = below.setdefault(int(key) if key.isdecimal() else key, {})
+        below[leaf] = target
     loads = median_seconds(
         {
             "runtree, verified": lambda: run.load(),
-            "runtree, verified, into=": lambda: run.load(into=into),
+            "runtree, verified, into=": lambda: run.load(into=ours_into),
             "safetensors + clone": lambda: {k: v.clone() for k, v in load_file(folder / "safetensors" / "state.safetensors").items()},
             "dcp.load": lambda: dcp.load(into, checkpoint_id=str(folder / "dcp")),
             "torch.load": lambda: torch.load(folder / "torch" / "state.pt", weights_only=True),
@@ -136,8 +227,43 @@ def bench(report: Report, folder: Path, size: int, repeat: int) -> None:
     report.verdict("load / safetensors + clone", loads["runtree, verified"] / loads["safetensors + clone"], 1.0, unit="x")
     report.verdict("load into= / dcp.load", loads["runtree, verified, into="] / loads["dcp.load"], 1.0, unit="x")
     run.finish()
-    for name in ("async", "torch", "safetensors", "dcp"):
+    shutil.rmtree(store)
+    for name in ("torch", "safetensors", "dcp"):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+MEMORY = """
+import sys, time
+import runtree, torch
+import checkpoints
+def status(what):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(what)) * 1024
+size, staging, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+state = checkpoints.adamw_state(size, 200)
+run = runtree.init("bench", name="memory", store=store, system_metrics=False, console=False, staging_bytes=staging)
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+run.save(state, step=0).result()
+saved = status("VmHWM") - before
+run.load(into=state)
+print(saved, status("VmHWM") - before)
+run.finish()
+"""
+
+
+def bench_memory(report: Report, folder: Path, sizes: list[int], staging: int) -> None:
+    """Most memory beside the state itself, in a process of its own, with a bounded arena."""
+    report.section(f"Memory beside the state, staging_bytes={staging >> 20} MiB")
+    for size in sizes:
+        store = folder / "memory"
+        command = [sys.executable, "-c", MEMORY, str(size), str(staging), str(store)]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent).stdout
+        saving, loading = (int(word) for word in answer.split())
+        report.row(f"{size >> 20} MiB", f"{saving >> 20} MiB to save", f"{loading >> 20} MiB with load(into=)")
+        report.verdict(
+            f"{size >> 20} MiB: peak beside the arena", max(0, max(saving, loading) - staging) / (1 << 20), 256, unit="MiB"
+        )
+        shutil.rmtree(store)
 
 
 def bench_fork(report: Report, folder: Path, sizes: list[int]) -> None:
@@ -147,7 +273,7 @@ def bench_fork(report: Report, folder: Path, sizes: list[int]) -> None:
         store_path = folder / f"fork-{size}"
         run = runtree.init("bench", name="parent", store=str(store_path), system_metrics=False, console=False)
         run.log({"loss": 1.0}, step=0)
-        run.save(make_state(size), step=0).result()
+        run.save(adamw_state(size, 200), step=0).result()
         run.finish()
         store = runtree.Store(str(store_path))
         probe = folder / "probe"

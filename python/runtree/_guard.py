@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -68,8 +67,8 @@ class Guard:
     def _before(self, *_: Any) -> None:
         self.wait()
 
-    def _ranges(self) -> Iterator[tuple[int, int]] | None:
-        return None if self._optimizer is None else _ranges(self._optimizer)
+    def _tensors(self) -> list[Any] | None:
+        return None if self._optimizer is None else _tensors(self._optimizer)
 
     def _add(self, save: _native.PendingSave) -> None:
         # A loop that saves and never steps must not collect them all.
@@ -90,13 +89,15 @@ class Guards:
 
     def memory(self) -> _native.GuardedMemory | None:
         """What is guarded; None if nothing is."""
-        ranges: list[tuple[int, int]] = []
+        if not self._all:
+            return None
+        tensors: list[Any] = []
         for guard in self._all:
-            found = guard._ranges()  # pyright: ignore[reportPrivateUsage]
+            found = guard._tensors()  # pyright: ignore[reportPrivateUsage]
             if found is None:
                 return _native.GuardedMemory(None)
-            ranges.extend(found)
-        return _native.GuardedMemory(ranges) if ranges else None
+            tensors += found
+        return _native.GuardedMemory.of_tensors(tensors)
 
     def note(self, save: _native.PendingSave) -> None:
         """Tells every guard of a save: the first whose optimizer steps waits for all of it."""
@@ -120,26 +121,21 @@ class Guards:
             self._all.remove(guard)
 
 
-def _ranges(optimizer: Any) -> Iterator[tuple[int, int]]:
-    """Where the parameters and the state of an optimizer lie. Looked up at each save: state is made by the first step, and memory may move."""
+def _tensors(optimizer: Any) -> list[Any]:
+    """The parameters and the state of an optimizer. Looked up at each save: state is made by the first step, and memory may move."""
     tensor: Any = sys.modules["torch"].Tensor
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            yield from _range(parameter)
-    pending: list[Any] = list(optimizer.state.values())
+    found: list[Any] = []
+    pending: list[Any] = [group["params"] for group in optimizer.param_groups]
+    pending += optimizer.state.values()
     while pending:
-        value = pending.pop()
-        if isinstance(value, tensor):
-            yield from _range(value)
-        elif isinstance(value, Mapping):
-            pending.extend(value.values())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        elif isinstance(value, (list, tuple)):
-            pending.extend(value)  # pyright: ignore[reportUnknownArgumentType]
+        for value in _values(pending.pop()):
+            if isinstance(value, tensor):
+                # A DTensor is what it is on this rank.
+                found.append(value.to_local() if hasattr(value, "placements") else value)
+            elif isinstance(value, (Mapping, list, tuple)):
+                pending.append(value)
+    return found
 
 
-def _range(tensor: Any) -> Iterator[tuple[int, int]]:
-    if hasattr(tensor, "placements") and hasattr(tensor, "to_local"):
-        tensor = tensor.to_local()
-    # What has no address (a sparse tensor, one on no device) is copied at once, like everything that is not guarded.
-    with contextlib.suppress(RuntimeError, NotImplementedError):
-        yield tensor.data_ptr(), tensor.numel() * tensor.element_size()
+def _values(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, Mapping) else container  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

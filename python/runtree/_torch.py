@@ -16,7 +16,7 @@ import torch
 
 from runtree.errors import Invalid
 
-_DTYPES: dict[Any, str] = {
+DTYPES: dict[Any, str] = {
     torch.bool: "bool", torch.uint8: "u8", torch.int8: "i8", torch.int16: "i16", torch.int32: "i32",
     torch.int64: "i64", torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32", torch.float64: "f64",
     torch.complex32: "c32", torch.complex64: "c64", torch.complex128: "c128",
@@ -27,8 +27,8 @@ for _theirs, _ours in [
     ("float8_e4m3fnuz", "f8_e4m3fnuz"), ("float8_e5m2fnuz", "f8_e5m2fnuz"), ("float8_e8m0fnu", "f8_e8m0fnu"),
 ]:  # fmt: skip
     if hasattr(torch, _theirs):
-        _DTYPES[getattr(torch, _theirs)] = _ours
-_BY_NAME: dict[str, Any] = {ours: theirs for theirs, ours in _DTYPES.items()}
+        DTYPES[getattr(torch, _theirs)] = _ours
+_BY_NAME: dict[str, Any] = {ours: theirs for theirs, ours in DTYPES.items()}
 _PLAIN = {torch.Tensor, torch.nn.Parameter, *([torch.nn.Buffer] if hasattr(torch.nn, "Buffer") else [])}
 
 
@@ -45,7 +45,7 @@ class Described:
 
     def __init__(self, tensor: Any, parameter: bool, requires_grad: bool) -> None:
         self.owner: Any = tensor
-        self.dtype = _DTYPES[tensor.dtype]
+        self.dtype = DTYPES[tensor.dtype]
         self.shape = tuple(tensor.shape)
         self.strides = None if tensor.is_contiguous() else tensor.stride()
         self.address: int = tensor.data_ptr()
@@ -90,7 +90,7 @@ def _refusal(tensor: Any) -> str | None:
         return "is a nested tensor, which is not supported; save its unbind()"
     if tensor.layout != torch.strided:
         return f"is a {tensor.layout} tensor, which is not supported; save its indices and values"
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in DTYPES:
         return f"has the dtype {tensor.dtype}, which is not supported"
     return None
 
@@ -245,7 +245,7 @@ def target(tensor: Any, dtype: str, shape: tuple[int, ...], own: Any) -> tuple[i
         if sharded is not None or own is None or whole != tuple(own[1]):
             return f"has shape {whole}, the checkpoint {tuple(shape)}"
         offset = list(own[0])
-    if _DTYPES.get(local.dtype) != dtype:
+    if DTYPES.get(local.dtype) != dtype:
         return f"has dtype {local.dtype}, the checkpoint {dtype}"
     plain = local.device.type == "cpu" and local.is_contiguous() and not local.is_conj() and not local.is_neg()
     return local.data_ptr() if plain else 0, offset, list(local.shape)

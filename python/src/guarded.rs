@@ -1,6 +1,8 @@
 //! Memory that a guard keeps its owner from changing, as addresses.
 
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 /// Host and device memory that is left alone until a save has copied it.
 #[pyclass(frozen, module = "runtree._native")]
@@ -17,6 +19,23 @@ impl GuardedMemory {
         Self {
             ranges: ranges.map(merge),
         }
+    }
+
+    /// The memory of tensors of torch. What has no address (a sparse tensor, one on no device) is left out: it is copied at once, like all that is not guarded.
+    #[staticmethod]
+    fn of_tensors(tensors: &Bound<'_, PyList>) -> PyResult<Self> {
+        let py = tensors.py();
+        let mut ranges = Vec::with_capacity(tensors.len());
+        for tensor in tensors {
+            let address = tensor.call_method0(intern!(py, "data_ptr"));
+            let bytes = tensor.getattr(intern!(py, "nbytes"));
+            if let (Ok(address), Ok(bytes)) = (address, bytes) {
+                ranges.push((address.extract()?, bytes.extract()?));
+            }
+        }
+        Ok(Self {
+            ranges: Some(merge(ranges)),
+        })
     }
 
     /// Whether all of `address..address + bytes` is guarded.

@@ -223,7 +223,9 @@ def test_a_guarded_step_is_fenced_on_the_device_and_the_host_does_not_wait(tmp_p
             assert bool((loaded["buffer"] == number).all()), number
 
 
-def test_without_the_fence_the_test_above_would_fail(tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_fence_the_test_above_would_fail(
+    tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_device.Transfer, "fence", lambda self: None)
     # The copy waits in its stream: nobody asks for it before the step is through.
     held: list[Any] = []
@@ -250,7 +252,9 @@ def test_memory_of_a_device_is_not_handed_out_again_while_it_is_copied(device: D
     assert torch.equal(host.memory.view(torch.float32), torch.arange(10.0))
 
 
-def test_a_kind_of_device_without_streams_is_copied_in_the_call(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kind_of_device_without_streams_is_copied_in_the_call(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_device, "streams_of", lambda kind: None)
     monkeypatch.setattr(_device, "_block", lambda size: torch.zeros(size, dtype=torch.uint8))
     transfer = _device.Transfer([torch.arange(4.0)], [torch.ones(2)])

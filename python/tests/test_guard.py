@@ -20,7 +20,9 @@ WIDTH = 512
 
 def training(optimizer_class: Any = torch.optim.AdamW, **options: Any) -> tuple[Any, Any]:
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.BatchNorm1d(WIDTH), torch.nn.Linear(WIDTH, WIDTH))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(WIDTH, WIDTH), torch.nn.BatchNorm1d(WIDTH), torch.nn.Linear(WIDTH, WIDTH)
+    )
     return model, optimizer_class(model.parameters(), lr=0.01, **options)
 
 
@@ -60,7 +62,12 @@ def assert_equal(left: Any, right: Any) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [(torch.optim.AdamW, {}), (torch.optim.SGD, {"momentum": 0.9}), (torch.optim.LBFGS, {"max_iter": 2}), (torch.optim.Adagrad, {})],
+    [
+        (torch.optim.AdamW, {}),
+        (torch.optim.SGD, {"momentum": 0.9}),
+        (torch.optim.LBFGS, {"max_iter": 2}),
+        (torch.optim.Adagrad, {}),
+    ],
 )
 def test_every_guarded_save_is_the_state_it_was_called_with(tmp_path: Path, kind: Any, options: dict[str, Any]) -> None:
     model, optimizer = training(kind, **options)
@@ -145,7 +152,10 @@ def test_a_state_dict_that_is_loaded_waits_too(tmp_path: Path) -> None:
 
 def test_grad_scaler_and_two_optimizers(tmp_path: Path) -> None:
     model, _ = training()
-    optimizers = [torch.optim.AdamW(model[0].parameters()), torch.optim.SGD(model[2].parameters(), lr=0.1, momentum=0.9)]
+    optimizers = [
+        torch.optim.AdamW(model[0].parameters()),
+        torch.optim.SGD(model[2].parameters(), lr=0.1, momentum=0.9),
+    ]
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
         for optimizer in optimizers:
@@ -159,7 +169,11 @@ def test_grad_scaler_and_two_optimizers(tmp_path: Path) -> None:
             for optimizer in optimizers:
                 scaler.step(optimizer)
             scaler.update()
-            state = {"model": model.state_dict(), "optimizers": [each.state_dict() for each in optimizers], "scaler": scaler.state_dict()}
+            state = {
+                "model": model.state_dict(),
+                "optimizers": [each.state_dict() for each in optimizers],
+                "scaler": scaler.state_dict(),
+            }
             wanted.append(snapshot(state))
             saves.append(run.save(state, step=number))
         for number, (save, state) in enumerate(zip(saves, wanted, strict=True)):

@@ -26,6 +26,10 @@ use crate::guarded::GuardedMemory;
 
 mod containers;
 mod leaves;
+mod plain_torch;
+mod quiet;
+
+use plain_torch::PlainTorch;
 
 /// A tree, and where its bytes are.
 pub(crate) struct Gathered {
@@ -125,7 +129,9 @@ pub(crate) fn gather(
         problems: Vec::new(),
         open: HashSet::new(),
         keep: Vec::new(),
+        plain_torch: None,
     };
+    let _quiet = quiet::NoCollection::begin();
     let tree = walker.walk(root, "", 0)?;
     let Walker {
         py,
@@ -156,6 +162,8 @@ struct Walker<'py> {
     problems: Vec<Problem>,
     /// Containers on the way from the root: meeting one again is a cycle.
     open: HashSet<usize>,
+    /// Once a tensor of torch was met.
+    plain_torch: Option<PlainTorch<'py>>,
     /// What `state_dict()` made lives until the walk ends: an address must not be used twice.
     keep: Vec<Py<PyAny>>,
 }

@@ -140,8 +140,8 @@ impl LeafMemory {
 
     /// Elements from the first to the last in memory, gaps included; 0 if there are none.
     fn span(&self) -> u64 {
-        if self.elements() == 0 {
-            return 0;
+        if self.elements() == 0 || self.strides.is_none() {
+            return self.elements();
         }
         1 + self
             .shape
@@ -225,7 +225,7 @@ pub(crate) fn place(
         let tensor = tensors.len() as u32;
         let alike = members
             .iter()
-            .all(|member| leaf.same_view(&leaves[*member]));
+            .all(|&member| member == first || leaf.same_view(&leaves[member]));
         let repeats =
             leaf.in_host_memory() && leaf.global.is_none() && leaf.span() < leaf.elements();
         if alike && !repeats {

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
 use runtree_core::state::{DateTimeClass, Dtype, Framework, StateNode, TensorLeaf};
 
+use super::plain_torch::PlainTorch;
 use super::{Blob, Walker, shown};
 use crate::convert::frameworks::adapter;
 use crate::convert::kinds::{class_name, decimal, type_name};
@@ -106,6 +107,11 @@ impl<'py> Walker<'py> {
         framework: Framework,
         path: &str,
     ) -> PyResult<StateNode> {
+        if framework == Framework::Torch
+            && let Some(plain) = self.plain_tensor(object, path)?
+        {
+            return Ok(plain);
+        }
         let described =
             adapter(self.py, framework)?.call_method1(intern!(self.py, "describe"), (object,))?;
         if let Ok(reason) = described.extract::<String>() {
@@ -145,6 +151,30 @@ impl<'py> Walker<'py> {
             });
         }
         Ok(StateNode::Tensor(leaf))
+    }
+
+    fn plain_tensor(
+        &mut self,
+        object: &Bound<'py, PyAny>,
+        path: &str,
+    ) -> PyResult<Option<StateNode>> {
+        let torch = match &mut self.plain_torch {
+            Some(torch) => torch,
+            unknown => unknown.insert(PlainTorch::new(self.py)?),
+        };
+        let Some(plain) = torch.describe(object, &shown(path))? else {
+            return Ok(None);
+        };
+        let leaf = TensorLeaf {
+            tensor: self.memory.len() as u32,
+            framework: Framework::Torch,
+            view: None,
+            parameter: plain.parameter,
+            requires_grad: plain.requires_grad,
+            device: plain.memory.device.clone(),
+        };
+        self.memory.push(plain.memory);
+        Ok(Some(StateNode::Tensor(leaf)))
     }
 
     pub(super) fn text(&mut self, text: &Bound<'py, PyString>) -> PyResult<StateNode> {
