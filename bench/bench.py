@@ -13,7 +13,7 @@ import checkpoints
 import metrics
 from measure import Report
 
-SECTIONS = ["save", "large", "memory", "fork", "cold", "log", "points", "series", "lineage"]
+SECTIONS = ["save", "large", "memory", "fork", "cold", "lora", "log", "points", "series", "lineage"]
 
 
 def main() -> None:
@@ -42,6 +42,8 @@ def main() -> None:
             checkpoints.bench_fork(report, folder, [10_000_000, 100_000_000 if quick else 1_000_000_000])
         if "cold" in wanted:
             cold.bench(report, folder, 128 if quick else 512)
+        if "lora" in wanted:
+            cold.bench_lora(report, folder, (64 << 20) if quick else (512 << 20))
         if "log" in wanted:
             metrics.bench_log(report, folder, 2_000 if quick else 20_000)
         if "points" in wanted:

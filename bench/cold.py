@@ -1,7 +1,9 @@
 """What checkpoints of real training weigh once they are cold: a small transformer under AdamW, its states a few steps apart."""
 
 import io
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,69 @@ def alone(state: dict, width: int) -> tuple[float, float]:
     return plain / items.size, planes / items.size
 
 
+def load_by_depth(report: Report, store: Path, run, rows) -> None:
+    """Loading into memory that is there, by the depth of differences: from the page cache, and from a disk whose files are in no cache."""
+    checkpoints = run.checkpoints()
+    by_depth = {row["depth"]: checkpoints[at] for at, row in enumerate(rows[:-2])}
+    found = {"raw": checkpoints[-1]} | {f"depth {depth}": by_depth[depth] for depth in sorted(by_depth)}
+    into = checkpoints[-1].load()
+
+    def from_disk(checkpoint):
+        def call() -> float:
+            forget_cached(store)
+            start = time.perf_counter()
+            checkpoint.load(into=into)
+            return time.perf_counter() - start
+
+        return call
+
+    for where, sides in {
+        "page cache": {name: lambda c=checkpoint: c.load(into=into) for name, checkpoint in found.items()},
+        "cold disk": {name: from_disk(checkpoint) for name, checkpoint in found.items()},
+    }.items():
+        times = median_seconds(sides, 7)
+        for name, seconds in times.items():
+            report.row(f"load, {where}, {name}", f"{seconds * 1e3:.1f} ms", f"{seconds / times['raw']:.2f}x raw")
+        if where == "cold disk":
+            report.verdict("deepest load from a cold disk / raw", list(times.values())[-1] / times["raw"], 2.0, unit="x")
+
+
+def forget_cached(store: Path) -> None:
+    """Drops a store's files from the page cache; they are durable, so all of them go."""
+    for path in (store / "chunks").rglob("*.*"):
+        fd = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
+def bench_lora(report: Report, folder: Path, base_bytes: int) -> None:
+    """What the second checkpoint of a LoRA on a frozen base takes."""
+    report.section(f"LoRA of rank 16 on a frozen bf16 base of {base_bytes >> 20} MiB")
+    torch.manual_seed(1)
+    width = 1024
+    layers = base_bytes // (2 * width * width)
+    base = {f"layers.{i}.weight": torch.randn(width, width).bfloat16() for i in range(layers)}
+    adapters = {f"layers.{i}.lora_{side}": torch.randn(16, width) for i in range(layers) for side in "ab"}
+    parameters = [nn.Parameter(value) for value in adapters.values()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+    path = folder / "lora"
+    run = runtree.init("bench", name="lora", store=str(path), system_metrics=False, console=False)
+    sizes = []
+    for step in range(3):
+        for parameter in parameters:
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+        state = {"base": base, "adapters": dict(zip(adapters, parameters, strict=True)), "optimizer": optimizer.state_dict()}
+        run.save(state, step=step).result()
+        sizes.append(sum(file.stat().st_size for file in (path / "chunks").rglob("*.*")))
+    trained = sum(parameter.nbytes for parameter in parameters) * 3
+    run.finish()
+    report.row("first checkpoint", f"{sizes[0] / 1e6:.1f} MB")
+    report.row("second checkpoint", f"{(sizes[1] - sizes[0]) / 1e6:.1f} MB", f"adapters and their moments are {trained / 1e6:.1f} MB")
+    report.verdict("second checkpoint / adapters and moments", (sizes[1] - sizes[0]) / trained, 1.01, unit="x")
+    shutil.rmtree(path)
+
+
 def bench(report: Report, folder: Path, width: int) -> None:
     """The table of stored over raw, and the time to load by depth."""
     report.section(f"Cold checkpoints, {CHECKPOINTS} of a transformer of width {width} under AdamW")
@@ -80,11 +145,5 @@ def bench(report: Report, folder: Path, width: int) -> None:
                     report.verdict(f"{what}: cold / raw", cold, 0.75 if full_state else 0.035, unit="")
                     if not full_state:
                         report.verdict(f"{what}: all / raw", every, 0.075, unit="")
-                        depths = {row["depth"]: number for number, row in enumerate(rows)}
-                        checkpoints = run.checkpoints()
-                        sides = {f"depth {depth}": checkpoints[at].load for depth, at in sorted(depths.items())}
-                        sides["raw"] = checkpoints[-1].load
-                        times = median_seconds(sides, 5)
-                        for side, seconds in times.items():
-                            report.row(f"load, {side}", f"{seconds * 1e3:.1f} ms", f"{seconds / times['raw']:.2f}x raw")
+                        load_by_depth(report, path, run, rows)
                 shutil.rmtree(path)

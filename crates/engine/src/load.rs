@@ -26,6 +26,8 @@ pub use whole::{
 
 use spans::{Piece, Span, gather};
 
+/// Readers for each thread that the machine copies with: some of them are waiting for the disk.
+const READERS_PER_CORE: usize = 2;
 /// Most threads that read.
 const MAX_THREADS: usize = 64;
 
@@ -178,7 +180,7 @@ impl Engine {
         wanted: usize,
     ) -> Result<()> {
         let wanted = if wanted == 0 {
-            threads()
+            threads() * READERS_PER_CORE
         } else {
             wanted.min(MAX_THREADS)
         };

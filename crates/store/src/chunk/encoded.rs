@@ -295,30 +295,45 @@ impl Tail {
         }
         if !self.needs_base(index) {
             if self.item_bytes == 1 {
-                return decompress(stored, raw);
+                return decompress(&mut scratch.zstd, stored, raw);
             }
-            scratch.planes.resize(raw.len(), 0);
-            decompress(stored, &mut scratch.planes)?;
-            planes::join(self.item_bytes, &scratch.planes, raw);
+            let planes = scratch.decompress(stored, raw.len())?;
+            planes::join(self.item_bytes, planes, raw);
             return Ok(());
         }
         if stored.is_empty() {
             return Ok(());
         }
-        scratch.planes.resize(raw.len(), 0);
-        decompress(stored, &mut scratch.planes)?;
-        scratch.joined.resize(raw.len(), 0);
-        planes::join(self.item_bytes, &scratch.planes, &mut scratch.joined);
-        planes::xor(raw, &scratch.joined);
+        let planes = scratch.decompress(stored, raw.len())?;
+        planes::join_xor(self.item_bytes, planes, raw);
         Ok(())
     }
 }
 
-/// Memory that decoding reuses from block to block.
-#[derive(Debug, Default)]
+/// What decoding reuses from block to block.
+#[derive(Default)]
 pub struct Scratch {
     planes: Vec<u8>,
-    joined: Vec<u8>,
+    zstd: Zstd,
+}
+
+/// Made with the first block: its tables are as large as a block of small numbers.
+type Zstd = Option<zstd::bulk::Decompressor<'static>>;
+
+impl Scratch {
+    fn decompress(&mut self, stored: &[u8], bytes: usize) -> Result<&[u8]> {
+        self.planes.resize(bytes, 0);
+        decompress(&mut self.zstd, stored, &mut self.planes)?;
+        Ok(&self.planes)
+    }
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scratch")
+            .field("bytes", &self.planes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 fn place_blocks(table: &[u8], raw_bytes: u64, is_delta: bool) -> Option<Vec<BlockPlace>> {
@@ -441,9 +456,14 @@ fn compress(
         .map_err(zstd_failed)
 }
 
-fn decompress(stored: &[u8], raw: &mut [u8]) -> Result<()> {
+fn decompress(zstd: &mut Zstd, stored: &[u8], raw: &mut [u8]) -> Result<()> {
     let corrupt = || Error::corrupt("encoded chunk: a block does not decompress to its length");
-    let written = zstd::bulk::decompress_to_buffer(stored, raw)
+    let zstd = match zstd {
+        Some(zstd) => zstd,
+        none => none.insert(zstd::bulk::Decompressor::new().map_err(zstd_failed)?),
+    };
+    let written = zstd
+        .decompress_to_buffer(stored, raw)
         .map_err(|error| corrupt().with_source(error))?;
     if written == raw.len() {
         Ok(())
@@ -453,5 +473,5 @@ fn decompress(stored: &[u8], raw: &mut [u8]) -> Result<()> {
 }
 
 fn zstd_failed(error: std::io::Error) -> Error {
-    Error::internal("zstd can not compress").with_source(error)
+    Error::internal("zstd can not work").with_source(error)
 }
