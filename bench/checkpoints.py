@@ -19,7 +19,7 @@ from measure import Report, fsync_tree, median_seconds
 
 
 def adamw_state(total_bytes: int, tensors: int) -> dict[str, object]:
-    """A training state as AdamW has it: weights, two moments, a step each; about ``tensors`` tensors, most of the bytes in few of them.
+    """A training state as AdamW has it: weights, two moments, a step each; about ``tensors`` tensors, most bytes in few of them.
 
     Noise that neither compresses nor dedups. With many tensors nine tenths are small, as norms, biases and LoRA adapters are.
     """

@@ -57,7 +57,7 @@ def alone(state: dict, width: int) -> tuple[float, float]:
 
 
 def load_by_depth(report: Report, store: Path, run, rows) -> None:
-    """Loading into memory that is there, by the depth of differences: from the page cache, and from a disk whose files are in no cache."""
+    """Loading into memory that is there, by the depth of differences: from the page cache, and from the disk itself."""
     checkpoints = run.checkpoints()
     by_depth = {row["depth"]: checkpoints[at] for at, row in enumerate(rows[:-2])}
     found = {"raw": checkpoints[-1]} | {f"depth {depth}": by_depth[depth] for depth in sorted(by_depth)}

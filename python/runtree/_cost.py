@@ -56,7 +56,7 @@ class Cost:
 
 
 def line(estimate: Mapping[str, int], config: Mapping[str, Any], free_bytes: int) -> str | None:
-    """The line, from an estimate of the engine (bytes, steps), the config, and the free bytes of the disk; None where there is nothing to tell."""
+    """The line, from an estimate of the engine (bytes, steps), the config, and the free bytes; None if there is nothing to tell."""
     apart = estimate["steps_apart"]
     if apart <= 0:
         return None

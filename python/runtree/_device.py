@@ -1,9 +1,10 @@
 """Tensors of a device on their way into host memory: pinned, all of a state together, on a stream of their own.
 
-The order that makes it right: the side stream first waits for what computes the tensors (``wait_stream``), so that it reads what the
-program has computed; each tensor is told that the side stream uses it (``record_stream``), so that its memory is not handed out again; an
-event after the copies says when the host may read them. Whoever changes the tensors next either waits for that event on the host
-(an unguarded save) or has its own stream wait for it (:meth:`Transfer.fence`; a guard): the host never waits for the device then.
+The order that makes it right (docs/design/0005): the side stream first waits for what computes the tensors (``wait_stream``), so
+that it reads what the program has computed; each tensor is told that the side stream uses it (``record_stream``), so that its
+memory is not handed out again; an event after the copies says when the host may read them. Whoever changes the tensors next either
+waits for that event on the host (an unguarded save) or has its own stream wait for it (:meth:`Transfer.fence`; a guard): then the
+host never waits.
 Imported only by programs that have imported torch.
 """
 

@@ -1,4 +1,4 @@
-"""Saves that do not wait for their own copy: it is made beside the next forward and backward pass, and the optimizer's step waits for it."""
+"""Saves that do not wait for their own copy: it is made beside the next forward and backward pass, and the step waits for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from runtree.errors import InvalidType
 class Guard:
     """What :meth:`Run.guard` returns. A context manager: at its end it waits, and guards no longer.
 
-    While it is there, ``run.save`` returns before the guarded memory is copied, and :meth:`wait` returns when it has been. With an optimizer
-    that is its parameters and its state, and its ``step`` and ``load_state_dict`` wait by themselves; without one, all memory in the state.
+    While it is there, ``run.save`` returns before the guarded memory is copied, and :meth:`wait` returns when it has been. With an
+    optimizer that is its parameters and its state, and its ``step`` and ``load_state_dict`` wait by themselves; without one, all
+    memory in the state.
     """
 
     def __init__(self, optimizer: Any, forget: Callable[[Guard], None]) -> None:

@@ -64,8 +64,8 @@ def init(
         log_ranks: ``"main"``: rank 0 logs; ``"all"``: every rank, in a series of its own.
         system_metrics: Whether CPU, memory and GPUs are sampled.
         console: Whether what is printed is kept.
-        staging_bytes: Most memory that saves of this process copy into; half of what the process may use unless given (``RUNTREE_STAGING_BYTES``).
-            A state that is larger is copied in turns, for which ``save`` waits.
+        staging_bytes: Most memory that saves of this process copy into (``RUNTREE_STAGING_BYTES``); half of what the process may use
+            unless given. A state that is larger is copied in turns, for which ``save`` waits.
 
     Raises:
         ValueError: The arguments contradict each other, or ``fork_step`` is not in the parent's history (the message has the range).

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runtree.run import Run
 
 GRACE_SECONDS = 10.0
-"""How long a run that ends with an exception or a signal waits for what is on its way, unless ``RUNTREE_GRACE_SECONDS`` says otherwise."""
+"""How long a run that ends with an exception or a signal waits for what is on its way; ``RUNTREE_GRACE_SECONDS`` sets it."""
 
 _runs: dict[str, Run] = {}
 _installed = False

@@ -262,7 +262,10 @@ class Checkpoint:
 
 
 class PendingSave:
-    """A save on its way to disk. The state may be changed as soon as ``save`` returns, unless it is guarded; :meth:`result` says that it is durable."""
+    """A save on its way to disk. The state may be changed as soon as ``save`` returns, unless it is guarded (:meth:`wait_staged`).
+
+    :meth:`result` says that it is durable.
+    """
 
     def __init__(self, store: Store | None, native: _native.PendingSave | None, step: int | None) -> None:
         self._store = store

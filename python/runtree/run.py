@@ -213,7 +213,7 @@ class Run(StoredRun):
         pin: bool = False,
         if_busy: str = "wait",
     ) -> PendingSave:
-        """Saves a state. Returns when it has been copied (see :meth:`guard`); ``.result()`` of what is returned says when it is durable.
+        """Saves a state. Returns when it has been copied, guarded or not (:meth:`guard`); ``.result()`` says when it is durable.
 
         ``step`` is the last logged unless given. A state is a tree of dicts, lists, tensors, arrays, plain values and objects
         with ``state_dict``; see :func:`runtree.check`.
@@ -240,9 +240,9 @@ class Run(StoredRun):
     def guard(self, optimizer: Any = None) -> Guard:
         """From here on ``save`` does not even wait for its copy: it is made beside the next forward and backward pass.
 
-        With an optimizer of torch, ``save`` copies its parameters and its state after it has returned, and ``optimizer.step()`` waits for that; all else
-        in the state (buffers, generators, an average of the weights) is copied at once, as ever. Between a save and the next step nothing but
-        ``step`` and ``load_state_dict`` may change them. One call each for several optimizers.
+        With an optimizer of torch, ``save`` copies its parameters and its state after it has returned, and ``optimizer.step()`` waits
+        for that; all else in the state (buffers, generators, an average of the weights) is copied at once, as ever. Between a save
+        and the next step nothing but ``step`` and ``load_state_dict`` may change them. One call each for several optimizers.
 
         Any other loop: ``with run.guard():`` around the save and what does not change the state; leaving the block waits.
         Returns the guard: ``wait()``, ``remove()``, and a context manager.
@@ -407,8 +407,8 @@ class Run(StoredRun):
     ) -> FinishReport:
         """Waits for what is on its way, says goodbye, and reports. Raises ``LostData`` if a save is not durable.
 
-        ``status`` is ``completed`` unless given (``failed``, ``stopped``). With ``timeout`` it waits at most about so many seconds, and what is
-        not durable then is lost, and said to be. A second call does nothing.
+        ``status`` is ``completed`` unless given (``failed``, ``stopped``). With ``timeout`` it waits at most about so many seconds
+        (one at least), and what is not durable then is lost, and said to be. A second call does nothing.
         """
         if timeout is not None and not timeout >= 0:
             raise Invalid(f"timeout {timeout!r} is not a number of seconds")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runtree
 import torch
+
+import runtree
 from runtree import _native
 from runtree.errors import InvalidType
 
