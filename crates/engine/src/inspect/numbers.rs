@@ -52,10 +52,10 @@ pub(crate) fn is_numeric(dtype: &Dtype) -> bool {
 }
 
 /// Reads one real number.
-type Decode = fn(&[u8]) -> f64;
+pub(super) type Decode = fn(&[u8]) -> f64;
 
 /// How one real number of a dtype is read, and how many bytes it has; a complex element holds two.
-fn decode_of(dtype: &Dtype) -> Option<(Decode, usize)> {
+pub(super) fn decode_of(dtype: &Dtype) -> Option<(Decode, usize)> {
     macro_rules! exact {
         ($type:ty) => {
             Some((

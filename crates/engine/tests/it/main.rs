@@ -28,4 +28,5 @@ mod inspect;
 mod load;
 mod save;
 mod save_support;
+mod statistics;
 mod whole;
