@@ -7,6 +7,7 @@ mod command;
 mod convert;
 mod engine;
 mod errors;
+mod inspect;
 mod pending;
 mod plan;
 mod requests;
