@@ -27,10 +27,11 @@ impl Difference {
             if let Some((decode, width)) = parts {
                 for (a, b) in a.chunks_exact(width).zip(b.chunks_exact(width)) {
                     let before = decode(a);
-                    self.left_squares = before.mul_add(before, self.left_squares);
+                    // Not fused: where a processor can't be relied on to do that, it is a call for each element.
+                    self.left_squares += before * before;
                     if differs {
                         let step = decode(b) - before;
-                        self.error_squares = step.mul_add(step, self.error_squares);
+                        self.error_squares += step * step;
                     }
                 }
             }
