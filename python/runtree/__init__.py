@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from runtree._init import init
     from runtree._rng import Rng, rng
     from runtree.checkpoint import Checkpoint, PendingSave
+    from runtree.inspection import TensorReport
     from runtree.report import FinishReport, Health
     from runtree.run import Run
     from runtree.series import Series
@@ -67,6 +68,7 @@ __all__ = [
     "StateCheck",
     "Store",
     "StoredRun",
+    "TensorReport",
     "Unavailable",
     "Unsupported",
     "__version__",
@@ -90,6 +92,7 @@ _LAZY = {
     "StateCheck": "runtree._check",
     "Store": "runtree.store",
     "StoredRun": "runtree.stored",
+    "TensorReport": "runtree.inspection",
     "check": "runtree._check",
     "init": "runtree._init",
     "rng": "runtree._rng",

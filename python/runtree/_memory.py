@@ -16,7 +16,8 @@ _FORMATS = {
 _BYTES = {"bf16": 2, "c32": 4, "c64": 8, "c128": 16}
 
 
-def _item_bytes(dtype: str) -> int:
+def item_bytes(dtype: str) -> int:
+    """Bytes of an element."""
     if dtype in _FORMATS:
         return struct.calcsize("=" + _FORMATS[dtype])
     if dtype.startswith("f8"):
@@ -32,7 +33,7 @@ def empty(dtype: str, shape: tuple[int, ...]) -> tuple[Any, int]:
     count = 1
     for size in shape:
         count *= size
-    buffer = bytearray(count * _item_bytes(dtype))
+    buffer = bytearray(count * item_bytes(dtype))
     address = ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
     view: Any = memoryview(buffer)
     # memoryview can not cast to a shape with a zero in it.

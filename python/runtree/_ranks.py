@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from importlib import import_module
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from runtree.errors import Invalid, InvalidType, NotFound, Unsupported
@@ -35,6 +36,8 @@ class Box(NamedTuple):
 STATE = "state"
 # Most leaves that an error names.
 _SHOWN = 8
+# Elements that are not worth reading to get at those behind them.
+_FAR = 1 << 16
 
 
 def count(checkpoint: Checkpoint, component: str) -> int:
@@ -173,6 +176,8 @@ def put(state: Any, keys: tuple[Any, ...], value: Any) -> Any:
 
 def tensor(checkpoint: Checkpoint, name: str, index: Any, component: str) -> Any:
     """A tensor of a checkpoint, or a slice of it."""
+    from runtree import _memory
+
     plan = checkpoint._store.native.load_plan(*checkpoint._name)  # pyright: ignore[reportPrivateUsage]
     component, ranks = component_of(plan, checkpoint.reference, component)
     whole = plan.whole(component, STATE, 0 if ranks == 1 else None)
@@ -187,10 +192,11 @@ def tensor(checkpoint: Checkpoint, name: str, index: Any, component: str) -> Any
     if leaf.view is not None:
         # A view of shared memory, which is stored as one line: a loaded leaf knows how to walk it.
         return whole.value(name)[index]
-    offset, sizes, rest = _box(tuple(shape), index)
+    boxes, sizes, rest = _boxes(shape, _chosen(tuple(shape), index))
     adapter = _adapter(leaf.framework)
     made, address = adapter.empty(dtype, tuple(sizes))
-    whole.read([Box(leaf.index, offset, sizes, address, _row_major(sizes))])
+    strides, item = _row_major(sizes), _memory.item_bytes(dtype)
+    whole.read([Box(leaf.index, offset, box, address + start * item, strides) for offset, box, start in boxes])
     made = adapter.leaf(made, None, False, False, None)
     return made[rest] if rest else made
 
@@ -244,34 +250,58 @@ def _row_major(shape: list[int]) -> list[int]:
     return strides
 
 
-def _box(shape: tuple[int, ...], index: Any) -> tuple[list[int], list[int], tuple[Any, ...]]:
-    """The smallest box that holds what ``index`` selects: offset, sizes, and what to select of the box."""
+def _chosen(shape: tuple[int, ...], index: Any) -> list[tuple[range, bool]]:
+    """The places that ``index`` selects of each dimension, and whether what is selected still has it."""
     parts: tuple[Any, ...] = cast("tuple[Any, ...]", index) if isinstance(index, tuple) else (index,)
     if sum(part is ... for part in parts) > 1 or len([part for part in parts if part is not ...]) > len(shape):
         raise IndexError(f"{index!r} has more indices than the tensor has dimensions, {len(shape)}")
     at = next((place for place, part in enumerate(parts) if part is ...), len(parts))
     behind = parts[at + 1 :]
     full: list[Any] = [*parts[:at], *[slice(None)] * (len(shape) - at - len(behind)), *behind]
-    offset: list[int] = []
-    sizes: list[int] = []
-    rest: list[Any] = []
+    chosen: list[tuple[range, bool]] = []
     for axis, (part, size) in enumerate(zip(full, shape, strict=True)):
         if isinstance(part, slice):
-            chosen = range(size)[cast("slice[Any, Any, Any]", part)]
-            low, high = (min(chosen), max(chosen) + 1) if len(chosen) else (0, 0)
-            offset.append(low)
-            sizes.append(high - low)
-            if chosen.step < 0:
+            places = range(size)[cast("slice[Any, Any, Any]", part)]
+            if places.step < 0:
                 raise IndexError(f"slice {part} of dimension {axis} runs backwards; reverse what you get")
-            rest.append(slice(None, None, chosen.step) if chosen.step > 1 else slice(None))
+            chosen.append((places, True))
         elif hasattr(part, "__index__") and not isinstance(part, bool):
             place = part.__index__()
             if not -size <= place < size:
                 raise IndexError(f"index {place} is out of range for dimension {axis}, which has {size} elements")
-            offset.append(place % size)
-            sizes.append(1)
-            rest.append(0)
+            chosen.append((range(place % size, place % size + 1), False))
         else:
             raise InvalidType(f"{part!r} is neither an int nor a slice", hint="load the tensor and index that")
+    return chosen
+
+
+def _boxes(
+    shape: list[int], chosen: list[tuple[range, bool]]
+) -> tuple[list[tuple[list[int], list[int], int]], list[int], tuple[Any, ...]]:
+    """The boxes that hold what is selected: (offset, sizes, place in the result); the sizes of the result; what to select of that.
+
+    What is near each other is one box, together with what lies between. Where a step leaves out much, every place is a box of its
+    own, so that what lies between is not read.
+    """
+    strides = _row_major(shape)
+    far = [
+        len(places) > 1 < places.step and places.step * stride > _FAR
+        for (places, _), stride in zip(chosen, strides, strict=True)
+    ]
+    single = len(far) - far[::-1].index(True) if True in far else 0
+    sizes: list[int] = []
+    rest: list[Any] = []
+    for axis, (places, kept) in enumerate(chosen):
+        together = axis >= single
+        sizes.append(len(places) if not together or not places else places[-1] - places[0] + 1)
+        step = places.step if together and places.step > 1 else None
+        rest.append(slice(None, None, step) if kept else 0)
+    strides = _row_major(sizes)
+    boxes: list[tuple[list[int], list[int], int]] = []
+    for corner in product(*(range(len(places)) for places, _ in chosen[:single])):
+        offset = [places[at] for (places, _), at in zip(chosen, corner, strict=False)]
+        offset += [places.start if places else 0 for places, _ in chosen[single:]]
+        start = sum(at * stride for at, stride in zip(corner, strides, strict=False))
+        boxes.append((offset, [1] * single + sizes[single:], start))
     plain = all(part == slice(None) for part in rest)
-    return offset, sizes, () if plain else tuple(rest)
+    return boxes, sizes, () if plain else tuple(rest)

@@ -14,6 +14,7 @@ from runtree.errors import Corrupt, Error, Invalid, InvalidType, NotFound
 if TYPE_CHECKING:
     from runtree import _native
     from runtree._ranks import PerRank
+    from runtree.inspection import TensorReport
     from runtree.store import Store
 
 # How long `PendingSave.result()` waits for the parts of other ranks.
@@ -201,8 +202,20 @@ class Checkpoint:
         return Path(self._store.native.materialize(*self._name))
 
     def tensors(self) -> list[dict[str, Any]]:
-        """Name, entry, part, dtype, shape, global shape and bytes of every tensor."""
+        """Name, entry, part, dtype, shape, global shape and bytes of every tensor. Reads none of them."""
         return self._store.native.tensors(*self._name)
+
+    def inspect(self, keys: str | Iterable[str] | None = None) -> list[TensorReport]:
+        """What is in every tensor: extremes, mean, standard deviation, norm, how many elements are not finite; and how it is stored.
+
+        ``keys`` are globs over dotted paths, as in :meth:`load`; ``NotFound`` if nothing matches. Every byte of what they select is
+        read and verified, on all processors, some megabytes of memory each. In the order of :meth:`tensors`.
+        """
+        from runtree import inspection
+
+        patterns = [keys] if isinstance(keys, str) else None if keys is None else list(keys)
+        found = self._store.native.inspect(*self._name, patterns)
+        return [inspection.report(info, statistics) for info, statistics in found]
 
     def verify(self) -> dict[str, Any]:
         """Reads all of it and reports what is damaged."""

@@ -15,6 +15,7 @@ use runtree_engine::{
 
 use crate::convert::json::to_python;
 use crate::errors::{IntoPyResult as _, to_py_err};
+use crate::inspect::inspect;
 use crate::plan::Plan;
 use crate::requests::{
     ForkOptions, RunsOptions, StartOptions, checkpoint_name, config_value, parse,
@@ -440,6 +441,19 @@ impl Engine {
     fn tensors<'py>(&self, py: Python<'py>, run: &str, key: &str) -> PyResult<Bound<'py, PyAny>> {
         let name = checkpoint_name(py, run, key)?;
         self.record(py, |engine| engine.tensors(name))
+    }
+
+    /// `(tensor, statistics)` of the tensors whose paths `keys` match, or of all.
+    #[pyo3(signature = (run, key, keys=None))]
+    fn inspect<'py>(
+        &self,
+        py: Python<'py>,
+        run: &str,
+        key: &str,
+        keys: Option<Vec<String>>,
+    ) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+        let name = checkpoint_name(py, run, key)?;
+        inspect(py, self.inner(py)?, name, keys.as_deref())
     }
 
     #[pyo3(signature = (checkpoint=None))]

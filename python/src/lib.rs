@@ -8,6 +8,7 @@ mod convert;
 mod engine;
 mod errors;
 mod guarded;
+mod inspect;
 mod pending;
 mod plan;
 mod requests;

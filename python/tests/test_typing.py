@@ -19,6 +19,8 @@ def test_the_types_of_a_run(tmp_path: Path) -> None:
         checkpoint: runtree.Checkpoint = pending.result()
         step: int = checkpoint.step
         metrics: dict[str, float] = checkpoint.metrics
+        reports: list[runtree.TensorReport] = checkpoint.inspect()
+        assert reports == []
         config: Mapping[str, object] = run.config
         assert (step, metrics["acc"], config["lr"]) == (3, 0.5, 0.1)
         start: runtree.Checkpoint | None = run.resumed_from

@@ -14,7 +14,7 @@ const SHOTS = {
   deep: ['deep', '/lineage/MMP-30'], 'deep-project': ['deep', P], empty: ['empty', '/'], one: ['one', P], projects: ['tree', '/'], run: ['tree', '/runs/MMP-1'], nan: ['tree', '/runs/MMP-3'],
   'run-fork': ['tree', '/runs/MMP-5', { dark: true }], checkpoints: ['tree', '/runs/MMP-1?tab=checkpoints'], config: ['tree', '/runs/MMP-4?tab=config'], logs: ['tree', '/runs/MMP-1?tab=logs'], system: ['tree', '/runs/MMP-1?tab=system'],
   lineage: ['tree', '/lineage/MMP-1'], 'lineage-dark': ['tree', '/lineage/MMP-1', { dark: true, dot: 'MMP-1@1000' }], compare: ['tree', '/compare?runs=MMP-1,MMP-2,MMP-3,MMP-4'],
-  checkpoint: ['tree', '/checkpoints/?', { checkpoint: true }], longname: ['tree', '/runs/MMP-6'], phone: ['tree', P, { size: [740, 360] }], 'phone-lineage': ['tree', '/lineage/MMP-1', { size: [740, 360] }],
+  checkpoint: ['tree', '/checkpoints/?', { checkpoint: true }], statistics: ['tree', '?stats=1', { checkpoint: true, click: 'Open all' }], 'statistics-dark': ['tree', '?stats=1', { checkpoint: true, click: 'Open all', dark: true }], longname: ['tree', '/runs/MMP-6'], phone: ['tree', P, { size: [740, 360] }], 'phone-lineage': ['tree', '/lineage/MMP-1', { size: [740, 360] }],
   hover: ['tree', `${P}`, { hover: true }], missing: ['tree', '/runs/NOPE-1'], help: ['tree', P, { key: '?' }], narrow: ['tree', P, { size: [1280, 720] }],
 };
 const names = only.length > 0 ? only : Object.keys(SHOTS);
@@ -30,10 +30,11 @@ try {
     page.on('pageerror', (e) => console.log(name, 'error', e.message));
     const base = `http://127.0.0.1:${PORTS[variant]}`;
     let url = base + path;
-    if (o.checkpoint) url = `${base}/checkpoints/${(await (await fetch(`${base}/api/v1/runs/MMP-1/checkpoints`)).json())[2].id}`;
+    if (o.checkpoint) url = `${base}/checkpoints/${(await (await fetch(`${base}/api/v1/runs/MMP-1/checkpoints`)).json())[2].id}${path.startsWith('?') ? path : ''}`;
     await page.goto(url);
     await page.waitForTimeout(900);
     if (o.dot) await page.click(`[data-ref="${o.dot}"]`);
+    if (o.click) await page.getByRole('button', { name: o.click }).click();
     if (o.key) await page.keyboard.press(o.key);
     if (o.hover) { const box = await page.locator('[data-metric="loss"] .u-over').boundingBox(); await page.mouse.move(box.x + box.width * 0.55, box.y + box.height * 0.6); }
     await page.waitForTimeout(400);

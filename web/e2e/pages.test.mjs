@@ -434,8 +434,28 @@ describe('the checkpoint page', () => {
     await page.locator('table.tensors').waitFor();
     const openAll = page.getByRole('button', { name: 'Open all' });
     if (await openAll.count()) await openAll.click();
-    await until('every tensor', async () => (await page.locator('table.tensors .leaf').count()) === tensors.length);
-    assert.ok((await page.locator('table.tensors').first().innerText()).includes(`[${tensors[0].shape.join(', ')}]`));
+    const table = page.locator('table.tensors');
+    await until('every tensor', async () => Number(await table.getAttribute('aria-rowcount')) >= tensors.length);
+    // Rows out of sight are not in the page.
+    assert.ok((await table.locator('.leaf').count()) <= 100);
+    const shapes = new Set(tensors.map((t) => `[${t.shape.join(', ')}]`));
+    const shown = (await table.locator('tbody tr td:nth-child(3)').allInnerTexts()).filter(Boolean);
+    assert.ok(shown.length > 0 && shown.every((text) => shapes.has(text.split(' of ')[0])), shown.join(' '));
+  });
+
+  it('takes the statistics of tensors in sight when it is asked to, and keeps that in the address', async () => {
+    const table = page.locator('table.tensors');
+    assert.equal(await table.locator('[data-nonfinite]').count(), 0);
+    await page.locator('[data-statistics]').click();
+    await until('the address', () => address().searchParams.get('stats') === '1');
+    await until('statistics of every leaf', async () => (await table.locator('[data-nonfinite]').count()) === (await table.locator('.leaf').count()));
+    const id = decodeURIComponent(address().pathname.split('/').at(-1));
+    const [first] = await get(`/checkpoints/${encodeURIComponent(id)}/statistics?tensors=0`);
+    assert.equal(first.tensor, 0);
+    for (const cell of await table.locator('[data-nonfinite]').all()) {
+      const count = Number(await cell.getAttribute('data-nonfinite'));
+      assert.equal(await cell.evaluate((e) => e.classList.contains('bad')), count > 0);
+    }
   });
 });
 

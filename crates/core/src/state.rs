@@ -13,6 +13,7 @@ use crate::manifest::Extent;
 
 mod check;
 mod dtype;
+pub mod index;
 pub mod region;
 
 use check::check_int;

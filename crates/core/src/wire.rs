@@ -26,6 +26,11 @@ macro_rules! wire {
     };
 }
 
+// Behind the macro, which it uses.
+mod tensors;
+
+pub use tensors::{EncodingKind, FiniteStatistics, TensorEncoding, TensorInfo, TensorStatistics};
+
 wire! {
     /// The one error envelope of the API.
     pub struct ErrorBody {
@@ -372,24 +377,6 @@ wire! {
         /// Whether it is here.
         pub present: bool,
         /// Raw bytes; 0 if absent.
-        pub bytes: u64,
-    }
-
-    /// A tensor of a checkpoint.
-    pub struct TensorInfo {
-        /// Dotted name.
-        pub name: String,
-        /// Entry it is in.
-        pub entry: String,
-        /// Component and rank that wrote it.
-        pub part: String,
-        /// Element type.
-        pub dtype: String,
-        /// Shape here.
-        pub shape: Vec<u64>,
-        /// Global shape of a shard.
-        pub global_shape: Option<Vec<u64>>,
-        /// Bytes.
         pub bytes: u64,
     }
 

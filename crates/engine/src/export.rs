@@ -21,6 +21,8 @@ mod pretrained;
 mod safetensors;
 mod tar;
 
+pub use glob::matches as glob_matches;
+
 use directory::Access;
 use members::{Body, Member};
 

@@ -1,17 +1,24 @@
-//! Looking into checkpoints: tensors, differences, verification, what the store holds.
+//! Looking into checkpoints: tensors and what is in them, differences, verification, what the store holds.
 
 use std::collections::{BTreeMap, HashSet};
 
-use runtree_core::manifest::{CheckpointName, Outcome};
+use runtree_core::manifest::{CheckpointName, Outcome, PartManifest};
+use runtree_core::state::TensorRecord;
 use runtree_core::{ErrorKind, Result, RunId, wire};
 
 use crate::engine::Engine;
+use crate::load::LoadedManifest;
 
+mod decode;
 mod diff;
+mod moments;
 mod numbers;
+mod objects;
+mod scan;
 mod stats;
 mod verify;
 
+pub use scan::StatisticsScan;
 pub use stats::{StatsReport, StatsRow};
 
 /// What a verification found.
@@ -43,27 +50,23 @@ impl Engine {
     /// As [`Engine::load_plan`].
     pub fn tensors(&self, checkpoint: CheckpointName) -> Result<Vec<wire::TensorInfo>> {
         let manifest = self.load_plan(checkpoint)?;
-        let mut found = Vec::new();
-        for part in &manifest.parts {
-            for entry in &part.entries {
-                found.extend(
-                    entry
-                        .content
-                        .tensors()
-                        .iter()
-                        .map(|tensor| wire::TensorInfo {
-                            name: tensor.name.clone(),
-                            entry: entry.path.clone(),
-                            part: format!("{}-{}", part.component, part.rank),
-                            dtype: tensor.dtype.to_string(),
-                            shape: tensor.shape.clone(),
-                            global_shape: tensor.global_shape.clone(),
-                            bytes: tensor.byte_len().unwrap_or(0),
-                        }),
-                );
-            }
-        }
-        Ok(found)
+        Ok(list(&manifest, |_, _| None))
+    }
+
+    /// The same list, and how the bytes of each are kept in this store now. Asks for the objects of every chunk, and of what these are differences to.
+    ///
+    /// # Errors
+    /// As [`Engine::load_plan`] and the store's listings.
+    pub fn tensors_with_encodings(
+        &self,
+        checkpoint: CheckpointName,
+    ) -> Result<Vec<wire::TensorInfo>> {
+        let manifest = self.load_plan(checkpoint)?;
+        let chunks = manifest.parts.iter().flat_map(|part| &part.chunks);
+        let objects = objects::Objects::of(self, &chunks.map(|chunk| chunk.hash).collect())?;
+        Ok(list(&manifest, |part, tensor| {
+            objects.encoding_of(part, tensor)
+        }))
     }
 
     /// What differs between two checkpoints, tensor by tensor. Config and metrics are [`Engine::diff_runs`]'s.
@@ -155,4 +158,28 @@ impl Engine {
         found.sort_unstable();
         Ok(found)
     }
+}
+
+/// Every tensor, in the order of parts, entries and their records.
+fn list(
+    manifest: &LoadedManifest,
+    encoding: impl Fn(&PartManifest, &TensorRecord) -> Option<wire::TensorEncoding>,
+) -> Vec<wire::TensorInfo> {
+    let mut found = Vec::new();
+    for part in &manifest.parts {
+        for entry in &part.entries {
+            let tensors = entry.content.tensors().iter();
+            found.extend(tensors.map(|tensor| wire::TensorInfo {
+                name: tensor.name.clone(),
+                entry: entry.path.clone(),
+                part: format!("{}-{}", part.component, part.rank),
+                dtype: tensor.dtype.to_string(),
+                shape: tensor.shape.clone(),
+                global_shape: tensor.global_shape.clone(),
+                bytes: tensor.byte_len().unwrap_or(0),
+                encoding: encoding(part, tensor),
+            }));
+        }
+    }
+    found
 }

@@ -28,13 +28,13 @@ pub use builder::{OsEntropy, SystemClock};
 pub use discover::discover_store;
 pub use encode::{CostEstimate, EncodeReport};
 pub use engine::{Engine, EngineOptions, Entropy, OpenMode};
-pub use export::{ExportLayout, ExportOptions, ExportReport};
+pub use export::{ExportLayout, ExportOptions, ExportReport, glob_matches};
 pub use fold::{ReindexProgress, ReindexReport};
-pub use inspect::{StatsReport, StatsRow, VerifyReport};
+pub use inspect::{StatisticsScan, StatsReport, StatsRow, VerifyReport};
 pub use live::{FinishReport, Health, RunWriter, Warning, WarningKind};
 pub use load::{
-    DISTRIBUTED_STATE, Differing, LoadedManifest, MAX_STRETCHES, ReadJob, RegionRead, ShardSource,
-    WholeBlob, WholeRequest, WholeState, WholeTensor,
+    DISTRIBUTED_STATE, Differing, FoundTensor, LoadedManifest, MAX_STRETCHES, ReadJob, RegionRead,
+    ShardSource, WholeBlob, WholeRequest, WholeState, WholeTensor,
 };
 pub use queries::{CheckpointScope, LastGood, RunQuery, RunSort};
 pub use resolve::{Purpose, Resolved};

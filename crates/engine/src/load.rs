@@ -14,11 +14,14 @@ use crate::engine::Engine;
 use crate::save::threads;
 
 mod fallback;
+mod find;
+mod select;
 mod spans;
 pub(crate) mod stream;
 mod whole;
 
 pub use fallback::Fallback;
+pub use find::FoundTensor;
 pub use whole::{
     DISTRIBUTED_STATE, Differing, MAX_STRETCHES, RegionRead, ShardSource, WholeBlob, WholeRequest,
     WholeState, WholeTensor,

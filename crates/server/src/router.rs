@@ -21,7 +21,7 @@ use crate::error::method_not_allowed;
 use crate::guard::{Access, guard};
 use crate::options::Answered;
 use crate::routes::runs::Order;
-use crate::routes::{checkpoints, runs, series, store};
+use crate::routes::{checkpoints, runs, series, store, tensors};
 use crate::state::AppState;
 use crate::ui;
 
@@ -62,7 +62,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(series::series))
         .routes(routes!(checkpoints::diff))
         .routes(routes!(checkpoints::checkpoint, checkpoints::delete))
-        .routes(routes!(checkpoints::tensors))
+        .routes(routes!(tensors::tensors))
+        .routes(routes!(tensors::statistics))
         .routes(routes!(checkpoints::download))
         .routes(routes!(checkpoints::pin))
         .routes(routes!(checkpoints::unpin))

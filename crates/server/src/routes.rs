@@ -4,3 +4,4 @@ pub(crate) mod checkpoints;
 pub(crate) mod runs;
 pub(crate) mod series;
 pub(crate) mod store;
+pub(crate) mod tensors;

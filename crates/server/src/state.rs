@@ -6,7 +6,7 @@ use runtree_core::manifest::CheckpointName;
 use runtree_core::reference::Reference;
 use runtree_core::{CheckpointId, ErrorKind, Result, RunId};
 use runtree_engine::{Engine, Purpose};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::error::ApiError;
 
@@ -18,6 +18,8 @@ pub(crate) struct AppState {
     pub(crate) changes: watch::Sender<u64>,
     /// Turns true when the server stops: streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
+    /// Held by the one request that reads tensors for their statistics.
+    pub(crate) reading: Arc<Mutex<()>>,
 }
 
 impl AppState {
@@ -27,6 +29,7 @@ impl AppState {
             engine,
             changes,
             stopping,
+            reading: Arc::default(),
         }
     }
 

@@ -9,6 +9,14 @@ pub(crate) fn select(node: &StateNode, patterns: &[String]) -> Option<StateNode>
     keep(node, "", patterns)
 }
 
+/// Whether a dotted name, or a path above it, matches one of `patterns`: the same tensors as [`select`] keeps of a dict.
+pub(crate) fn selects(patterns: &[String], name: &str) -> bool {
+    let above = name.match_indices('.').map(|(dot, _)| &name[..dot]);
+    above
+        .chain([name])
+        .any(|path| patterns.iter().any(|pattern| matches(pattern, path)))
+}
+
 /// A child's dotted path.
 pub(crate) fn join(path: &str, part: &str) -> String {
     if path.is_empty() {

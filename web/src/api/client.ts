@@ -104,6 +104,7 @@ export const api = {
   diff: (a: string, b: string, signal?: AbortSignal) => json<'get_diff'>('GET', `/diff${query({ a, b })}`, undefined, signal),
   checkpoint: (id: string, signal?: AbortSignal) => json<'get_checkpoint'>('GET', `/checkpoints/${enc(id)}`, undefined, signal),
   tensors: (id: string, signal?: AbortSignal) => json<'list_tensors'>('GET', `/checkpoints/${enc(id)}/tensors`, undefined, signal),
+  statistics: (id: string, tensors: string, signal?: AbortSignal) => json<'get_statistics'>('GET', `/checkpoints/${enc(id)}/statistics${query({ tensors })}`, undefined, signal),
   downloadUrl: (id: string) => `${BASE}/checkpoints/${enc(id)}/download`,
   fork: (body: ForkRequest) => json<'create_fork'>('POST', '/forks', body),
   pin: (id: string) => json<'pin_checkpoint'>('POST', `/checkpoints/${enc(id)}/pin`),

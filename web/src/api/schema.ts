@@ -73,6 +73,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/checkpoints/{id}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is in some of its tensors. The first are answered that have at most 256 MiB together, one in any case: ask again for those that are missing.
+         *     Work for a client that went away is given up.
+         */
+        get: operations["get_statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/checkpoints/{id}/tensors": {
         parameters: {
             query?: never;
@@ -80,7 +100,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Its tensors. */
+        /** Its tensors, and how each is kept in this store. */
         get: operations["list_tensors"];
         put?: never;
         post?: never;
@@ -516,6 +536,11 @@ export interface components {
             /** @description Tensors that differ; empty when runs are compared without checkpoints. */
             tensors: components["schemas"]["TensorChange"][];
         };
+        /**
+         * @description How the chunks of a tensor are encoded.
+         * @enum {string}
+         */
+        EncodingKind: "raw" | "planes" | "difference" | "mixed" | "missing";
         /** @description The one error envelope of the API. */
         ErrorBody: {
             /** @description The error. */
@@ -546,6 +571,25 @@ export interface components {
             bytes: number;
             /** @description Name. */
             name: string;
+        };
+        /** @description What is in the finite elements of a tensor. Sums are taken in f64; a sum of squares beyond its range is Infinity. */
+        FiniteStatistics: {
+            /**
+             * Format: double
+             * @description The largest, exact.
+             */
+            max: number;
+            /** @description The arithmetic mean. */
+            mean: components["schemas"]["JsonFloat"];
+            /**
+             * Format: double
+             * @description The smallest, exact: an integer of an integer dtype or bool.
+             */
+            min: number;
+            /** @description The Euclidean norm: the square root of the sum of squares. */
+            norm: components["schemas"]["JsonFloat"];
+            /** @description The standard deviation of the population: divided by the number of elements, not by one less. */
+            std: components["schemas"]["JsonFloat"];
         };
         /** @description Asks for a fork. */
         ForkRequest: {
@@ -987,6 +1031,21 @@ export interface components {
          * @enum {string}
          */
         TensorChangeKind: "added" | "removed" | "changed" | "reshaped";
+        /** @description How the bytes of a tensor are kept now; encoding goes on in the background, so that it may be another later. */
+        TensorEncoding: {
+            /**
+             * Format: int64
+             * @description Most differences that lie between one of its chunks and a full one; 0 if none of them is a difference.
+             */
+            depth: number;
+            /** @description The encoding of its chunks. */
+            kind: components["schemas"]["EncodingKind"];
+            /**
+             * Format: int64
+             * @description Its share of the objects that hold it, by bytes: small tensors share an object. What the differences are to is not counted.
+             */
+            stored_bytes: number;
+        };
         /** @description A tensor of a checkpoint. */
         TensorInfo: {
             /**
@@ -996,6 +1055,7 @@ export interface components {
             bytes: number;
             /** @description Element type. */
             dtype: string;
+            encoding?: components["schemas"]["TensorEncoding"] | null;
             /** @description Entry it is in. */
             entry: string;
             /** @description Global shape of a shard. */
@@ -1006,6 +1066,39 @@ export interface components {
             part: string;
             /** @description Shape here. */
             shape: number[];
+        };
+        /**
+         * @description What is in a tensor.
+         *
+         *     The element of a complex dtype counts by its magnitude, a bool as 0 or 1.
+         */
+        TensorStatistics: {
+            /**
+             * Format: int64
+             * @description Elements; of a shard, those that are here.
+             */
+            elements: number;
+            finite?: components["schemas"]["FiniteStatistics"] | null;
+            /**
+             * Format: int64
+             * @description Elements that are not a number.
+             */
+            nan: number;
+            /**
+             * Format: int64
+             * @description Elements that are -Infinity.
+             */
+            negative_infinity: number;
+            /**
+             * Format: int64
+             * @description Elements that are +Infinity.
+             */
+            positive_infinity: number;
+            /**
+             * Format: int64
+             * @description Which one: its place in the list of the checkpoint's tensors, from 0.
+             */
+            tensor: number;
         };
         /**
          * Format: int64
@@ -1177,6 +1270,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CheckpointInfo"];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_statistics: {
+        parameters: {
+            query: {
+                /** @description Places in the list of the checkpoint's tensors, from 0, between commas; at most 256. */
+                tensors: string;
+            };
+            header?: never;
+            path: {
+                /** @description Checkpoint id, or a REF */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TensorStatistics"][];
                 };
             };
             /** @description Why it was not done, and what to do next */

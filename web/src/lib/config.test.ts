@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { differingKeys, flatten, parseAssignments, telling } from './config';
 import { mainMetric, matcher, sections } from './sections';
 import { forkCommand, forkPython, pythonLiteral, shellQuote } from './snippets';
-import { tensorTree, visibleRows } from './tensors';
 
 describe('config', () => {
   it('is flattened to dotted keys; lists and empty objects are values', () => {
@@ -58,17 +57,5 @@ describe('snippets', () => {
   it('are Python', () => {
     expect(pythonLiteral({ a: [true, null, 'x"y'] })).toBe('{"a": [True, None, "x\\"y"]}');
     expect(forkPython('MMP-1@500', '', { lr: 1e-4 }).split('\n')).toHaveLength(3);
-  });
-});
-
-describe('tensors', () => {
-  const t = (name: string, bytes: number) => ({ name, entry: 'e', part: 'trainer rank 0', dtype: 'f32', shape: [1], bytes });
-  const root = tensorTree([t('m.layers.10.w', 4), t('m.layers.2.w', 8), t('m.b', 1)]);
-  it('are a tree with bytes summed up', () => {
-    expect([root.bytes, root.count]).toEqual([13, 3]);
-    expect(visibleRows(root, new Set()).map((r) => r.node.name)).toEqual(['m']);
-  });
-  it('sort layer 2 before layer 10', () => {
-    expect(visibleRows(root, new Set(['.m', '.m.layers'])).map((r) => `${r.depth}${r.node.name}`)).toEqual(['0m', '1b', '1layers', '22', '210']);
   });
 });

@@ -1,7 +1,7 @@
 //! `runtree cat`
 
 use runtree_core::manifest::{CheckpointName, EntryContent, Extent};
-use runtree_core::state::TensorRecord;
+use runtree_core::state::index::TensorIndex;
 use runtree_core::{Error, Result, wire};
 use runtree_engine::{Engine, LoadedManifest, OpenMode, Purpose, ReadJob};
 use serde::Serialize;
@@ -9,25 +9,29 @@ use serde::Serialize;
 use crate::context::{Context, Target};
 use crate::error::Failure;
 use crate::human;
-use crate::look::{Style, clean};
+use crate::look::Style;
 use crate::table::{Align, Cell, Table};
 
 mod elements;
+mod tensor;
 
 /// Print what is in a checkpoint
 ///
-/// Without a NAME: the list of its tensors and files. With the dotted name of a tensor: its first values. With the path of a file of an
-/// imported directory: the file's bytes.
+/// Without a NAME: the list of its tensors and files. With the dotted name of a tensor: its first values, one a line. With an index behind it, as
+/// numpy reads it ('layer.weight[0:4, 7]', '[-1]', '[..., ::2]'): what that selects, a line for each row. Only blocks that hold what is
+/// printed are read; shards are put together. Where a name is there more than once, the part or the entry before it says which
+/// ('trainer-3:rng'). With the path of a file of an imported directory: the file's bytes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// REF of a checkpoint; a bare run means its newest
     #[arg(value_name = "REF")]
     target: Target,
-    /// Tensor, or file
+    /// Tensor, with an index or without, or file
+    #[arg(value_name = "NAME[INDEX]")]
     name: Option<String>,
-    /// Values of a tensor that are printed
-    #[arg(long, short = 'n', default_value_t = 20)]
-    limit: usize,
+    /// Values of a tensor that are printed [default: 20; all that an index selects]
+    #[arg(long, short = 'n')]
+    limit: Option<u64>,
 }
 
 /// A file of an imported directory.
@@ -35,15 +39,6 @@ pub(crate) struct Args {
 struct File<'a> {
     path: &'a str,
     bytes: u64,
-}
-
-/// A tensor with its first values.
-#[derive(Debug, Serialize)]
-struct Excerpt {
-    #[serde(flatten)]
-    tensor: wire::TensorInfo,
-    elements: u64,
-    values: Vec<serde_json::Value>,
 }
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
@@ -57,24 +52,20 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     if let Some((part, extents, bytes)) = find_file(&manifest, &name) {
         return print_file(engine, &manifest, part, extents, bytes, &name, context);
     }
-    if let Some((part, tensor)) = find_tensor(&manifest, &name) {
-        let values = first_values(engine, &manifest, part, tensor, args.limit)?;
-        let info = engine
-            .tensors(checkpoint)?
-            .into_iter()
-            .find(|info| info.name == name)
-            .ok_or_else(|| unknown(&name, checkpoint))?;
-        let elements = tensor.shape.iter().product();
-        return print_values(
-            Excerpt {
-                tensor: info,
-                elements,
-                values,
-            },
-            context,
-        );
+    // A name may end in brackets of its own.
+    if let Some(found) = manifest.find_tensor(&name) {
+        return tensor::print(engine, &manifest, &found, None, args.limit, context);
     }
-    Err(unknown(&name, checkpoint).into())
+    let (name, index) = TensorIndex::split(&name).map_or((name.as_str(), None), |(name, index)| {
+        (name.trim_end(), Some(index))
+    });
+    match (manifest.find_tensor(name), index) {
+        (Some(found), Some(index)) => {
+            let index: TensorIndex = index.parse()?;
+            tensor::print(engine, &manifest, &found, Some(&index), args.limit, context)
+        }
+        _ => Err(unknown(name, checkpoint).into()),
+    }
 }
 
 fn checkpoint_text(checkpoint: CheckpointName) -> String {
@@ -172,18 +163,6 @@ fn find_file<'a>(manifest: &'a LoadedManifest, path: &str) -> Option<(usize, &'a
     })
 }
 
-fn find_tensor<'a>(manifest: &'a LoadedManifest, name: &str) -> Option<(usize, &'a TensorRecord)> {
-    manifest.parts.iter().enumerate().find_map(|(index, part)| {
-        let mut tensors = part
-            .entries
-            .iter()
-            .flat_map(|entry| entry.content.tensors());
-        tensors
-            .find(|tensor| tensor.name == name)
-            .map(|tensor| (index, tensor))
-    })
-}
-
 /// Prints a file piece by piece: it may be larger than memory.
 fn print_file(
     engine: &Engine,
@@ -223,52 +202,4 @@ fn read(
     };
     engine.read_tensors(manifest, vec![job], 0)?;
     Ok(buffer)
-}
-
-/// Reads as much of a tensor as its first `limit` values need.
-fn first_values(
-    engine: &Engine,
-    manifest: &LoadedManifest,
-    part: usize,
-    tensor: &TensorRecord,
-    limit: usize,
-) -> Result<Vec<serde_json::Value>> {
-    let item = tensor.dtype.item_bytes().max(1);
-    let mut wanted = (limit as u64).saturating_mul(item);
-    let mut extents = Vec::new();
-    for extent in &tensor.extents {
-        if wanted == 0 {
-            break;
-        }
-        let bytes = extent.bytes.min(wanted);
-        extents.push(Extent { bytes, ..*extent });
-        wanted -= bytes;
-    }
-    let bytes = read(engine, manifest, part, &extents, &tensor.name)?;
-    Ok(elements::decode(&tensor.dtype, &bytes))
-}
-
-fn print_values(excerpt: Excerpt, context: &mut Context) -> Result<(), Failure> {
-    if context.out.json {
-        return context.out.json(&excerpt);
-    }
-    let tensor = &excerpt.tensor;
-    let look = context.out.look;
-    context.out.line(format!(
-        "{} {} {:?} {}",
-        look.paint(Style::Name, &clean(&tensor.name)),
-        tensor.dtype,
-        tensor.shape,
-        human::bytes(tensor.bytes)
-    ))?;
-    for value in &excerpt.values {
-        context.out.line(human::json(value))?;
-    }
-    let left = excerpt.elements.saturating_sub(excerpt.values.len() as u64);
-    if left > 0 {
-        context
-            .out
-            .remark(&format!("{} more; --limit shows them.", human::count(left)));
-    }
-    Ok(())
 }

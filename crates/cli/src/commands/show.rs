@@ -10,6 +10,7 @@ use crate::output::Output;
 use crate::{human, trouble};
 
 mod checkpoint;
+mod tensors;
 mod values;
 
 pub(crate) use values::change_lines;
@@ -20,7 +21,9 @@ const LABEL: usize = 12;
 /// Show a run, or a checkpoint
 ///
 /// A run: where it comes from, how it is doing, what went wrong and where to start again, its config against its parent's, its
-/// metrics. A checkpoint (`MMP-42@500`): what is in it and who needs it.
+/// metrics. A checkpoint (`MMP-42@500`): who needs it, its tensors, how each is stored, and what is in it: smallest and largest element,
+/// mean, standard deviation (of the population), norm, over the elements that are finite, and how many are not. Statistics read the tensors: of
+/// more than 256 MiB only with --stats.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// REF of a run or a checkpoint
@@ -29,6 +32,8 @@ pub(crate) struct Args {
     /// Show system metrics too
     #[arg(long)]
     system: bool,
+    #[command(flatten)]
+    tensors: tensors::TensorArgs,
 }
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
@@ -36,10 +41,13 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     if args.target.names_checkpoint() {
         let name = session.checkpoint(&args.target, Purpose::Read)?;
         let info = session.engine.checkpoint_detail(name)?;
-        if context.out.json {
-            return context.out.json(&info);
-        }
-        return checkpoint::print(&info, &mut context.out);
+        return tensors::show(
+            &session.engine,
+            name,
+            &info,
+            &args.tensors,
+            &mut context.out,
+        );
     }
     let run = session.run(&args.target, Purpose::Read)?;
     let detail = session.engine.run(run)?;

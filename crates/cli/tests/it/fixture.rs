@@ -120,21 +120,48 @@ pub(crate) fn train(
 
 /// Saves a state of one tensor whose first value is the step.
 pub(crate) fn save(writer: &Arc<RunWriter>, step: i64) {
-    let values: Vec<u8> = (0..256)
-        .flat_map(|index| (step as f32 + index as f32).to_le_bytes())
+    let values: Vec<f32> = (0..256).map(|index| step as f32 + index as f32).collect();
+    save_shaped(writer, step, &[("weight", &values, vec![16, 16])]);
+}
+
+/// Saves a state of tensors of one dimension.
+pub(crate) fn save_values(writer: &Arc<RunWriter>, step: i64, tensors: &[(&str, &[f32])]) {
+    let shaped: Vec<_> = tensors
+        .iter()
+        .map(|(name, values)| (*name, *values, vec![values.len() as u64]))
         .collect();
-    let tree = StateNode::Dict {
-        kind: DictKind::default(),
-        k: vec![StateKey::Str("weight".to_owned())],
-        v: vec![StateNode::Tensor(TensorLeaf {
-            tensor: 0,
+    save_shaped(writer, step, &shaped);
+}
+
+fn save_shaped(writer: &Arc<RunWriter>, step: i64, tensors: &[(&str, &[f32], Vec<u64>)]) {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, values, _)| {
+            values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect()
+        })
+        .collect();
+    let leaf = |tensor| {
+        StateNode::Tensor(TensorLeaf {
+            tensor,
             framework: Framework::Numpy,
             view: None,
             parameter: false,
             requires_grad: false,
             device: None,
-        })],
+        })
     };
+    let tree = StateNode::Dict {
+        kind: DictKind::default(),
+        k: tensors
+            .iter()
+            .map(|(name, ..)| StateKey::Str((*name).to_owned()))
+            .collect(),
+        v: (0..tensors.len() as u32).map(leaf).collect(),
+    };
+    let sources = tensors.iter().zip(&bytes);
     let request = SaveRequest {
         step: Some(Step(step)),
         name: None,
@@ -149,14 +176,16 @@ pub(crate) fn save(writer: &Arc<RunWriter>, step: i64) {
         entries: vec![EntrySource::State {
             path: "state".to_owned(),
             tree,
-            tensors: vec![TensorSource {
-                name: "weight".to_owned(),
-                dtype: Dtype::F32,
-                shape: vec![16, 16],
-                global_shape: None,
-                global_offset: None,
-                data: values.as_slice().into(),
-            }],
+            tensors: sources
+                .map(|((name, _, shape), data)| TensorSource {
+                    name: (*name).to_owned(),
+                    dtype: Dtype::F32,
+                    shape: shape.clone(),
+                    global_shape: None,
+                    global_offset: None,
+                    data: data.as_slice().into(),
+                })
+                .collect(),
             blobs: Vec::new(),
         }],
     };

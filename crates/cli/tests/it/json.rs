@@ -21,6 +21,7 @@ const COMMANDS: &[&[&str]] = &[
     &["diff", "DIG-1@50", "DIG-1@100"],
     &["cat", "DIG-1@50"],
     &["cat", "DIG-1@50", "weight"],
+    &["cat", "DIG-1@50", "weight[0:2, ::3]"],
     &["fork", "DIG-1@50", "--name", "third"],
     &["rewind", "DIG-2@60"],
     &["pin", "DIG-1@50"],

@@ -1,6 +1,6 @@
 //! Commands that look.
 
-use crate::fixture::two_runs;
+use crate::fixture::{save_values, spec, two_runs};
 
 /// Ids and ages differ from run to run of the test; what stays is the shape.
 fn settled(text: &str) -> String {
@@ -81,6 +81,59 @@ fn show_of_a_checkpoint_tells_what_is_in_it() {
         .unwrap()
         .to_owned();
     assert_eq!(sandbox.run(&["show", &id]).ok(), text);
+    // What is not finite is told by kind, and asked for or not asked for as one likes.
+    let short = sandbox.run(&["show", "DIG-1@50", "--no-stats"]).ok();
+    assert!(
+        short.contains("raw") && !short.contains("NOT FINITE"),
+        "{short}"
+    );
+    let none = sandbox.run(&["show", "DIG-1@50", "--keys", "bias*"]).ok();
+    assert!(!none.contains("TENSOR"), "{none}");
+    let json = sandbox.run(&["show", "DIG-1@50", "--json"]).json();
+    let tensor = &json["tensor_list"][0];
+    assert_eq!(tensor["encoding"]["kind"], "raw");
+    assert_eq!(tensor["statistics"]["finite"]["min"], 50.0);
+    assert_eq!(tensor["statistics"]["nan"], 0);
+    assert_eq!(json["tensors"], 1);
+}
+
+#[test]
+fn show_counts_what_is_not_finite_and_lists_no_more_than_asked() {
+    let sandbox = two_runs();
+    let engine = sandbox.engine();
+    let writer = engine.start_run(spec("bad")).unwrap();
+    save_values(
+        &writer,
+        1,
+        &[
+            ("model.bias", &[0.5, f32::NAN, -2.0, f32::NEG_INFINITY]),
+            ("model.weight", &[1.0, 2.0, 3.0, 4.0]),
+        ],
+    );
+    writer.finish(None, None, None).unwrap();
+    let text = sandbox.run(&["show", "bad@1"]).ok();
+    insta::assert_snapshot!(settled(&text));
+    let ran = sandbox.run(&["show", "bad@1", "-n", "1"]);
+    assert!(ran.stderr.contains("1 more"), "{}", ran.stderr);
+    assert!(!ran.ok().contains("model.weight"));
+}
+
+#[test]
+fn show_of_a_damaged_checkpoint_says_what_it_can() {
+    let sandbox = two_runs();
+    for chunk in walk(&sandbox.store().join("chunks")) {
+        let mut bytes = std::fs::read(&chunk).unwrap();
+        bytes[17] ^= 4;
+        std::fs::write(&chunk, bytes).unwrap();
+    }
+    let ran = sandbox.run(&["show", "DIG-1@50"]);
+    assert!(
+        ran.stderr.contains("Statistics are left out: "),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.ok().contains("weight"));
+    sandbox.run(&["show", "DIG-1@50", "--stats"]).fails(8);
 }
 
 #[test]
@@ -155,6 +208,40 @@ fn cat_prints_values_and_lists_what_there_is() {
     );
     let stderr = sandbox.run(&["cat", "DIG-1@50", "bias"]).fails(3);
     assert!(stderr.contains("\"bias\""), "{stderr}");
+}
+
+#[test]
+fn cat_prints_what_an_index_selects() {
+    let sandbox = two_runs();
+    let cat = |name: &str| sandbox.run(&["cat", "DIG-1@50", name]);
+    // Values are 50 and the place: 16 a row.
+    assert_eq!(
+        cat("weight[0:4, 7]").ok(),
+        "weight[0:4, 7] f32 [4] 16 B\n57.0\n73.0\n89.0\n105.0\n"
+    );
+    assert_eq!(
+        cat("weight[-1, ::8]").ok(),
+        "weight[-1, ::8] f32 [2] 8 B\n290.0\n298.0\n"
+    );
+    assert_eq!(
+        cat("weight[::15, ..., 1:3]").ok(),
+        "weight[::15, ..., 1:3] f32 [2, 2] 16 B\n51.0\t52.0\n291.0\t292.0\n"
+    );
+    assert_eq!(cat("weight[3, 3]").ok(), "weight[3, 3] f32 [] 4 B\n101.0\n");
+    assert_eq!(cat("weight[5:5]").ok(), "weight[5:5] f32 [0, 16] 0 B\n");
+    let ran = sandbox.run(&["cat", "DIG-1@50", "weight[:2, :2]", "-n", "3"]);
+    assert!(ran.stderr.contains("1 more"), "{}", ran.stderr);
+    assert!(ran.ok().ends_with("50.0\t51.0\n66.0\n"));
+    let json = sandbox
+        .run(&["cat", "DIG-1@50", "weight[0, :2]", "--json"])
+        .json();
+    assert_eq!(json["values"], serde_json::json!([50.0, 51.0]));
+    assert_eq!(json["slice"]["shape"], serde_json::json!([2]));
+    assert_eq!(json["shape"], serde_json::json!([16, 16]));
+    assert!(cat("weight[16]").fails(5).contains("dimension 0"));
+    assert!(cat("weight[0, 0, 0]").fails(5).contains("3 dimensions"));
+    assert!(cat("weight[::-1]").fails(5).contains("positive step"));
+    assert!(cat("bias[0]").fails(3).contains("\"bias\""));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod float;
 mod foreign;
 mod foreign_files;
+mod index;
 mod lineage;
 mod lineage_model;
 mod manifest;

@@ -1,7 +1,7 @@
 //! Globs over dotted tensor names: `*` any characters, `?` one, `[a-c]` or `[!a]` one of a set; everything else itself.
 
 /// Whether `name` matches `pattern`, as a whole. Linear in both but for backtracking to the last `*`.
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut p, mut n) = (0, 0);

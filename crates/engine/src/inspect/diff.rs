@@ -149,7 +149,8 @@ fn compare(
     let mut held = 0;
     for (pair, (_, left, right)) in pairs.iter().enumerate() {
         let item = left.tensor.dtype.item_bytes().max(1);
-        let window = WINDOW_BYTES / item * item;
+        // An element may be larger than a window: it is compared all the same.
+        let window = (WINDOW_BYTES / item).max(1) * item;
         let total = left.tensor.byte_len().unwrap_or(0);
         let mut offset = 0;
         while offset < total {

@@ -27,10 +27,11 @@ impl Difference {
             if let Some((decode, width)) = parts {
                 for (a, b) in a.chunks_exact(width).zip(b.chunks_exact(width)) {
                     let before = decode(a);
-                    self.left_squares = before.mul_add(before, self.left_squares);
+                    // Not fused: where a processor can't be relied on to do that, it is a call for each element.
+                    self.left_squares += before * before;
                     if differs {
                         let step = decode(b) - before;
-                        self.error_squares = step.mul_add(step, self.error_squares);
+                        self.error_squares += step * step;
                     }
                 }
             }
@@ -52,10 +53,10 @@ pub(crate) fn is_numeric(dtype: &Dtype) -> bool {
 }
 
 /// Reads one real number.
-type Decode = fn(&[u8]) -> f64;
+pub(super) type Decode = fn(&[u8]) -> f64;
 
 /// How one real number of a dtype is read, and how many bytes it has; a complex element holds two.
-fn decode_of(dtype: &Dtype) -> Option<(Decode, usize)> {
+pub(super) fn decode_of(dtype: &Dtype) -> Option<(Decode, usize)> {
     macro_rules! exact {
         ($type:ty) => {
             Some((

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use runtree_core::manifest::CheckpointName;
 use runtree_core::{CheckpointId, ChunkHash, ErrorKind, Result, RunId};
-use runtree_store::{ObjectEncoding, ObjectName};
 
+use super::objects::Objects;
 use crate::encode::survivors;
 use crate::engine::Engine;
 
@@ -179,64 +179,4 @@ fn waiting_of(
         .rposition(|one| is_encoded(one.name, &one.hot))
         .map_or(0, |last| last + 1);
     Ok(cold[first..].iter().map(|one| one.name).collect())
-}
-
-/// The objects of chunks, and of everything that these are differences to.
-struct Objects {
-    all: HashMap<ChunkHash, Vec<(ObjectName, u64)>>,
-}
-
-impl Objects {
-    fn of(engine: &Engine, hashes: &HashSet<ChunkHash>) -> Result<Self> {
-        let mut all = engine.store().objects_of(hashes.iter().copied())?;
-        let mut missing = bases(&all);
-        while !missing.is_empty() {
-            let found = engine.store().objects_of(missing.iter().copied())?;
-            for hash in missing {
-                all.entry(hash).or_default();
-            }
-            all.extend(found);
-            missing = bases(&all);
-        }
-        Ok(Self { all })
-    }
-
-    fn bytes_of(&self, hashes: &HashSet<ChunkHash>) -> u64 {
-        let objects = hashes.iter().filter_map(|hash| self.all.get(hash));
-        objects.flatten().map(|(_, bytes)| bytes).sum()
-    }
-
-    fn is_encoded(&self, hash: ChunkHash) -> bool {
-        let mut objects = self.all.get(&hash).into_iter().flatten();
-        objects.any(|(name, _)| name.encoding != ObjectEncoding::Raw)
-    }
-
-    /// Differences between a chunk and a full object, by the object that a reader takes first: raw ones and full ones stand before differences.
-    fn depth(&self, hash: ChunkHash) -> usize {
-        let mut depth = 0;
-        let mut at = hash;
-        // A circle of differences is no reader's way either.
-        while depth <= usize::from(runtree_store::chunk::encoded::MAX_DEPTH) {
-            match self.all.get(&at).and_then(|objects| objects.first()) {
-                Some((name, _)) => match name.encoding {
-                    ObjectEncoding::Delta(base) => at = base,
-                    ObjectEncoding::Raw | ObjectEncoding::Planes => return depth,
-                },
-                None => return depth,
-            }
-            depth += 1;
-        }
-        depth
-    }
-}
-
-/// Bases of differences that are not in the map.
-fn bases(all: &HashMap<ChunkHash, Vec<(ObjectName, u64)>>) -> HashSet<ChunkHash> {
-    all.values()
-        .flatten()
-        .filter_map(|(name, _)| match name.encoding {
-            ObjectEncoding::Delta(base) if !all.contains_key(&base) => Some(base),
-            _ => None,
-        })
-        .collect()
 }

@@ -113,7 +113,7 @@ pub struct WholeRequest {
 }
 
 impl ShardSource {
-    fn new(part: usize, record: &TensorRecord) -> Self {
+    pub(super) fn new(part: usize, record: &TensorRecord) -> Self {
         let mut at = 0;
         let starts = record
             .extents

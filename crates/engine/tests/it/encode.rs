@@ -18,7 +18,7 @@ fn weights(seed: u64, count: usize) -> Vec<u8> {
 }
 
 /// What a model and its adapters look like after each of `steps` small steps; the frozen part never changes.
-fn training(steps: usize) -> Vec<Vec<Tensor>> {
+pub(crate) fn training(steps: usize) -> Vec<Vec<Tensor>> {
     let count = 900_000;
     let mut large = weights(1, count);
     let frozen = weights(2, count);

@@ -79,6 +79,27 @@ fn a_comparison_says_what_came_went_changed_and_by_how_much() {
 }
 
 #[test]
+fn elements_larger_than_a_window_are_compared_too() {
+    let bench = Bench::new();
+    let run = bench.run();
+    let bytes = 40 << 20;
+    let tensor = |last: u8| {
+        let mut data = vec![7; 2 * bytes];
+        data[2 * bytes - 1] = last;
+        Tensor {
+            name: "records".to_owned(),
+            dtype: format!("numpy:|V{bytes}").parse().unwrap(),
+            shape: vec![2],
+            data,
+        }
+    };
+    let (first, second) = (save(&run, 1, &[tensor(7)]), save(&run, 2, &[tensor(8)]));
+    let report = bench.engine.diff_checkpoints(first, second).unwrap();
+    assert_eq!(report.tensors[0].changed_elements, Some(1));
+    assert_eq!(report.tensors[0].relative_norm, None);
+}
+
+#[test]
 fn equal_checkpoints_are_compared_without_reading_a_chunk() {
     let bench = Bench::new();
     let run = bench.run();

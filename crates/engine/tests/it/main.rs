@@ -29,4 +29,5 @@ mod inspect;
 mod load;
 mod save;
 mod save_support;
+mod statistics;
 mod whole;

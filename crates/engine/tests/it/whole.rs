@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use runtree_core::manifest::Outcome;
+use runtree_core::state::index::TensorIndex;
 use runtree_core::state::region::{Region, row_major};
 use runtree_core::state::{Dtype, Framework, StateKey, StateNode, TensorLeaf};
 use runtree_core::{ErrorKind, Step};
@@ -513,4 +514,51 @@ fn a_save_that_was_killed_before_its_first_part_is_no_obstacle_to_a_launch() {
     std::fs::create_dir_all(bench.store_dir().join(directory)).unwrap();
     let again = launch(&bench, "two");
     assert_eq!(again.attempt(), first.attempt().next());
+}
+
+#[test]
+fn a_name_means_the_whole_tensor_and_with_its_part_one_shard() {
+    let bench = Bench::new();
+    let global = vec![4, 3];
+    let shards: Vec<[Shard; 1]> = (0..2_u64)
+        .map(|rank| {
+            let region = Region {
+                offset: vec![2 * rank, 0],
+                shape: vec![2, 3],
+            };
+            let first = 6 * rank as u8;
+            [Shard {
+                name: "w".to_owned(),
+                global: global.clone(),
+                region,
+                data: (first..first + 6).collect(),
+            }]
+        })
+        .collect();
+    let trees = shards.iter().map(|own| entry(own, Vec::new(), false));
+    let manifest = saved(&bench, trees.collect());
+    let cat = |name: &str, index: &str| {
+        let found = manifest.find_tensor(name).unwrap();
+        let index: TensorIndex = index.parse().unwrap();
+        let selection = index.select(&found.tensor.shape).unwrap();
+        let mut bytes = Vec::new();
+        let read =
+            bench
+                .engine
+                .read_selection(&manifest, &found.tensor, &selection, u64::MAX, |piece| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                });
+        read.unwrap();
+        (found.parts.join(" "), bytes)
+    };
+    let both = "trainer-0 trainer-1".to_owned();
+    assert_eq!(cat("w", "[1:3, 1]"), (both.clone(), vec![4, 7]));
+    assert_eq!(cat("state:w", "[::3]"), (both, vec![0, 1, 2, 9, 10, 11]));
+    let second = "trainer-1".to_owned();
+    assert_eq!(cat("trainer-1:w", "[0]"), (second.clone(), vec![6, 7, 8]));
+    assert_eq!(cat("trainer-1:state:w", "[-1, -1]"), (second, vec![11]));
+    for name in ["v", "trainer-2:w", "state", "trainer-0:v"] {
+        assert!(manifest.find_tensor(name).is_none(), "{name}");
+    }
 }

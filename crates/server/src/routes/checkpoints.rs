@@ -1,4 +1,4 @@
-//! Checkpoints: one of them, its tensors, its bytes; pins, trash, differences.
+//! Checkpoints: one of them, its bytes; pins, trash, differences.
 
 use axum::Json;
 use axum::extract::State;
@@ -29,19 +29,6 @@ pub(crate) async fn checkpoint(
         })
         .await?;
     Ok(Json(info))
-}
-
-/// Its tensors.
-#[utoipa::path(get, path = "/checkpoints/{id}/tensors", operation_id = "list_tensors", tag = "checkpoints", params(("id" = String, Path, description = "Checkpoint id, or a REF")),
-    responses((status = 200, body = Vec<wire::TensorInfo>), (status = "default", body = wire::ErrorBody)))]
-pub(crate) async fn tensors(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Json<Vec<wire::TensorInfo>>, ApiError> {
-    let tensors = state
-        .call_checkpoint(id, Purpose::Read, |engine, name| engine.tensors(name))
-        .await?;
-    Ok(Json(tensors))
 }
 
 /// Its bytes as a tar: directories as they were saved, state trees as safetensors and JSON. Verified before the first byte.

@@ -45,6 +45,7 @@ fn every_route_of_the_design_is_in_the_document_with_its_method() {
         ("get", "/checkpoints/{id}"),
         ("delete", "/checkpoints/{id}"),
         ("get", "/checkpoints/{id}/tensors"),
+        ("get", "/checkpoints/{id}/statistics"),
         ("get", "/checkpoints/{id}/download"),
         ("post", "/checkpoints/{id}/pin"),
         ("post", "/checkpoints/{id}/unpin"),

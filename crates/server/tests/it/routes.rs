@@ -122,6 +122,46 @@ fn checkpoints_are_listed_opened_and_compared() {
 }
 
 #[test]
+fn what_is_in_tensors_is_answered_for_those_that_are_asked_for() {
+    let served = Served::start();
+    let tensors: Vec<wire::TensorInfo> = parse(served.get("/checkpoints/DIG-1@50/tensors").json());
+    let encoding = tensors[0].encoding.as_ref().unwrap();
+    assert_eq!(
+        (encoding.kind, encoding.depth, encoding.stored_bytes),
+        (wire::EncodingKind::Raw, 0, 1 << 18)
+    );
+    let answer: Vec<wire::TensorStatistics> = parse(
+        served
+            .get("/checkpoints/DIG-1@50/statistics?tensors=0")
+            .json(),
+    );
+    let [statistics] = answer.as_slice() else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(
+        (
+            statistics.tensor,
+            statistics.elements,
+            statistics.nonfinite()
+        ),
+        (0, 1 << 16, 0)
+    );
+    // 50, 51, …, 50 + 2^16 - 1.
+    let finite = statistics.finite.as_ref().unwrap();
+    assert_eq!(finite.min.as_f64(), Some(50.0));
+    assert_eq!(finite.max.as_f64(), Some(65_585.0));
+    assert!((finite.mean.0 - 32_817.5).abs() < 1e-6);
+    for (query, kind) in [
+        ("?tensors=1", "invalid"),
+        ("?tensors=x", "invalid"),
+        ("", "invalid"),
+    ] {
+        let path = format!("/checkpoints/DIG-1@50/statistics{query}");
+        assert_eq!(served.get(&path).error(400).0, kind, "{query}");
+    }
+}
+
+#[test]
 fn a_download_is_a_tar_whose_tensors_are_there() {
     let served = Served::start();
     let answer = served.get("/checkpoints/DIG-1@50/download");
