@@ -173,6 +173,7 @@ fn save_shaped(writer: &Arc<RunWriter>, step: i64, tensors: &[(&str, &[f32], Vec
         sharded: false,
         pin: false,
         if_busy: IfBusy::Wait,
+        ready: None,
         entries: vec![EntrySource::State {
             path: "state".to_owned(),
             tree,

@@ -184,7 +184,7 @@ fn await_ready(ready: &mut Option<Ready>) -> Result<()> {
 }
 
 /// What has to be copied at once, and what may be copied later; both in order.
-fn split<'a>(copies: Vec<Place<Source<'a>>>) -> (Vec<Place<Source<'a>>>, Vec<Place<Bytes>>) {
+fn split(copies: Vec<Place<Source<'_>>>) -> (Vec<Place<Source<'_>>>, Vec<Place<Bytes>>) {
     let mut now = Vec::new();
     let mut later = Vec::new();
     for copy in copies {

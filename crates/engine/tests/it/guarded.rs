@@ -14,11 +14,7 @@ const SOON: Option<Duration> = Some(Duration::from_millis(100));
 const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 /// A request whose tensors are guarded where `is_guarded` says so.
-fn request<'a>(
-    step: i64,
-    tensors: &'a [Tensor],
-    is_guarded: impl Fn(usize) -> bool,
-) -> SaveRequest<'a> {
+fn request(step: i64, tensors: &[Tensor], is_guarded: impl Fn(usize) -> bool) -> SaveRequest<'_> {
     let mut entry = state(tensors, &[]);
     if let EntrySource::State { tensors: given, .. } = &mut entry {
         for (index, (given, tensor)) in given.iter_mut().zip(tensors).enumerate() {

@@ -230,6 +230,7 @@ fn save(writer: &Arc<RunWriter>, step: i64) {
         sharded: false,
         pin: false,
         if_busy: IfBusy::Wait,
+        ready: None,
         entries: vec![EntrySource::State {
             path: "state".to_owned(),
             tree: StateNode::Dict {

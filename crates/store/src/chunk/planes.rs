@@ -37,7 +37,7 @@ pub(super) fn split(item_bytes: u8, raw: &[u8], planes: &mut [u8]) {
 /// Undoes [`split`].
 pub(super) fn join(item_bytes: u8, planes: &[u8], raw: &mut [u8]) {
     join_with(item_bytes, planes, raw, |raw, joined| {
-        raw.copy_from_slice(joined)
+        raw.copy_from_slice(joined);
     });
 }
 
@@ -134,9 +134,14 @@ fn fours(low: [u16; TILE], high: [u16; TILE]) -> [u32; TILE] {
     tile_of(|at| u32::from(low[at]) | u32::from(high[at]) << 16)
 }
 
-fn eights([a, b, c, d, e, f, g, h]: [&[u8; TILE]; 8]) -> [u64; TILE] {
-    let low = fours(pairs(a, b), pairs(c, d));
-    let high = fours(pairs(e, f), pairs(g, h));
+fn eights(planes: [&[u8; TILE]; 8]) -> [u64; TILE] {
+    let four = |first: usize| {
+        fours(
+            pairs(planes[first], planes[first + 1]),
+            pairs(planes[first + 2], planes[first + 3]),
+        )
+    };
+    let (low, high) = (four(0), four(4));
     tile_of(|at| u64::from(low[at]) | u64::from(high[at]) << 32)
 }
 
@@ -189,7 +194,7 @@ mod tests {
                 200 * width + width - 1,
                 1 << 12,
             ] {
-                let raw: Vec<u8> = (0..length).map(|at| (at * 131 >> 3) as u8).collect();
+                let raw: Vec<u8> = (0..length).map(|at| ((at * 131) >> 3) as u8).collect();
                 let items = length / width;
                 let mut expected = Vec::with_capacity(length);
                 for position in 0..width {
