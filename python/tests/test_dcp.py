@@ -299,7 +299,8 @@ FAIL = """
     run = runtree.init("p", run_id="fail", console=False, system_metrics=False)
     mesh = init_device_mesh("cpu", (world,))
     def state(value):
-        return {f"t{i}": distribute_tensor(torch.full((8, 40_000), value), mesh, [Shard(0)]) for i in range(4)}
+        # Other values on each rank: what rank 0 has written already, rank 1 would not write again.
+        return {f"t{i}": distribute_tensor(value + torch.arange(320_000.0).reshape(8, -1), mesh, [Shard(0)]) for i in range(4)}
     writer = StorageWriter(run)
     dcp.save(state(1.0), storage_writer=writer, checkpoint_id="step-1")
 
@@ -349,7 +350,8 @@ def test_a_rank_that_fails_or_dies_leaves_no_checkpoint_and_the_one_before(tmp_p
 
     state = {f"t{i}": torch.zeros(8, 40_000) for i in range(4)}
     dcp.load(state, storage_reader=StorageReader(run), no_dist=True)
-    assert all(bool((tensor == 3.0).all()) for tensor in state.values())
+    expected = 3.0 + torch.arange(320_000.0).reshape(8, -1)
+    assert all(torch.equal(tensor, expected) for tensor in state.values())
 
 
 PROCESS = """
