@@ -32,7 +32,7 @@ def main() -> None:
     try:
         if "save" in wanted:
             for tensors in (200, 10_000):
-                checkpoints.bench(report, folder, (256 << 20) if quick else (1 << 30), tensors, 3 if quick else 7)
+                checkpoints.bench(report, folder, (256 << 20) if quick else (1 << 30), tensors, 3 if quick else 5)
         if "large" in wanted and not quick:
             for tensors in (200, 10_000):
                 checkpoints.bench(report, folder, 4 << 30, tensors, 5)

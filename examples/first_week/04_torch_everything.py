@@ -17,6 +17,7 @@ with runtree.init("first-week", "torch", run_id="torch-everything", resume="allo
     state = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader, "rng": runtree.rng()}
     state["epoch"] = 0
     run.load(into=state, default=None)  # restored in place, if there is something to restore
+    run.guard(optimizer)  # a save copies weights and moments beside the next forward pass; the step waits for that
 
     for epoch in range(state["epoch"], state["epoch"] + 10):
         for batch, target in loader:
@@ -27,6 +28,6 @@ with runtree.init("first-week", "torch", run_id="torch-everything", resume="allo
             scheduler.step()
             run.log({"loss": loss, "lr": scheduler.get_last_lr()[0]})
         state["epoch"] = epoch + 1
-        run.save(state)  # one copy of memory, then training goes on
+        run.save(state)  # returns at once
 
 print(f"attempt {run.attempt}, {run.last_step} steps, loss {run.history('loss').values[-1]:.4f}")

@@ -22,6 +22,10 @@ _TOTAL_STEPS = (
 """How configs call the number of steps of a training, the clearest names first."""
 
 
+_WORTH_A_LINE = 1_000_000
+"""Checkpoints smaller than this fill no disk that anybody trains on."""
+
+
 class Cost:
     """Watches the first two saves of a launch."""
 
@@ -58,9 +62,10 @@ class Cost:
 def line(estimate: Mapping[str, int], config: Mapping[str, Any], free_bytes: int) -> str | None:
     """The line, from an estimate of the engine (bytes, steps), the config, and the free bytes; None if there is nothing to tell."""
     apart = estimate["steps_apart"]
-    if apart <= 0:
-        return None
     each, raw = estimate["encoded_bytes"], estimate["bytes"]
+    if apart <= 0 or raw < _WORTH_A_LINE:
+        return None
+    every = "every step" if apart == 1 else f"every {apart:,} steps"
     # The newest two stay as they were saved.
     spare = 2 * (estimate["new_bytes"] - each)
     new = "" if estimate["new_bytes"] > 0.99 * raw else f", {_bytes(estimate['new_bytes'])} of it new"
@@ -68,12 +73,12 @@ def line(estimate: Mapping[str, int], config: Mapping[str, Any], free_bytes: int
     total = _total_steps(config, estimate["step"])
     room = max(0, free_bytes - spare) // max(1, each)
     if total is None:
-        parts.append(f"every {apart:,} steps = ~{_bytes(each * 1000)} for 1,000 checkpoints")
+        parts.append(f"{every} = ~{_bytes(each * 1000)} for 1,000 checkpoints")
         parts.append(f"{_bytes(free_bytes)} free: room for about {room:,}")
         return "; ".join(parts)
     count = (total - estimate["step"]) // apart
     need = count * each + spare
-    parts.append(f"every {apart:,} steps to {total:,} = ~{_bytes(need)} more")
+    parts.append(f"{every} to {total:,} = ~{_bytes(need)} more")
     free = f"{_bytes(free_bytes)} free"
     if need > free_bytes:
         full = estimate["step"] + room * apart

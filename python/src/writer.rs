@@ -275,19 +275,19 @@ impl RunWriter {
         guarded: Option<&GuardedMemory>,
     ) -> PyResult<PendingSave> {
         let inner = self.inner(py)?;
-        let gathered = gather(state, guarded)?;
+        let mut gathered = gather(state, guarded)?;
         refuse_problems(py, &gathered)?;
         let sharded = options.sharded.unwrap_or_else(|| gathered.sharded());
-        let entry = gathered.entry(py, STATE_ENTRY);
+        let (transfer, reads_on) = (gathered.transfer.take(), gathered.reads_on);
+        let entry = gathered.take_entry(py, STATE_ENTRY);
         let mut request = options.into_request(py, sharded, entry)?;
-        let transfer = gathered.transfer.as_ref();
-        if let Some(transfer) = transfer {
+        if let Some(transfer) = &transfer {
             transfer.wait_now(py)?;
             request.ready = Some(transfer.arrival(py));
         }
         let pending = py.detach(|| inner.save(request)).into_py(py)?;
         let transfer = transfer.map(|transfer| transfer.object(py));
-        Ok(PendingSave::new(pending, transfer, gathered.reads_on))
+        Ok(PendingSave::new(pending, transfer, reads_on))
     }
 
     /// Saves a directory.

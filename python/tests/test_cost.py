@@ -50,8 +50,10 @@ def test_without_a_number_of_steps_it_says_what_there_is_room_for() -> None:
         assert "for 1,000 checkpoints" in str(line(estimate(), config, GB))
 
 
-def test_saves_at_one_step_tell_nothing() -> None:
+def test_saves_at_one_step_and_small_ones_tell_nothing() -> None:
     assert line(estimate(steps_apart=0), {}, GB) is None
+    assert line(estimate(bytes=999_999), {}, GB) is None
+    assert "every step = " in str(line(estimate(steps_apart=1), {}, GB))
 
 
 def test_it_is_told_once_at_the_second_save_and_is_about_right(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -180,6 +183,42 @@ def test_grad_scaler_and_two_optimizers(tmp_path: Path) -> None:
         for number, (save, state) in enumerate(zip(saves, wanted, strict=True)):
             save.result()
             assert_equal(run.load(number), state)
+
+
+SHARDED = """
+import sys
+import runtree, torch
+import torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
+dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=0, world_size=1)
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 512))
+fully_shard(model)
+optimizer = torch.optim.AdamW(model.parameters())
+run = runtree.init("p", store=sys.argv[1], run_id="r", system_metrics=False, console=False)
+run.guard(optimizer)
+wanted, saves = [], []
+for number in range(3):
+    optimizer.zero_grad()
+    model(torch.randn(4, 512)).square().mean().backward()
+    optimizer.step()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    wanted.append({name: value.to_local().clone() for name, value in model.state_dict().items()})
+    saves.append(run.save(state, step=number))
+    assert saves[-1]._native.reads_on, "shards are guarded as whole tensors are"
+for number, save in enumerate(saves):
+    save.result()
+    loaded = run.load(number)["model"]
+    for name, value in wanted[number].items():
+        assert torch.equal(loaded[name], value), (number, name)
+run.finish()
+dist.destroy_process_group()
+"""
+
+
+def test_shards_of_fsdp_are_guarded(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SHARDED, str(tmp_path / "s"), str(tmp_path / "meet")]
+    subprocess.run(command, check=True, env=os.environ | {"RUNTREE_ATTEMPT": "1"})
 
 
 def test_what_can_not_wait_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -75,21 +75,31 @@ impl Gathered {
         tensors + blobs as u64
     }
 
-    /// What the engine copies: views of memory that `self` keeps alive.
-    pub(crate) fn entry<'a>(&'a self, py: Python<'a>, path: &str) -> EntrySource<'a> {
-        let tensor = |tensor: &'a Tensor| TensorSource {
-            name: tensor.name.clone(),
-            dtype: tensor.dtype.clone(),
-            shape: tensor.shape.clone(),
-            global_shape: tensor.global_shape.clone(),
-            global_offset: tensor.global_offset.clone(),
-            data: tensor.memory.data(py),
+    /// What the engine copies: views of memory that `self` keeps alive. The tree and the names are moved out, so it is asked for once.
+    pub(crate) fn take_entry<'a>(&'a mut self, py: Python<'a>, path: &str) -> EntrySource<'a> {
+        let tensor = |tensor: &'a mut Tensor| {
+            let Tensor {
+                name,
+                dtype,
+                shape,
+                global_shape,
+                global_offset,
+                memory,
+            } = tensor;
+            TensorSource {
+                name: std::mem::take(name),
+                dtype: dtype.clone(),
+                shape: std::mem::take(shape),
+                global_shape: global_shape.take(),
+                global_offset: global_offset.take(),
+                data: memory.data(py),
+            }
         };
         let blob = |blob: &'a Blob| Cow::Borrowed(blob.as_slice(py));
         EntrySource::State {
             path: path.to_owned(),
-            tree: self.tree.clone(),
-            tensors: self.tensors.iter().map(tensor).collect(),
+            tree: std::mem::replace(&mut self.tree, StateNode::None),
+            tensors: self.tensors.iter_mut().map(tensor).collect(),
             blobs: self.blobs.iter().map(blob).collect(),
         }
     }

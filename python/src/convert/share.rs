@@ -164,13 +164,13 @@ impl LeafMemory {
         self.framework == Framework::Torch && self.device.is_some()
     }
 
-    /// The tensor that is stored for it alone.
-    fn tensor(&self, memory: Memory) -> Tensor {
-        let (global_shape, global_offset) = self.global.clone().unzip();
+    /// The tensor that is stored for it, and for every leaf that is the same: what describes it is not looked at again.
+    fn take_tensor(&mut self, memory: Memory) -> Tensor {
+        let (global_shape, global_offset) = self.global.take().unzip();
         Tensor {
-            name: self.name.clone(),
+            name: std::mem::take(&mut self.name),
             dtype: self.dtype.clone(),
-            shape: self.shape.clone(),
+            shape: std::mem::take(&mut self.shape),
             global_shape,
             global_offset,
             memory,
@@ -207,7 +207,7 @@ pub(crate) struct Placement {
 /// What frameworks raise when a leaf has to be made dense.
 pub(crate) fn place(
     py: Python<'_>,
-    leaves: Vec<LeafMemory>,
+    mut leaves: Vec<LeafMemory>,
     guarded: Option<&GuardedMemory>,
 ) -> PyResult<Placement> {
     let is_guarded = |address, bytes| guarded.is_some_and(|guarded| guarded.covers(address, bytes));
@@ -220,7 +220,8 @@ pub(crate) fn place(
         if placed[first].is_some() {
             continue;
         }
-        let members = &clusters[first];
+        let alone = [first];
+        let members = clusters.get(&first).map_or(&alone[..], Vec::as_slice);
         let leaf = &leaves[first];
         let tensor = tensors.len() as u32;
         let alike = members
@@ -243,7 +244,7 @@ pub(crate) fn place(
                 reads_on |= guarded && bytes > 0;
                 dense(py, leaf, guarded)?
             };
-            tensors.push(leaf.tensor(memory));
+            tensors.push(leaves[first].take_tensor(memory));
             continue;
         }
         let start = members
@@ -303,33 +304,36 @@ pub(crate) fn place(
     })
 }
 
-/// For every leaf, the leaves that share its memory, itself among them, in the order of the tree.
-fn clusters(leaves: &[LeafMemory]) -> Vec<Vec<usize>> {
-    let mut clusters: Vec<Vec<usize>> = (0..leaves.len()).map(|leaf| vec![leaf]).collect();
-    let mut join = |members: Vec<usize>| {
+/// For every leaf that shares its memory, those that do, itself among them, in the order of the tree.
+fn clusters(leaves: &[LeafMemory]) -> HashMap<usize, Vec<usize>> {
+    let mut clusters: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut join = |members: &[usize]| {
         if members.len() < 2 {
             return;
         }
-        let mut members = members;
+        let mut members = members.to_vec();
         members.sort_unstable();
-        for member in members.clone() {
-            clusters[member].clone_from(&members);
+        for &member in &members {
+            clusters.insert(member, members.clone());
         }
     };
     // Host memory that may be viewed: by overlap. Views are in elements, so a dtype is on its own.
-    let mut by_address: Vec<usize> = (0..leaves.len())
-        .filter(|leaf| {
-            let leaf = &leaves[*leaf];
-            leaf.in_host_memory() && leaf.global.is_none() && leaf.span() > 0
-        })
-        .collect();
-    by_address.sort_by_cached_key(|leaf| {
-        let leaf = &leaves[*leaf];
-        (leaf.dtype.to_string(), leaf.address)
-    });
+    let mut dtypes: Vec<&Dtype> = Vec::new();
+    let mut by_address: Vec<(usize, usize, usize)> = Vec::with_capacity(leaves.len());
+    for (index, leaf) in leaves.iter().enumerate() {
+        if leaf.in_host_memory() && leaf.global.is_none() && leaf.span() > 0 {
+            let dtype = dtypes.iter().position(|dtype| **dtype == leaf.dtype);
+            let dtype = dtype.unwrap_or_else(|| {
+                dtypes.push(&leaf.dtype);
+                dtypes.len() - 1
+            });
+            by_address.push((dtype, leaf.address, index));
+        }
+    }
+    by_address.sort_unstable();
     let mut open: Vec<usize> = Vec::new();
     let mut end = 0;
-    for leaf in by_address {
+    for (_, _, leaf) in by_address {
         let memory = &leaves[leaf];
         let overlaps = open.first().is_some_and(|first: &usize| {
             let base = &leaves[*first];
@@ -341,12 +345,13 @@ fn clusters(leaves: &[LeafMemory]) -> Vec<Vec<usize>> {
         if overlaps {
             end = end.max(memory.end());
         } else {
-            join(std::mem::take(&mut open));
+            join(&open);
+            open.clear();
             end = memory.end();
         }
         open.push(leaf);
     }
-    join(open);
+    join(&open);
     // Elsewhere (devices, shards): the very same view.
     let mut same: HashMap<(usize, String), Vec<usize>> = HashMap::new();
     for (index, leaf) in leaves.iter().enumerate() {
@@ -363,7 +368,9 @@ fn clusters(leaves: &[LeafMemory]) -> Vec<Vec<usize>> {
             found.push(index);
         }
     }
-    same.into_values().for_each(join);
+    for members in same.values() {
+        join(members);
+    }
     clusters
 }
 

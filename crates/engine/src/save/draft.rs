@@ -30,6 +30,13 @@ enum Input<'a> {
     Directory(Vec<Found>),
 }
 
+/// A state's tree and its tensors, whose places are not known yet.
+#[derive(Debug)]
+pub(crate) struct Described {
+    tree: StateNode,
+    tensors: Vec<TensorRecord>,
+}
+
 /// Entries and chunks of a part, before anything has been hashed.
 #[derive(Debug)]
 pub(crate) struct Draft<'i> {
@@ -75,22 +82,25 @@ impl<'a> Inputs<'a> {
         Ok(Self { items })
     }
 
-    /// Moves the trees out, for [`Inputs::draft`].
-    pub(crate) fn take_trees(&mut self) -> Vec<StateNode> {
+    /// Moves the trees and what describes the tensors out, for [`Inputs::draft`].
+    pub(crate) fn take_trees(&mut self) -> Vec<Described> {
         self.items
             .iter_mut()
             .filter_map(|item| match item {
-                Input::State { tree, .. } => Some(std::mem::replace(tree, StateNode::None)),
+                Input::State { tree, tensors, .. } => Some(Described {
+                    tree: std::mem::replace(tree, StateNode::None),
+                    tensors: tensors.iter_mut().map(take_record).collect(),
+                }),
                 Input::Directory(_) => None,
             })
             .collect()
     }
 
-    /// Places everything. `trees` are the ones that [`Inputs::take_trees`] gave.
+    /// Places everything. `trees` are what [`Inputs::take_trees`] gave.
     ///
     /// # Errors
     /// `Invalid` if a tree's leaves do not fit its tensors and byte strings.
-    pub(crate) fn draft(&self, trees: Vec<StateNode>) -> Result<Draft<'_>> {
+    pub(crate) fn draft(&self, trees: Vec<Described>) -> Result<Draft<'_>> {
         let mut trees = trees.into_iter();
         let mut placing = Placing::default();
         let mut entries = Vec::new();
@@ -102,28 +112,21 @@ impl<'a> Inputs<'a> {
                     blobs,
                     ..
                 } => {
-                    let tree = trees.next().expect("BUG: one tree per state");
-                    let tensors: Vec<TensorRecord> = tensors
-                        .iter()
-                        .map(|tensor| TensorRecord {
-                            name: tensor.name.clone(),
-                            dtype: tensor.dtype.clone(),
-                            shape: tensor.shape.clone(),
-                            global_shape: tensor.global_shape.clone(),
-                            global_offset: tensor.global_offset.clone(),
-                            extents: placing.tensor(&tensor.data),
-                        })
-                        .collect();
+                    let described = trees.next().expect("BUG: one tree per state");
+                    let (tree, mut records) = (described.tree, described.tensors);
+                    for (record, tensor) in records.iter_mut().zip(tensors) {
+                        record.extents = placing.tensor(&tensor.data);
+                    }
                     let blobs: Vec<Vec<Extent>> =
                         blobs.iter().map(|blob| placing.memory(blob)).collect();
                     // What a reader would call corrupt is a wrong call here.
-                    tree.check(&tensors, blobs.len())
+                    tree.check(&records, blobs.len())
                         .map_err(|error| Error::invalid(error.message().to_owned()))?;
                     entries.push(Entry {
                         path: path.clone(),
                         content: EntryContent::State {
                             tree,
-                            tensors,
+                            tensors: records,
                             blobs,
                         },
                     });
@@ -147,6 +150,17 @@ impl<'a> Inputs<'a> {
             Input::Directory(found) => ingest::check_unchanged(found),
             Input::State { .. } => Ok(()),
         })
+    }
+}
+
+fn take_record(tensor: &mut TensorSource<'_>) -> TensorRecord {
+    TensorRecord {
+        name: std::mem::take(&mut tensor.name),
+        dtype: tensor.dtype.clone(),
+        shape: std::mem::take(&mut tensor.shape),
+        global_shape: tensor.global_shape.take(),
+        global_offset: tensor.global_offset.take(),
+        extents: Vec::new(),
     }
 }
 

@@ -162,7 +162,7 @@ impl<'py> Walker<'py> {
             Some(torch) => torch,
             unknown => unknown.insert(PlainTorch::new(self.py)?),
         };
-        let Some(plain) = torch.describe(object, &shown(path))? else {
+        let Some(plain) = torch.describe(object, path)? else {
             return Ok(None);
         };
         let leaf = TensorLeaf {

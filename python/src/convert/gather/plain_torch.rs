@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use runtree_core::state::{Dtype, Framework};
 
+use super::shown;
 use crate::convert::frameworks::adapter;
 use crate::convert::share::LeafMemory;
 
@@ -57,7 +58,7 @@ impl<'py> PlainTorch<'py> {
     pub(super) fn describe(
         &self,
         tensor: &Bound<'py, PyAny>,
-        name: &str,
+        path: &str,
     ) -> PyResult<Option<PlainTensor>> {
         let py = tensor.py();
         let class = tensor.get_type();
@@ -103,7 +104,7 @@ impl<'py> PlainTorch<'py> {
             parameter,
             requires_grad: is(intern!(py, "requires_grad"))?,
             memory: LeafMemory {
-                name: name.to_owned(),
+                name: shown(path),
                 framework: Framework::Torch,
                 dtype: dtype.clone(),
                 shape: numbers(tensor.getattr(intern!(py, "shape"))?)?,
