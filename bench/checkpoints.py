@@ -110,7 +110,9 @@ def bench(report: Report, folder: Path, size: int, count: int, repeat: int) -> N
     size = sum(tensor.nbytes for tensor in tensors)
     gigabytes = size / 1e9
     store = folder / f"store-{size}-{count}"
-    run = runtree.init("bench", name="save", store=str(store), system_metrics=False, console=False, staging_bytes=size + (512 << 20))
+    run = runtree.init(
+        "bench", name="save", store=str(store), system_metrics=False, console=False, staging_bytes=size + size // 4 + (512 << 20)
+    )
     step = iter(range(1 << 30))
     optimizer = Guarded(tensors)
 
