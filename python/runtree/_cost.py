@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from runtree.errors import Error
@@ -22,6 +22,8 @@ _TOTAL_STEPS = (
 """How configs call the number of steps of a training, the clearest names first."""
 
 
+_SECTIONS = ("train", "training", "trainer", "optim", "optimizer", "scheduler", "args")
+"""Where else they stand. Steps of anything else (eval, warmup, sampler) are not the training's."""
 _WORTH_A_LINE = 1_000_000
 """Checkpoints smaller than this fill no disk that anybody trains on."""
 
@@ -42,8 +44,11 @@ class Cost:
             self._first = save
             return
         self._told = True
-        threading.Thread(target=self._tell, args=(self._first, save), name="runtree-cost", daemon=True).start()
+        thread = threading.Thread(target=self._tell, args=(self._first, save), name="runtree-cost", daemon=True)
         self._first = None
+        # Where no thread can be had there is no forecast.
+        with contextlib.suppress(RuntimeError):
+            thread.start()
 
     def _tell(self, first: PendingSave, second: PendingSave) -> None:
         # What went wrong is told by the saves themselves; a launch that ends before this is done needs no forecast.
@@ -63,21 +68,22 @@ def line(estimate: Mapping[str, int], config: Mapping[str, Any], free_bytes: int
     """The line, from an estimate of the engine (bytes, steps), the config, and the free bytes; None if there is nothing to tell."""
     apart = estimate["steps_apart"]
     each, raw = estimate["encoded_bytes"], estimate["bytes"]
-    if apart <= 0 or raw < _WORTH_A_LINE:
+    if apart <= 0 or raw < _WORTH_A_LINE or each <= 0:
         return None
     every = "every step" if apart == 1 else f"every {apart:,} steps"
-    # The newest two stay as they were saved.
-    spare = 2 * (estimate["new_bytes"] - each)
     new = "" if estimate["new_bytes"] > 0.99 * raw else f", {_bytes(estimate['new_bytes'])} of it new"
-    parts = [f"{_bytes(raw)} a checkpoint{new}, ~{_bytes(each)} once encoded"]
+    parts = [f"{_bytes(raw)} a checkpoint{new}, at least ~{_bytes(each)} once encoded"]
     total = _total_steps(config, estimate["step"])
-    room = max(0, free_bytes - spare) // max(1, each)
+    room = free_bytes // each
     if total is None:
         parts.append(f"{every} = ~{_bytes(each * 1000)} for 1,000 checkpoints")
         parts.append(f"{_bytes(free_bytes)} free: room for about {room:,}")
         return "; ".join(parts)
     count = (total - estimate["step"]) // apart
-    need = count * each + spare
+    if count == 0:
+        return None
+    # The two that stay as they were saved are there already.
+    need = count * each
     parts.append(f"{every} to {total:,} = ~{_bytes(need)} more")
     free = f"{_bytes(free_bytes)} free"
     if need > free_bytes:
@@ -89,21 +95,21 @@ def line(estimate: Mapping[str, int], config: Mapping[str, Any], free_bytes: int
 
 def _total_steps(config: Mapping[str, Any], reached: int) -> int | None:
     """The last step that the config speaks of, if it is ahead."""
-    found = {name: value for name, value in _numbers(config) if value > reached}
-    return next((found[name] for name in _TOTAL_STEPS if name in found), None)
-
-
-def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(cast("Mapping[str, Any]", value))
-        elif isinstance(value, int) and not isinstance(value, bool):
-            yield name, value
+    sections = [
+        config,
+        *(cast("Mapping[str, Any]", config[name]) for name in _SECTIONS if isinstance(config.get(name), Mapping)),
+    ]
+    for section in sections:
+        for name in _TOTAL_STEPS:
+            value = section.get(name)
+            if isinstance(value, int) and not isinstance(value, bool) and value > reached:
+                return value
+    return None
 
 
 def _bytes(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 999.5:
-            return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.2g} {unit}"
+            return f"{count:.0f} {unit}" if count >= 99.5 or unit == "B" else f"{count:.2g} {unit}"
         count /= 1000
-    return f"{count:,.0f} TB" if count >= 100 else f"{count:.2g} TB"
+    return f"{count:,.0f} TB" if count >= 99.5 else f"{count:.2g} TB"

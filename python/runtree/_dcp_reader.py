@@ -29,7 +29,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.planner import LoadItemType
 from torch.futures import Future
 
-from runtree import _dcp, _ranks, _torch
+from runtree import _dcp, _guard, _ranks, _torch
 from runtree.checkpoint import Checkpoint
 from runtree.errors import Conflict, Invalid, NotFound
 from runtree.run import Run
@@ -200,6 +200,7 @@ class StorageReader(_Reader):
         """Reads straight into the planner's tensors where their memory allows, in parallel, verified."""
         whole = self._whole
         assert whole is not None
+        _guard.wait_all()
         reads = _Reads(whole)
         tensors: list[tuple[Any, Any]] = []
         for item in plan.items:

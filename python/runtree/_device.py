@@ -53,16 +53,20 @@ class Transfer:
             module.current_stream(device).wait_event(event)
 
     def _start(self, tensors: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
-        targets = _pinned([tensor.numel() * tensor.element_size() for tensor in tensors])
-        by_device: dict[str, list[tuple[Any, Any]]] = {}
-        for tensor, (block, at, size) in zip(tensors, targets, strict=True):
-            host = block[at : at + size].view(tensor.dtype).view(tensor.shape)
-            self.memory.append((host, host.data_ptr()))
-            by_device.setdefault(str(tensor.device), []).append((tensor, host))
+        by_device: dict[str, list[int]] = {}
+        for index, tensor in enumerate(tensors):
+            by_device.setdefault(str(tensor.device), []).append(index)
+        hosts: list[Any] = [None] * len(tensors)
         events: list[tuple[Any, Any, Any]] = []
-        for name, copies in by_device.items():
-            device = copies[0][0].device
+        for name, indices in by_device.items():
+            device = tensors[indices[0]].device
             module = streams_of(device.type)
+            targets = _places(
+                [tensors[index].numel() * tensors[index].element_size() for index in indices], module is not None
+            )
+            for index, (block, at, size) in zip(indices, targets, strict=True):
+                hosts[index] = block[at : at + size].view(tensors[index].dtype).view(tensors[index].shape)
+            copies = [(tensors[index], hosts[index]) for index in indices]
             if module is None:
                 for tensor, host in copies:
                     host.copy_(tensor)
@@ -76,6 +80,7 @@ class Transfer:
                 event = module.Event()
                 event.record(side)
             events.append((event, module, device))
+        self.memory += [(host, host.data_ptr()) for host in hosts]
         return events
 
 
@@ -92,21 +97,27 @@ def _side_stream(module: Any, name: str, device: Any) -> Any:
     return stream
 
 
-def _pinned(sizes: Sequence[int]) -> list[tuple[Any, int, int]]:
-    """Pinned host memory for each size: ``(block, offset, size)``."""
+def _places(sizes: Sequence[int], pinned: bool) -> list[tuple[Any, int, int]]:
+    """Host memory for each size: ``(block, offset, size)``."""
+    small = sum(_aligned(size) for size in sizes if size <= _SLAB_BYTES // 2)
     places: list[tuple[Any, int, int]] = []
     slab: Any = None
     used = 0
     for size in sizes:
         if size > _SLAB_BYTES // 2:
-            places.append((_block(size), 0, size))
+            places.append((_block(size, pinned), 0, size))
             continue
         if slab is None or used + size > _SLAB_BYTES:
-            slab, used = _block(_SLAB_BYTES), 0
+            slab, used = _block(min(small, _SLAB_BYTES), pinned), 0
         places.append((slab, used, size))
-        used = (used + size + _ALIGN - 1) // _ALIGN * _ALIGN
+        used += _aligned(size)
+        small -= _aligned(size)
     return places
 
 
-def _block(size: int) -> Any:
-    return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+def _aligned(size: int) -> int:
+    return (size + _ALIGN - 1) // _ALIGN * _ALIGN
+
+
+def _block(size: int, pinned: bool) -> Any:
+    return torch.empty(size, dtype=torch.uint8, pin_memory=pinned)

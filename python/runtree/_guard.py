@@ -24,6 +24,7 @@ class Guard:
         self._forget = forget
         self._saves: list[_native.PendingSave] = []
         self._hooks: list[Any] = []
+        self._is_retired = False
         if optimizer is None:
             return
         register: Any = getattr(optimizer, "register_step_pre_hook", None)
@@ -39,17 +40,15 @@ class Guard:
 
     def wait(self) -> None:
         """Waits until everything saved under it is copied. A device's own stream waits for its tensors; the host does not."""
-        saves, self._saves = self._saves, []
-        for save in saves:
-            if save.transfer is not None:
-                save.transfer.fence()
-            if save.reads_on:
-                save.wait_staged()
+        while self._saves:
+            # Forgotten only afterwards: who is interrupted here (Ctrl-C, a signal's handler) and steps again waits again.
+            _wait(self._saves[0])
+            self._saves.pop(0)
 
     def remove(self) -> None:
         """Waits, and guards no longer."""
-        self._unhook()
         self._forget(self)
+        self._retire()
         self.wait()
 
     def __enter__(self) -> Guard:
@@ -67,14 +66,27 @@ class Guard:
 
     def _before(self, *_: Any) -> None:
         self.wait()
+        if self._is_retired:
+            self._unhook()
+
+    def _retire(self) -> None:
+        """Takes no more saves. While memory of one is still being read the hooks stay, whoever gave up waiting for that save."""
+        self._is_retired = True
+        self._drop_staged()
+        if not self._saves:
+            self._unhook()
 
     def _tensors(self) -> list[Any] | None:
         return None if self._optimizer is None else _tensors(self._optimizer)
 
     def _add(self, save: _native.PendingSave) -> None:
         # A loop that saves and never steps must not collect them all.
-        self._saves = [each for each in self._saves if each.transfer is not None or not each.wait_staged(0)]
+        self._drop_staged()
         self._saves.append(save)
+
+    def _drop_staged(self) -> None:
+        # What is staged has arrived from its device, too.
+        self._saves = [each for each in self._saves if not each.wait_staged(0)]
 
 
 class Guards:
@@ -102,19 +114,16 @@ class Guards:
 
     def note(self, save: _native.PendingSave) -> None:
         """Tells every guard of a save: the first whose optimizer steps waits for all of it."""
-        if save.reads_on or save.transfer is not None:
+        if self._all and (save.reads_on or save.transfer is not None):
+            _unstaged[:] = [each for each in _unstaged if not each.wait_staged(0)]
+            _unstaged.append(save)
             for guard in self._all:
                 guard._add(save)  # pyright: ignore[reportPrivateUsage]
 
-    def wait(self) -> None:
-        """Waits until all that is guarded may be changed."""
-        for guard in self._all:
-            guard.wait()
-
     def close(self) -> None:
-        """Guards no longer; who closes waits for the saves themselves."""
+        """Guards no longer, but for what is still being read: a finish with a deadline may not wait for it."""
         for guard in self._all:
-            guard._unhook()  # pyright: ignore[reportPrivateUsage]
+            guard._retire()  # pyright: ignore[reportPrivateUsage]
         self._all.clear()
 
     def _remove(self, guard: Guard) -> None:
@@ -122,12 +131,31 @@ class Guards:
             self._all.remove(guard)
 
 
+_unstaged: list[_native.PendingSave] = []
+"""Saves of this process whose guarded memory may still be read."""
+
+
+def wait_all() -> None:
+    """Waits until no guarded memory of this process is read any more: before something is loaded into it."""
+    while _unstaged:
+        _wait(_unstaged[0])
+        _unstaged.pop(0)
+
+
+def _wait(save: _native.PendingSave) -> None:
+    if save.transfer is not None:
+        save.transfer.fence()
+    if save.reads_on:
+        save.wait_staged()
+
+
 def _tensors(optimizer: Any) -> list[Any]:
     """The parameters and the state of an optimizer. Looked up at each save: state is made by the first step, and memory may move."""
     tensor: Any = sys.modules["torch"].Tensor
     found: list[Any] = []
     pending: list[Any] = [group["params"] for group in optimizer.param_groups]
-    pending += optimizer.state.values()
+    # Not each of its values: some are numbers.
+    pending.append(list(optimizer.state.values()))
     while pending:
         for value in _values(pending.pop()):
             if isinstance(value, tensor):

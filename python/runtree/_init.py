@@ -65,7 +65,8 @@ def init(
         system_metrics: Whether CPU, memory and GPUs are sampled.
         console: Whether what is printed is kept.
         staging_bytes: Most memory that saves of this process copy into (``RUNTREE_STAGING_BYTES``); half of what the process may use
-            unless given. A state that is larger is copied in turns, for which ``save`` waits.
+            unless given, 128 MiB at least. A state that is larger is copied in turns, for which ``save`` waits. Tensors of a GPU
+            go through as much pinned memory besides.
 
     Raises:
         ValueError: The arguments contradict each other, or ``fork_step`` is not in the parent's history (the message has the range).

@@ -9,6 +9,7 @@ from importlib import import_module
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
+from runtree import _guard
 from runtree.errors import Invalid, InvalidType, NotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def load(
     new_rank: int,
 ) -> Any:
     """Loads a state for ``own_rank``, or, if that is None, for rank ``new_rank`` of a launch of another size."""
+    if into is not None:
+        _guard.wait_all()
     plan = checkpoint._store.native.load_plan(*checkpoint._name)  # pyright: ignore[reportPrivateUsage]
     component, ranks = component_of(plan, checkpoint.reference, component)
     if ranks == 1:

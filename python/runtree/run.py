@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from runtree._console import Capture
     from runtree._system import Sampler
 
+_LONGEST_SECONDS = 365.0 * 24 * 3600
 _STATUSES = ("completed", "failed", "stopped", "lost")
 # Warnings that STRICT=1 turns into errors: something of the user's is being lost.
 _STRICT_KINDS = {"storage": Unavailable, "queue_full": LostData, "save": LostData, "fenced": Conflict}
@@ -242,7 +243,8 @@ class Run(StoredRun):
 
         With an optimizer of torch, ``save`` copies its parameters and its state after it has returned, and ``optimizer.step()`` waits
         for that; all else in the state (buffers, generators, an average of the weights) is copied at once, as ever. Between a save
-        and the next step nothing but ``step`` and ``load_state_dict`` may change them. One call each for several optimizers.
+        and the next step nothing but the optimizer's ``step`` and ``load_state_dict``, ``load(into=)`` and
+        ``runtree.torch.restore`` may change them. One call each for several optimizers.
 
         Any other loop: ``with run.guard():`` around the save and what does not change the state; leaving the block waits.
         Returns the guard: ``wait()``, ``remove()``, and a context manager.
@@ -296,7 +298,6 @@ class Run(StoredRun):
             if default is MISSING:
                 raise NotFound("runtree is disabled: there is no checkpoint", hint="pass default=None to load")
             return default
-        self._guards.wait()
         try:
             checkpoint = self._to_load(ref)
         except NotFound:
@@ -423,6 +424,8 @@ class Run(StoredRun):
         if writer is None or writer.inert:
             self._report = self._report or FinishReport("disabled", "completed", None, {}, 0, [])
             return self._report
+        # More than any program waits, and than a lock can be asked to.
+        patience = None if patience is None else min(patience, _LONGEST_SECONDS)
         deadline = None if patience is None else time.monotonic() + patience
         # Another thread may be finishing it, and wait for as long as it takes.
         if not self._lock.acquire(timeout=-1 if patience is None else patience):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from runtree import _guard
 from runtree.errors import NotFound
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def restore(
 
     Returns ``state``.
     """
+    _guard.wait_all()
     kept = tuple(keep)
     parts = {
         name: _part(state, name)

@@ -21,7 +21,7 @@ impl GuardedMemory {
         }
     }
 
-    /// The memory of tensors of torch. What has no address (a sparse tensor, one on no device) is left out: it is copied at once, like all that is not guarded.
+    /// The memory of tensors of torch. What has no address (a sparse tensor, one on no device) or gaps is left out: it is copied at once, like all that is not guarded.
     #[staticmethod]
     fn of_tensors(tensors: &Bound<'_, PyList>) -> PyResult<Self> {
         let py = tensors.py();
@@ -29,7 +29,10 @@ impl GuardedMemory {
         for tensor in tensors {
             let address = tensor.call_method0(intern!(py, "data_ptr"));
             let bytes = tensor.getattr(intern!(py, "nbytes"));
-            if let (Ok(address), Ok(bytes)) = (address, bytes) {
+            let dense = tensor.call_method0(intern!(py, "is_contiguous"));
+            if let (Ok(address), Ok(bytes), Ok(dense)) = (address, bytes, dense)
+                && dense.extract()?
+            {
                 ranges.push((address.extract()?, bytes.extract()?));
             }
         }

@@ -16,6 +16,7 @@ use runtree_engine::EntrySource;
 use crate::convert::gather::{Gathered, describe_problems, gather};
 use crate::convert::json::{config_to_value, to_python};
 use crate::convert::metrics::{Metrics, step_of, timestamp_of};
+use crate::convert::share::Devices;
 use crate::errors::{IntoPyResult as _, to_py_err, wrong_type};
 use crate::guarded::GuardedMemory;
 use crate::pending::PendingSave;
@@ -275,7 +276,7 @@ impl RunWriter {
         guarded: Option<&GuardedMemory>,
     ) -> PyResult<PendingSave> {
         let inner = self.inner(py)?;
-        let mut gathered = gather(state, guarded)?;
+        let mut gathered = gather(state, guarded, Devices::Copy)?;
         refuse_problems(py, &gathered)?;
         let sharded = options.sharded.unwrap_or_else(|| gathered.sharded());
         let (transfer, reads_on) = (gathered.transfer.take(), gathered.reads_on);

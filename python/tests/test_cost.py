@@ -33,8 +33,8 @@ def estimate(**given: int) -> dict[str, int]:
 def test_the_line_adds_up_and_says_when_the_disk_is_full() -> None:
     told = line(estimate(), {"optim": {"lr": 1e-3, "max_steps": 100_000}}, 180 * GB)
     assert told == (
-        "1.2 GB a checkpoint, ~300 MB once encoded; every 100 steps to 100,000 = ~301 GB more; "
-        "180 GB free: full at about step 59,600; save less often, or delete checkpoints on the way"
+        "1.2 GB a checkpoint, at least ~300 MB once encoded; every 100 steps to 100,000 = ~299 GB more; "
+        "180 GB free: full at about step 60,200; save less often, or delete checkpoints on the way"
     )
     assert "full" not in str(line(estimate(), {"max_steps": 100_000}, 900 * GB))
 
@@ -42,17 +42,22 @@ def test_the_line_adds_up_and_says_when_the_disk_is_full() -> None:
 def test_without_a_number_of_steps_it_says_what_there_is_room_for() -> None:
     told = str(line(estimate(new_bytes=60_000_000, encoded_bytes=20_000_000), {"epochs": 3}, 180 * GB))
     assert told.startswith(
-        "1.2 GB a checkpoint, 60 MB of it new, ~20 MB once encoded; every 100 steps = ~20 GB for 1,000"
+        "1.2 GB a checkpoint, 60 MB of it new, at least ~20 MB once encoded; every 100 steps = ~20 GB for 1,000"
     )
-    assert "room for about 8,9" in told
+    assert "room for about 9,000" in told
     # A number that is reached already, a bool, a text: not how long the training is.
-    for config in ({"max_steps": 150}, {"max_steps": True}, {"steps": "many"}):
+    for config in ({"max_steps": 150}, {"max_steps": True}, {"steps": "many"}, {"warmup": {"steps": 2000}}):
         assert "for 1,000 checkpoints" in str(line(estimate(), config, GB))
 
 
 def test_saves_at_one_step_and_small_ones_tell_nothing() -> None:
     assert line(estimate(steps_apart=0), {}, GB) is None
     assert line(estimate(bytes=999_999), {}, GB) is None
+    assert line(estimate(), {"max_steps": 250}, GB) is None
+    assert line(estimate(encoded_bytes=0), {}, GB) is None
+    both = {"eval": {"max_steps": 5000}, "max_steps": 100_000}
+    assert "to 100,000" in str(line(estimate(encoded_bytes=99_600_000), both, GB))
+    assert "~100 MB once" in str(line(estimate(encoded_bytes=99_600_000), both, GB))
     assert "every step = " in str(line(estimate(steps_apart=1), {}, GB))
 
 

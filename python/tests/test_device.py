@@ -18,6 +18,7 @@ import torch
 import runtree
 from runtree import _device, _torch
 
+_BLOCK = _device._block
 WORKING = threading.RLock()
 """Held while queued work is done: a device does one thing of a stream at a time, whoever waits for it."""
 
@@ -71,6 +72,7 @@ class Device:
     def __init__(self) -> None:
         self.main = Stream()
         self.current = self.main
+        self.blocks: list[torch.Tensor] = []
 
     def current_stream(self, device: Any = None) -> Stream:
         return self.current
@@ -139,7 +141,13 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     module = Device()
     monkeypatch.setattr(_device, "_streams", {})
     monkeypatch.setattr(_device, "streams_of", lambda kind: module if kind == "fake" else None)
-    monkeypatch.setattr(_device, "_block", lambda size: HostBlock(torch.zeros(size, dtype=torch.uint8)))
+
+    def block(size: int, pinned: bool) -> HostBlock:
+        assert pinned
+        module.blocks.append(torch.zeros(size, dtype=torch.uint8))
+        return HostBlock(module.blocks[-1])
+
+    monkeypatch.setattr(_device, "_block", block)
     describe = _torch.describe
 
     def described(tensor: Any) -> Any:
@@ -241,7 +249,7 @@ def test_without_the_fence_the_test_above_would_fail(
         device.main.run()
         for event, _, _ in transfer._guarded:
             event.synchronize()
-        assert bool((transfer.memory[0][0].memory.view(torch.float32) == 1).all()), "the copy saw the step"
+        assert bool((device.blocks[-1].view(torch.float32) == 1).all()), "the copy saw the step"
 
 
 def test_memory_of_a_device_is_not_handed_out_again_while_it_is_copied(device: Device) -> None:
@@ -258,8 +266,13 @@ def test_a_kind_of_device_without_streams_is_copied_in_the_call(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_device, "streams_of", lambda kind: None)
-    monkeypatch.setattr(_device, "_block", lambda size: torch.zeros(size, dtype=torch.uint8))
+    monkeypatch.setattr(_device, "_block", _BLOCK)
     transfer = _device.Transfer([torch.arange(4.0)], [torch.ones(2)])
     transfer.wait_now()
     transfer.wait_all()
     assert [each.tolist() for each, _ in transfer.memory] == [[0, 1, 2, 3], [1, 1]]
+
+
+def test_checking_a_state_copies_nothing(device: Device) -> None:
+    assert runtree.check({"w": fake(torch.zeros(1 << 20))}).bytes == 4 << 20
+    assert not device.blocks

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import runtree
-from runtree import _native
+import runtree.torch
+from runtree import _device, _guard, _native, _torch
 from runtree.errors import InvalidType
 
 # Large enough that it is not copied in the call anyway (states up to 1 MiB are).
@@ -107,6 +108,136 @@ def test_the_step_waits_and_what_is_not_guarded_is_copied_at_once(tmp_path: Path
         assert_equal(run.load(0), wanted)
         guard.remove()
         assert not optimizer._optimizer_step_pre_hooks
+
+
+class Held:
+    """A save whose guarded memory is not copied before it is let go, as if its device were slow."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.arrived = threading.Event()
+        # A tensor of a device that has no streams: it is there at once, and whoever waits for it is held.
+        monkeypatch.setattr(_device, "streams_of", lambda kind: None)
+        monkeypatch.setattr(_device.Transfer, "wait_all", lambda transfer: self.arrived.wait(60))
+        describe = _torch.describe
+
+        def described(tensor: Any) -> Any:
+            found = describe(tensor)
+            if hasattr(tensor, "_runtree_shards"):
+                found.device = "cpu"
+            return found
+
+        monkeypatch.setattr(_torch, "describe", described)
+        self.parameter = torch.nn.Parameter(torch.zeros(1 << 20))
+        self.elsewhere = torch.zeros(1 << 10)
+        self.elsewhere._runtree_shards = None  # pyright: ignore[reportAttributeAccessIssue]
+        self.optimizer = torch.optim.SGD([self.parameter], lr=1.0)
+        self.parameter.grad = torch.ones_like(self.parameter)
+
+    def save(self, run: Any, step: int = 0) -> Any:
+        save = run.save({"w": self.parameter, "d": self.elsewhere}, step=step)
+        assert not save.wait_staged(0.05)
+        return save
+
+    def let_go_soon(self) -> None:
+        threading.Timer(0.4, self.arrived.set).start()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    return Held(monkeypatch)
+
+
+def test_a_step_does_not_begin_before_the_copy_is_made(tmp_path: Path, held: Held) -> None:
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        run.guard(held.optimizer)
+        save = held.save(run)
+        held.let_go_soon()
+        held.optimizer.step()
+        assert held.arrived.is_set()
+        save.result()
+        assert not run.load(0)["w"].any()
+
+
+def test_a_finish_that_gives_up_leaves_the_step_waiting(tmp_path: Path, held: Held) -> None:
+    run = runtree.init("p", store=str(tmp_path / "s"), run_id="r", system_metrics=False, console=False)
+    run.guard(held.optimizer)
+    save = held.save(run)
+    with pytest.raises(runtree.LostData):
+        run.finish(timeout=0)
+    held.let_go_soon()
+    held.optimizer.step()
+    assert held.arrived.is_set()
+    save.result()
+    assert not runtree.Store(str(tmp_path / "s")).run("r").checkpoint(0).load()["w"].any()
+    assert not held.optimizer._optimizer_step_pre_hooks
+
+
+def test_a_wait_that_is_interrupted_is_waited_for_again(
+    tmp_path: Path, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        run.guard(held.optimizer)
+        save = held.save(run)
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(_guard, "_wait", lambda save: (_ for _ in ()).throw(KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                held.optimizer.step()
+        held.let_go_soon()
+        held.optimizer.step()
+        assert held.arrived.is_set()
+        save.result()
+        assert not run.load(0)["w"].any()
+
+
+@pytest.mark.parametrize("how", ["load", "restore"])
+def test_what_is_loaded_into_guarded_memory_waits(tmp_path: Path, held: Held, how: str) -> None:
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        run.save({"w": torch.full_like(held.parameter, 7.0)}, step=0).result()
+        run.guard(held.optimizer)
+        save = held.save(run, step=1)
+        held.let_go_soon()
+        if how == "load":
+            run.checkpoint(0).load(into={"w": held.parameter})
+        else:
+            model = torch.nn.ParameterDict({"w": held.parameter})
+            runtree.torch.restore({"model": {"w": torch.full_like(held.parameter, 7.0)}}, model=model)
+        assert held.arrived.is_set()
+        assert bool((held.parameter == 7).all())
+        save.result()
+        assert not run.load(1)["w"].any()
+
+
+def test_state_that_belongs_to_no_parameter(tmp_path: Path) -> None:
+    model, optimizer = training()
+    step(model, optimizer)
+    optimizer.state["step"] = 5  # pyright: ignore[reportArgumentType]
+    optimizer.state["scale"] = torch.tensor(2.0)  # pyright: ignore[reportArgumentType]
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        run.guard(optimizer)
+        run.save(model.state_dict(), step=0).result()
+
+
+FORKED = """
+import os, sys
+import runtree, torch
+torch.set_num_threads(1)  # OpenMP does not survive a fork
+parameter = torch.nn.Parameter(torch.zeros(1 << 20))
+parameter.grad = torch.ones_like(parameter)
+optimizer = torch.optim.SGD([parameter], lr=1.0)
+run = runtree.init("p", store=sys.argv[1], system_metrics=False, console=False)
+run.guard(optimizer)
+run.save({"w": parameter}, step=0)
+child = os.fork()
+if not child:
+    optimizer.step()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+run.finish()
+"""
+
+
+def test_a_forked_child_may_step(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path / "s")], check=True, timeout=120)
 
 
 def test_a_guard_covers_only_the_memory_of_its_optimizer() -> None:

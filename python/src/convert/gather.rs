@@ -20,7 +20,7 @@ use runtree_engine::{EntrySource, TensorSource};
 
 use super::frameworks::Classes;
 use super::kinds::{Kind, class_name, decimal, unsupported};
-use super::share::{self, LeafMemory, Tensor};
+use super::share::{self, Devices, LeafMemory, Tensor};
 use super::transfer::Transfer;
 use crate::guarded::GuardedMemory;
 
@@ -129,6 +129,7 @@ impl Blob {
 pub(crate) fn gather(
     root: &Bound<'_, PyAny>,
     guarded: Option<&GuardedMemory>,
+    devices: Devices,
 ) -> PyResult<Gathered> {
     let mut walker = Walker {
         py: root.py(),
@@ -150,7 +151,7 @@ pub(crate) fn gather(
         problems,
         ..
     } = walker;
-    let placement = share::place(py, memory, guarded)?;
+    let placement = share::place(py, memory, guarded, devices)?;
     let mut tree = tree;
     share::number_leaves(&mut tree, &placement.placed);
     Ok(Gathered {
@@ -357,7 +358,7 @@ pub(crate) fn check_state(
     py: Python<'_>,
     state: &Bound<'_, PyAny>,
 ) -> PyResult<(u64, usize, Vec<(String, String)>)> {
-    let gathered = gather(state, None)?;
+    let gathered = gather(state, None, Devices::Count)?;
     let bytes = gathered.bytes(py);
     let problems = gathered
         .problems

@@ -201,6 +201,15 @@ pub(crate) struct Placement {
     pub(crate) reads_on: bool,
 }
 
+/// What becomes of tensors of a device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Devices {
+    /// They are copied.
+    Copy,
+    /// They are only counted: nothing is saved.
+    Count,
+}
+
 /// Decides what to store. Memory in `guarded` may be copied after the save has returned.
 ///
 /// # Errors
@@ -209,6 +218,7 @@ pub(crate) fn place(
     py: Python<'_>,
     mut leaves: Vec<LeafMemory>,
     guarded: Option<&GuardedMemory>,
+    devices: Devices,
 ) -> PyResult<Placement> {
     let is_guarded = |address, bytes| guarded.is_some_and(|guarded| guarded.covers(address, bytes));
     let clusters = clusters(&leaves);
@@ -234,7 +244,16 @@ pub(crate) fn place(
                 placed[*member] = Some(Placed { tensor, view: None });
             }
             let bytes = leaf.dense_bytes();
-            let memory = if bytes > 0 && leaf.is_on_torch_device() {
+            let on_device = bytes > 0 && leaf.is_on_torch_device();
+            let memory = if on_device && devices == Devices::Count {
+                // Nobody reads it.
+                Memory {
+                    address: 0,
+                    bytes,
+                    owner: leaf.owner.clone_ref(py),
+                    guarded: false,
+                }
+            } else if on_device {
                 let owner = leaf.owner.clone_ref(py);
                 from_device.add(tensors.len(), owner, is_guarded(leaf.address, bytes));
                 // Set below, when all of them are on their way.

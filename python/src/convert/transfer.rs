@@ -1,6 +1,7 @@
 //! Tensors of a device: all of a state go through pinned memory together (`runtree._device`), guarded ones last, so that a save waits for the others alone.
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use runtree_core::Error;
 use runtree_engine::Ready;
 
@@ -46,6 +47,8 @@ impl FromDevice {
             .import("runtree._device")?
             .call_method1("Transfer", (owners(&self.now), owners(&self.guarded)))?;
         let memory: Vec<(Py<PyAny>, usize)> = inner.getattr("memory")?.extract()?;
+        // Held by the state from here on, and let go with it.
+        inner.setattr("memory", PyList::empty(py))?;
         for ((tensor, _), (owner, address)) in self.now.iter().chain(&self.guarded).zip(memory) {
             set(*tensor, owner, address);
         }

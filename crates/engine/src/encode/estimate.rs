@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::{Error, Result};
 
+use super::survivors::SEGMENT;
 use super::tensors::ChunkMap;
 use super::{hashes, same_part};
 use crate::engine::Engine;
@@ -21,7 +22,7 @@ pub struct CostEstimate {
     pub bytes: u64,
     /// Of these, bytes that the one before does not have.
     pub new_bytes: u64,
-    /// About what the new ones will take once both are cold.
+    /// What the new ones will take once both are cold, at least: most checkpoints are differences to one that is further away.
     pub encoded_bytes: u64,
     /// The checkpoint's step.
     pub step: i64,
@@ -56,14 +57,22 @@ impl Engine {
             }
         }
         let (mut raw, mut encoded) = (0, 0);
-        for (chunk, item_bytes, base) in new.iter().step_by(new.len().div_ceil(SAMPLES).max(1)) {
-            let sample = self
-                .store()
-                .estimate_encoding(chunk, *item_bytes, *base, SAMPLE_BYTES)?;
+        let stride = new.len().div_ceil(SAMPLES).max(1);
+        for (number, group) in new.chunks(stride).enumerate() {
+            // Not always the first of its group: states repeat (weight, moment, moment), and so would the samples.
+            let (chunk, item_bytes, base) = &group[number.wrapping_mul(0x9e37_79b9) % group.len()];
+            let estimate = |base| {
+                self.store()
+                    .estimate_encoding(chunk, *item_bytes, base, SAMPLE_BYTES)
+            };
+            let (difference, whole) = (estimate(*base)?, estimate(None)?);
+            // One survivor of a segment is kept whole.
+            let mean = (difference.encoded_bytes as f64 * (SEGMENT as f64 - 1.0)
+                + whole.encoded_bytes as f64)
+                / SEGMENT as f64;
             // A sample stands for its chunk.
-            let share = chunk.bytes as f64 / sample.raw_bytes.max(1) as f64;
             raw += chunk.bytes;
-            encoded += (sample.encoded_bytes as f64 * share) as u64;
+            encoded += (mean * chunk.bytes as f64 / difference.raw_bytes.max(1) as f64) as u64;
         }
         let new_bytes = new.iter().map(|(chunk, ..)| chunk.bytes).sum::<u64>();
         let ratio = if raw == 0 {

@@ -23,7 +23,7 @@ use crate::engine::Engine;
 /// Checkpoints of a run that stay raw: the ones it resumes from.
 const NEWEST_RAW: usize = 2;
 /// Checkpoints after which a full one is kept again.
-const SEGMENT: usize = 64;
+pub(super) const SEGMENT: usize = 64;
 
 /// A checkpoint to encode.
 #[derive(Clone, Debug)]

@@ -31,7 +31,8 @@ impl Engine {
             return Ok(());
         }
         let mut left = selection.elements().min(limit);
-        let window = (WINDOW_BYTES / item).clamp(1, left.max(1));
+        // Not much less than a block, however few are wanted: all windows of a box are listed.
+        let window = (WINDOW_BYTES / item).clamp(1, left.max(BLOCK_BYTES / item).max(1));
         let mut boxes = selection
             .boxes(BLOCK_BYTES / 16 / item)
             .flat_map(|region| region.windows(window))

@@ -86,7 +86,7 @@ impl Store {
         Ok(Some(EncodedChunk { name, bytes }))
     }
 
-    /// What the first `sample_bytes` of a chunk would take if it were encoded, `base` being as encoded as needed; no object is read but raw ones, nothing is written.
+    /// What the first `sample_bytes` of a chunk would take if it were encoded, as a difference to `base` if there is one and that is smaller; nothing is written.
     ///
     /// # Errors
     /// As reading the chunks does.
