@@ -24,7 +24,6 @@ class Guard:
         self._forget = forget
         self._saves: list[_native.PendingSave] = []
         self._hooks: list[Any] = []
-        self._is_retired = False
         if optimizer is None:
             return
         register: Any = getattr(optimizer, "register_step_pre_hook", None)
@@ -48,8 +47,8 @@ class Guard:
     def remove(self) -> None:
         """Waits, and guards no longer."""
         self._forget(self)
-        self._retire()
         self.wait()
+        self._retire()
 
     def __enter__(self) -> Guard:
         return self
@@ -59,22 +58,19 @@ class Guard:
     ) -> None:
         self.remove()
 
-    def _unhook(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-
     def _before(self, *_: Any) -> None:
         self.wait()
-        if self._is_retired:
-            self._unhook()
 
     def _retire(self) -> None:
-        """Takes no more saves. While memory of one is still being read the hooks stay, whoever gave up waiting for that save."""
-        self._is_retired = True
+        """Takes no more saves. If memory of one is still being read the hooks stay, whoever gave up waiting for that save.
+
+        They stay for good then: hooks can not be removed by a hook, as the optimizer is walking through them.
+        """
         self._drop_staged()
         if not self._saves:
-            self._unhook()
+            for hook in self._hooks:
+                hook.remove()
+            self._hooks.clear()
 
     def _tensors(self) -> list[Any] | None:
         return None if self._optimizer is None else _tensors(self._optimizer)
