@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -41,8 +42,7 @@ class Guard:
         """Waits until everything saved under it is copied. A device's own stream waits for its tensors; the host does not."""
         while self._saves:
             # Forgotten only afterwards: who is interrupted here (Ctrl-C, a signal's handler) and steps again waits again.
-            _wait(self._saves[0])
-            self._saves.pop(0)
+            _wait_and_forget(self._saves)
 
     def remove(self) -> None:
         """Waits, and guards no longer."""
@@ -134,8 +134,18 @@ _unstaged: list[_native.PendingSave] = []
 def wait_all() -> None:
     """Waits until no guarded memory of this process is read any more: before something is loaded into it."""
     while _unstaged:
-        _wait(_unstaged[0])
-        _unstaged.pop(0)
+        _wait_and_forget(_unstaged)
+
+
+def _wait_and_forget(saves: list[_native.PendingSave]) -> None:
+    """Waits for one of them. Another thread may be waiting for the same one, and has then forgotten it."""
+    try:
+        save = saves[0]
+    except IndexError:
+        return
+    _wait(save)
+    with contextlib.suppress(ValueError):
+        saves.remove(save)
 
 
 def _wait(save: _native.PendingSave) -> None:

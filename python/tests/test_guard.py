@@ -191,6 +191,28 @@ def test_a_wait_that_is_interrupted_is_waited_for_again(
         assert not run.load(0)["w"].any()
 
 
+def test_two_threads_may_wait_for_the_same_save(tmp_path: Path, held: Held) -> None:
+    with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:
+        run.guard(held.optimizer)
+        held.save(run)
+        failed: list[BaseException] = []
+
+        def load() -> None:
+            try:
+                _guard.wait_all()
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        held.let_go_soon()
+        for thread in threads:
+            thread.join(60)
+        assert not failed
+        assert held.arrived.is_set()
+
+
 @pytest.mark.parametrize("how", ["load", "restore"])
 def test_what_is_loaded_into_guarded_memory_waits(tmp_path: Path, held: Held, how: str) -> None:
     with runtree.init("p", store=str(tmp_path / "s"), system_metrics=False, console=False) as run:

@@ -65,7 +65,11 @@ impl Engine {
                 self.store()
                     .estimate_encoding(chunk, *item_bytes, base, SAMPLE_BYTES)
             };
-            let (difference, whole) = (estimate(*base)?, estimate(None)?);
+            let whole = estimate(None)?;
+            let difference = match base {
+                Some(_) => estimate(*base)?,
+                None => whole,
+            };
             // One survivor of a segment is kept whole.
             let mean = (difference.encoded_bytes as f64 * (SEGMENT as f64 - 1.0)
                 + whole.encoded_bytes as f64)
