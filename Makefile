@@ -11,7 +11,7 @@ SERVE ?= 1
 RUST_SOURCES := $(shell find crates python -name '*.rs' -o -name Cargo.toml | grep -v '/target/') Cargo.lock $(shell find web/dist -type f)
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 
-.PHONY: help demo test setup fmt lint sim py rust web web-fresh api e2e bench torture power-cuts fuzz docs clean-store
+.PHONY: help demo test setup fmt lint sim py rust web web-fresh api e2e bench crowd torture power-cuts fuzz docs clean-store
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -113,6 +113,9 @@ torture: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## kill -9 5,000 times,
 
 power-cuts: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## power cuts in their short form (root; says so where it can't)
 	RUNTREE_CUTS=$${RUNTREE_CUTS:-50} scripts/power-cuts
+
+crowd: $(VENV)/.package $(VENV)/.dev ## 1,000 runs by 20 processes on one store, 8 processes in one run, the UI's server asked all the while
+	cd python && RUNTREE_CROWD_RUNS=1000 $(BIN)/pytest -q tests/whole/test_many_processes.py
 
 sim: ## the protocol under 20,000 seeds of interleavings and crashes
 	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-20000} cargo test --quiet -p runtree-testkit

@@ -8,12 +8,27 @@ import warnings
 from pathlib import Path
 
 import cold
+import large_store
 
 import checkpoints
 import metrics
 from measure import Report
 
-SECTIONS = ["save", "large", "memory", "fork", "cold", "lora", "log", "points", "series", "lineage"]
+SECTIONS = [
+    "save",
+    "large",
+    "memory",
+    "fork",
+    "cold",
+    "lora",
+    "log",
+    "points",
+    "sustained",
+    "finish",
+    "series",
+    "lineage",
+    "large-store",
+]
 
 
 def main() -> None:
@@ -48,10 +63,16 @@ def main() -> None:
             metrics.bench_log(report, folder, 2_000 if quick else 20_000)
         if "points" in wanted:
             metrics.bench_points(report, folder, 50_000 if quick else 300_000)
+        if "sustained" in wanted:
+            metrics.bench_sustained(report, folder, 10 if quick else 60)
+        if "finish" in wanted:
+            metrics.bench_finish(report, folder)
         if "series" in wanted:
             metrics.bench_series(report, folder, 1_000_000 if quick else 10_000_000, 4)
         if "lineage" in wanted:
             metrics.bench_lineage(report, folder, [1000] if quick else [1000, 10_000])
+        if "large-store" in wanted:
+            large_store.bench(report, 2_000 if quick else 100_000, 200_000 if quick else 10_000_000)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.close()

@@ -1,9 +1,9 @@
 """What checkpoints of real training weigh once they are cold: a small transformer under AdamW, its states a few steps apart."""
 
-import io
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +44,28 @@ def train(rate: float, apart: int, width: int):
         yield weights, {"weights": weights, "master": model.state_dict(), "optimizer": optimizer.state_dict()}
 
 
-def alone(state: dict, width: int) -> tuple[float, float]:
-    """Sizes over raw of zstd alone, and of byte planes and zstd, of a flat state of tensors of ``width`` bytes."""
-    raw = io.BytesIO()
-    for value in state.values():
-        raw.write(value.contiguous().view(torch.uint8).numpy().tobytes())
-    items = np.frombuffer(raw.getvalue(), dtype=np.uint8).reshape(-1, width)
+def tensors_of(value) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from tensors_of(each)
+
+
+def alone(state: dict) -> tuple[float, float]:
+    """Sizes over raw of zstd alone, and of byte planes and zstd; tensors of one width of elements are one stream."""
+    by_width: dict[int, list[bytes]] = {}
+    for tensor in tensors_of(state):
+        raw = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        by_width.setdefault(tensor.element_size(), []).append(raw)
     compressor = zstandard.ZstdCompressor(level=3)
-    plain = len(compressor.compress(items.tobytes()))
-    planes = len(compressor.compress(np.ascontiguousarray(items.T).tobytes()))
-    return plain / items.size, planes / items.size
+    total = plain = planes = 0
+    for width, pieces in by_width.items():
+        items = np.frombuffer(b"".join(pieces), dtype=np.uint8).reshape(-1, width)
+        total += items.size
+        plain += len(compressor.compress(items.tobytes()))
+        planes += len(compressor.compress(np.ascontiguousarray(items.T).tobytes()))
+    return plain / total, planes / total
 
 
 def load_by_depth(report: Report, store: Path, run, rows) -> None:
@@ -137,8 +149,8 @@ def bench(report: Report, folder: Path, width: int) -> None:
                 rows = stats["rows"]
                 cold = sum(row["stored_bytes"] for row in rows[:-2]) / sum(row["logical_bytes"] for row in rows[:-2])
                 every = stats["stored_bytes"] / stats["logical_bytes"]
-                plain, planes = alone(weights, 2)
-                beside = f"zstd {plain:.2f}, planes + zstd {planes:.2f}" if what == "bf16 weights" else ""
+                plain, planes = alone(state)
+                beside = f"zstd {plain:.1%}, planes + zstd {planes:.1%}"
                 report.row(f"{what}, lr {rate:g}, {apart} apart", f"{cold:.1%}", f"with the two raw ones {every:.1%}; {beside}")
                 if rate == 1e-6 and apart == 1:
                     full_state = what == "full state"

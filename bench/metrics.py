@@ -10,9 +10,11 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import peers
 import runtree
+from peers import microseconds
 
-from measure import Report, bytes_below, median_seconds
+from measure import Report, median_seconds
 
 NAMES = [f"train/metric_{i}" for i in range(10)]
 
@@ -23,16 +25,6 @@ def rows(count: int) -> list[dict[str, float]]:
     return [dict(zip(NAMES, map(float, row), strict=True)) for row in values]
 
 
-def microseconds(call, data) -> float:
-    """Median microseconds of `call(row, step)`."""
-    times = []
-    for step, row in enumerate(data):
-        start = time.perf_counter_ns()
-        call(row, step)
-        times.append(time.perf_counter_ns() - start)
-    return statistics.median(times) / 1e3
-
-
 def ours(folder: Path, data) -> tuple[float, float]:
     run = runtree.init("bench", name="log", store=str(folder / "runtree"), system_metrics=False, console=False)
     took = microseconds(lambda row, step: run.log(row, step=step), data)
@@ -41,50 +33,14 @@ def ours(folder: Path, data) -> tuple[float, float]:
     return took, journals / (len(data) * 10)
 
 
-def tensorboard(folder: Path, data) -> tuple[float, float]:
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(folder / "tensorboard"))
-
-    def log(row, step):
-        for name, value in row.items():
-            writer.add_scalar(name, value, step)
-
-    took = microseconds(log, data)
-    writer.close()
-    return took, bytes_below(folder / "tensorboard") / (len(data) * 10)
-
-
-def wandb(folder: Path, data) -> tuple[float, float]:
-    import wandb as client
-
-    (folder / "wandb").mkdir()
-    run = client.init(
-        project="bench", mode="offline", dir=str(folder / "wandb"), settings=client.Settings(silent=True, x_disable_stats=True)
-    )
-    took = microseconds(lambda row, step: run.log(row, step=step), data)
-    run.finish()
-    return took, sum(path.stat().st_size for path in (folder / "wandb").rglob("*.wandb")) / (len(data) * 10)
-
-
-def trackio(folder: Path, data) -> tuple[float, float]:
-    os.environ["TRACKIO_DIR"] = str(folder / "trackio")
-    import trackio as client
-
-    client.init(project="bench", name="log", embed=False)
-    took = microseconds(lambda row, step: client.log(row, step=step), data)
-    client.finish()
-    return took, bytes_below(folder / "trackio") / (len(data) * 10)
-
-
 def bench_log(report: Report, folder: Path, count: int) -> None:
     """`log` of 10 metrics: median µs of the call, and bytes a point once finished."""
     report.section(f"log() of 10 metrics, {count} calls")
     data = rows(count)
     results = {}
-    for name, side in {"runtree": ours, "trackio": trackio, "tensorboard": tensorboard, "wandb (offline)": wandb}.items():
+    for name, (side, share) in {"runtree": (ours, 1), **peers.PEERS}.items():
         try:
-            results[name] = side(folder, data if name in ("runtree", "tensorboard") else data[: count // 4])
+            results[name] = side(folder, data[: count // share])
         except ImportError as error:
             report.row(name, "not installed", str(error))
             continue
@@ -109,6 +65,52 @@ def bench_points(report: Report, folder: Path, calls: int) -> None:
     lost = sum(run.health().dropped_points.values())
     report.verdict("points a second", calls * 10 / seconds / 1e6, 1.0, unit="M/s", smaller=False)
     report.row("points lost to a full queue", str(lost))
+
+
+def resident_bytes() -> int:
+    """What this process keeps in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def bench_sustained(report: Report, folder: Path, seconds: float) -> None:
+    """As many points as become durable over a minute, and what memory does meanwhile."""
+    report.section(f"Points to durable, for {seconds:.0f} s")
+    run = runtree.init("bench", name="sustained", store=str(folder / "sustained"), system_metrics=False, console=False)
+    data = rows(1000)
+    start, step, sizes = time.perf_counter(), 0, []
+    while (now := time.perf_counter() - start) < seconds:
+        for row in data:
+            run.log(row, step=step)
+            step += 1
+        if step % 100_000 == 0:
+            # No faster than the disk takes them: beyond 64 MiB that wait, points would be dropped.
+            run.flush()
+            sizes.append((now, resident_bytes()))
+    run.flush()
+    took = time.perf_counter() - start
+    assert not run.health().dropped_points
+    report.verdict("points a second", step * 10 / took / 1e6, 1.0, unit="M/s", smaller=False)
+    early = max(size for at, size in sizes if at < seconds / 2)
+    late = max(size for at, size in sizes if at >= seconds / 2)
+    report.verdict("memory: second half over first", late / early, 1.05, unit="x")
+    report.row("resident at the end", f"{late / 2**20:.0f} MiB")
+    run.finish()
+
+
+def bench_finish(report: Report, folder: Path) -> None:
+    """`finish()` right after the last of a million points."""
+    report.section("finish() after 1,000,000 points")
+    times = []
+    data = rows(1000)
+    for k in range(3):
+        run = runtree.init("bench", name=f"finish-{k}", store=str(folder / "finish"), system_metrics=False, console=False)
+        for step in range(100_000):
+            run.log(data[step % 1000], step=step)
+        start = time.perf_counter()
+        run.finish()
+        times.append(time.perf_counter() - start)
+        assert not run.health().dropped_points
+    report.verdict("finish()", statistics.median(times), 1.0, unit="s")
 
 
 def bench_series(report: Report, folder: Path, points: int, forks: int) -> None:

@@ -10,6 +10,7 @@ mod names;
 mod part;
 mod points;
 mod records;
+mod segment;
 
 pub use self::chunk::chunk;
 pub use self::foreign::foreign;
@@ -18,6 +19,7 @@ pub use self::names::names;
 pub use self::part::part;
 pub use self::points::points;
 pub use self::records::records;
+pub use self::segment::segment;
 
 /// Takes any bytes, and panics if a promise is broken.
 pub type Target = fn(&[u8]);
@@ -31,4 +33,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("part", part),
     ("points", points),
     ("records", records),
+    ("segment", segment),
 ];

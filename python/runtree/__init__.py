@@ -37,38 +37,53 @@ if TYPE_CHECKING:
     from runtree._check import StateCheck, check
     from runtree._init import init
     from runtree._rng import Rng, rng
+    from runtree._runs import Runs
     from runtree.checkpoint import Checkpoint, PendingSave
     from runtree.inspection import TensorReport
+    from runtree.lineage import Attempt, MetricSummary, MetricValue, Segment, Sweep
+    from runtree.media import File, Histogram, Image, MediaItem, MediaKey, Table, Text
     from runtree.report import FinishReport, Health
     from runtree.run import Run
     from runtree.series import Series
     from runtree.store import Store
-    from runtree.stored import RunDiff, Segment, StoredRun
+    from runtree.stored import RunDiff, StoredRun
 
 __all__ = [
+    "Attempt",
     "Checkpoint",
     "Conflict",
     "Corrupt",
     "Denied",
     "Error",
+    "File",
     "FinishReport",
     "Health",
+    "Histogram",
+    "Image",
     "Internal",
     "Invalid",
     "InvalidType",
     "LostData",
+    "MediaItem",
+    "MediaKey",
+    "MetricSummary",
+    "MetricValue",
     "NotFound",
     "PendingSave",
     "Rng",
     "Run",
     "RunDiff",
+    "Runs",
     "RuntreeWarning",
     "Segment",
     "Series",
     "StateCheck",
     "Store",
     "StoredRun",
+    "Sweep",
+    "Table",
     "TensorReport",
+    "Text",
     "Unavailable",
     "Unsupported",
     "__version__",
@@ -80,18 +95,30 @@ __all__ = [
 
 # Imported when first used: a script that only logs should not wait for what it does not use.
 _LAZY = {
+    "Attempt": "runtree.lineage",
     "Checkpoint": "runtree.checkpoint",
     "FinishReport": "runtree.report",
     "Health": "runtree.report",
+    "MetricSummary": "runtree.lineage",
+    "MetricValue": "runtree.lineage",
     "PendingSave": "runtree.checkpoint",
+    "Text": "runtree.media",
+    "Table": "runtree.media",
+    "MediaKey": "runtree.media",
+    "MediaItem": "runtree.media",
+    "Image": "runtree.media",
+    "Histogram": "runtree.media",
+    "File": "runtree.media",
     "Rng": "runtree._rng",
     "Run": "runtree.run",
     "RunDiff": "runtree.stored",
-    "Segment": "runtree.stored",
+    "Runs": "runtree._runs",
+    "Segment": "runtree.lineage",
     "Series": "runtree.series",
     "StateCheck": "runtree._check",
     "Store": "runtree.store",
     "StoredRun": "runtree.stored",
+    "Sweep": "runtree.lineage",
     "TensorReport": "runtree.inspection",
     "check": "runtree._check",
     "init": "runtree._init",

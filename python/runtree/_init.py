@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from runtree import _launch, _live, _pickled, _warn
+from runtree import _environment, _launch, _live, _pickled, _warn
 from runtree._native import plain_config
+from runtree._saying import warn_of_secrets
 from runtree._text import as_tags, require_text
 from runtree.errors import Invalid, InvalidType, Unsupported
 from runtree.run import Run
@@ -41,6 +43,7 @@ def init(
     log_ranks: str = "main",
     system_metrics: bool = True,
     console: bool = True,
+    environment: bool = True,
     staging_bytes: int | None = None,
 ) -> Run:
     """Starts a run: a new one, a fork, or the next launch of one that exists. On several ranks it is one run.
@@ -63,10 +66,13 @@ def init(
         inherit_tags: Whether a fork takes its tags too.
         log_ranks: ``"main"``: rank 0 logs; ``"all"``: every rank, in a series of its own.
         system_metrics: Whether CPU, memory and GPUs are sampled.
-        console: Whether what is printed is kept.
+        console: Whether what is printed is kept, without secrets.
+        environment: Whether command line, commit, what was changed since, packages and machine are recorded, without secrets
+            (``RUNTREE_ENVIRONMENT=none`` turns it off, too).
         staging_bytes: Most memory that saves of this process copy into (``RUNTREE_STAGING_BYTES``); half of what the process may use
             unless given, 128 MiB at least. A state that is larger is copied in turns, for which ``save`` waits. Tensors of a GPU
-            go through as much pinned memory besides.
+            go through as much pinned memory besides. As far as ``/dev/shm`` (``RUNTREE_STAGING_DIR``; ``none``: private memory) has
+            room, it lies there: what was staged when the process is killed is written by the next ``init`` on the machine.
 
     Raises:
         ValueError: The arguments contradict each other, or ``fork_step`` is not in the parent's history (the message has the range).
@@ -80,6 +86,7 @@ def init(
         )
     _live.check_grace()
     staging_bytes = _staging_bytes(staging_bytes, environ)
+    staging_dir = _staging_dir(environ)
     if retention is not None:
         raise Unsupported("retention= is not in this version", hint="delete checkpoints with checkpoint.delete()")
     # The default cannot be told from a script that says "never": a launcher that says otherwise has its way with both.
@@ -87,7 +94,10 @@ def init(
     if log_ranks not in ("main", "all"):
         raise Invalid(f"log_ranks {log_ranks!r} is not one of 'main', 'all'")
     fork = _check_fork(fork, fork_run_id, fork_step, base)
+    environment = _environment.wanted(environ, environment)
     settings = None if config is None else plain_config(as_config(config))
+    if settings:
+        warn_of_secrets(settings)
     if _is_disabled(environ):
         return _nothing(
             project or environ.get("RUNTREE_PROJECT") or _default_project(), name, run_id, settings, as_tags(tags),
@@ -100,6 +110,8 @@ def init(
     stored = Store(store, create=True)
     if staging_bytes is not None:
         stored.native.limit_staging(staging_bytes)
+    stored.native.stage_in(staging_dir)
+    stored.native.recover_staged()
     if run_id is not None:
         again = _live.by_key(project, run_id, stored.path)
         if again is not None:
@@ -108,6 +120,8 @@ def init(
                 again.update_config(settings)
             return again
     launch = _launch.detect(environ)
+    if fork_run_id is not None:
+        _live.catch_up(stored.path)
 
     def start(told: _launch.Agreement | None, launch_key: str | None, run_key: str | None) -> tuple[Run, str]:
         writer = stored.native.start_run(
@@ -132,7 +146,7 @@ def init(
                 "rank": launch.rank,
                 "world_size": launch.world_size,
                 "log_all_ranks": log_ranks == "all",
-                "process": _launch.process_facts(),
+                "process": _environment.process_facts(environment),
             }
         )
         setup = _launch.Setup(launch.rank, launch.world_size, log_ranks == "all")
@@ -141,7 +155,7 @@ def init(
     run: Run = _launch.agree(launch, run_id, start)
     _begin(run)
     _compare_config(run, settings)
-    run._start_helpers(console, system_metrics)  # pyright: ignore[reportPrivateUsage]
+    run._start_helpers(console, system_metrics, environment)  # pyright: ignore[reportPrivateUsage]
     return run
 
 
@@ -258,6 +272,21 @@ def _staging_bytes(given: Any, environ: Mapping[str, str]) -> int | None:
     return given
 
 
+def _staging_dir(environ: Mapping[str, str]) -> str | None:
+    """Where what is staged outlives the process: a directory of a file system in memory."""
+    text = environ.get("RUNTREE_STAGING_DIR")
+    if not text:
+        return "/dev/shm" if os.path.isdir("/dev/shm") else None
+    if text == "none":
+        return None
+    if not os.path.isdir(text):
+        raise Invalid(
+            f"RUNTREE_STAGING_DIR {text!r} is not a directory",
+            hint="a directory of a tmpfs, like /dev/shm, or none: then what is staged ends with the process",
+        )
+    return text
+
+
 def _check_fork(fork: str | None, run: str | int | None, step: Any, base: str | None) -> str | None:
     if (run is None) != (step is None):
         raise Invalid(
@@ -268,6 +297,8 @@ def _check_fork(fork: str | None, run: str | int | None, step: Any, base: str | 
         raise InvalidType(f"fork_run_id {run!r} is neither a run's name nor its number")
     if step is not None and (isinstance(step, bool) or not hasattr(step, "__index__")):
         raise InvalidType(f"fork_step {step!r} is not a whole number")
+    if step is not None and not -(2**63) <= operator.index(step) < 2**63:
+        raise Invalid(f"fork_step {step} is not a step: they have 64 bits")
     if fork is not None and run is not None:
         raise Invalid("fork and fork_run_id are two ways to say one thing: give one of them")
     if fork is None and run is None and base is None:

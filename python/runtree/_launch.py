@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import socket
 import sys
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from runtree.errors import Error, Invalid
@@ -148,46 +145,3 @@ def _agree_by_store(
         raise kind(f"rank 0 could not start the run: {answer['error']}", hint=answer["hint"])
     agreed = Agreement(answer["run"], answer["launch_key"])
     return start(agreed, agreed.launch_key, run_key)[0]
-
-
-def process_facts() -> dict[str, str]:
-    """Host, pid, command line, versions, commit: for people who look at the run later."""
-    from runtree._native import __version__
-
-    facts = {
-        "host": socket.gethostname(),
-        "pid": str(os.getpid()),
-        "command": " ".join(sys.argv) or sys.executable,
-        "directory": os.getcwd(),
-        "python": platform.python_version(),
-        "runtree": __version__,
-    }
-    for name in ("torch", "numpy", "jax"):
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if version is not None:
-            facts[name] = str(version)
-    commit = git_commit(Path.cwd())
-    if commit is not None:
-        facts["git_commit"] = commit
-    return facts
-
-
-def git_commit(start: Path) -> str | None:
-    """The commit that is checked out here, read from `.git` (a process would cost more than all the rest of init)."""
-    for folder in (start, *start.parents):
-        head = folder / ".git" / "HEAD"
-        try:
-            text = head.read_text().strip()
-            if not text.startswith("ref: "):
-                return text[:40] or None
-            ref = text[5:]
-            loose = folder / ".git" / ref
-            if loose.exists():
-                return loose.read_text().strip()[:40]
-            for line in (folder / ".git" / "packed-refs").read_text().splitlines():
-                if line.endswith(" " + ref):
-                    return line[:40]
-        except (OSError, UnicodeDecodeError):
-            if head.exists():
-                return None
-    return None

@@ -12,6 +12,9 @@ import traceback
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from runtree import _exits
+from runtree._native import leave_staging
+
 if TYPE_CHECKING:
     from runtree.run import Run
 
@@ -48,6 +51,13 @@ def by_key(project: str, key: str, path: Any) -> Run | None:
         if run.key == key and run.project == project and run.path == path:
             return run
     return None
+
+
+def catch_up(path: Any) -> None:
+    """Makes durable what runs of this process logged to a store: who forks one of them the moment after means that, too."""
+    for run in list(_runs.values()):
+        if run.path == path:
+            run._catch_up()  # pyright: ignore[reportPrivateUsage]
 
 
 def outcome_of(error: BaseException) -> tuple[str, str]:
@@ -92,6 +102,7 @@ def _install() -> None:
     _installed = True
     atexit.register(_at_exit)
     os.register_at_fork(after_in_child=_runs.clear)
+    _exits.install()
     before_hook = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -110,12 +121,14 @@ def _install() -> None:
 def _at_exit() -> None:
     from runtree.errors import Error
 
-    status, reason = ("completed", None) if _uncaught is None else outcome_of(_uncaught)
+    end = _uncaught or _exits.uncaught()
+    status, reason = ("completed", None) if end is None else outcome_of(end)
     for run in list(_runs.values()):
         try:
-            run._finish(status, reason, None if _uncaught is None else grace())  # pyright: ignore[reportPrivateUsage]
+            run._finish(status, reason, None if end is None else grace())  # pyright: ignore[reportPrivateUsage]
         except Error as error:
             print(f"runtree: {error}", file=sys.stderr)
+    leave_staging()
 
 
 def _terminated(before: Any, number: int, frame: FrameType | None) -> None:
@@ -125,5 +138,6 @@ def _terminated(before: Any, number: int, frame: FrameType | None) -> None:
     if callable(before):
         before(number, frame)
         return
+    leave_staging()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -8,11 +8,12 @@ dataset before it is told that it is one. So the run joins when it is first used
 from __future__ import annotations
 
 import multiprocessing.util
+import os
 import sys
 import threading
 from typing import Any, NamedTuple
 
-from runtree import _launch, _live
+from runtree import _environment, _launch, _live
 from runtree.run import Run
 from runtree.store import DisabledStore, Store
 
@@ -111,7 +112,7 @@ def _join(run: Run, origin: Origin) -> None:
             "rank": 1 if alone else setup.rank,
             "world_size": setup.world_size,
             "log_all_ranks": alone or setup.log_all_ranks,
-            "process": _launch.process_facts(),
+            "process": _environment.process_facts(_environment.wanted(os.environ, True)),
         }
     )
     Run.__init__(run, stored, writer, setup._replace(joined=True))

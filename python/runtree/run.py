@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,9 +18,9 @@ from runtree._guard import Guard, Guards
 from runtree._later import Later, fetch_later
 from runtree._launch import Setup
 from runtree._loading import Wanted, fall_back, load_part
-from runtree._native import plain_config
+from runtree._redact import Redactor
 from runtree._saving import SaveKeywords, save_options
-from runtree._text import as_tags, require_text
+from runtree._saying import Saying
 from runtree.checkpoint import Checkpoint, PendingSave
 from runtree.checkpoint import time as _time
 from runtree.errors import (
@@ -35,13 +36,14 @@ from runtree.errors import (
 )
 from runtree.report import FinishReport, Health
 from runtree.store import Store
-from runtree.stored import MISSING, StoredRun
+from runtree.stored import MISSING
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from runtree import _native
     from runtree._console import Capture
+    from runtree._environment import Collector
     from runtree._system import Sampler
 
 _LONGEST_SECONDS = 365.0 * 24 * 3600
@@ -50,7 +52,7 @@ _STATUSES = ("completed", "failed", "stopped", "lost")
 _STRICT_KINDS = {"storage": Unavailable, "queue_full": LostData, "save": LostData, "fenced": Conflict}
 
 
-class Run(StoredRun):
+class Run(Saying):
     """The live run of this process: what :func:`runtree.init` returns. Also a context manager."""
 
     def __init__(self, store: Store, writer: _native.RunWriter | None, setup: Setup) -> None:
@@ -68,6 +70,7 @@ class Run(StoredRun):
         self._tags: list[str] = []
         self._capture: Capture | None = None
         self._sampler: Sampler | None = None
+        self._collector: Collector | None = None
         # Off rank 0, and where runtree is disabled, log does nothing.
         self._quiet = writer is None or (setup.rank != 0 and not setup.log_all_ranks)
 
@@ -140,6 +143,9 @@ class Run(StoredRun):
         timestamp: float | datetime | None = None,
     ) -> None:
         """Logs the values of one step; nested dicts become ``a/b``. Never waits for a disk or a device.
+
+        Values are numbers, tensors and arrays of one element; texts, :class:`runtree.Image`, ``Histogram``, ``Table``, ``File``, PIL
+        images, matplotlib figures, and lists of one kind of these (docs/logging.md).
 
         Without ``step`` it is the next one: 0, then one more than the largest so far; in a fork ``fork_step + 1``. With
         ``commit=False`` values wait for the call that completes the step.
@@ -349,44 +355,6 @@ class Run(StoredRun):
         self._writer.rewind(step)
         self._saved = False
 
-    def update_config(self, config: Mapping[str, Any]) -> None:
-        """Sets config keys, deep-merged."""
-        self._refuse_finished()
-        if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidType(f"config is a {type(config).__name__}, not a mapping")
-        patch = plain_config(dict(config))
-        if self._writer is not None and not self._writer.inert:
-            self._writer.update_config(patch)
-        self._config = _merged(self._config, patch)
-
-    def add_tags(self, *tags: str) -> None:
-        """Adds tags."""
-        self._refuse_finished()
-        plain = as_tags(tags)
-        if self._writer is not None and not self._writer.inert:
-            self._writer.add_tags(plain)
-        self._tags += [tag for tag in dict.fromkeys(plain) if tag not in self._tags]
-
-    def set_name(self, name: str) -> None:
-        """Renames it."""
-        self._refuse_finished()
-        require_text("run name", name)
-        if self._writer is not None and not self._writer.inert:
-            self._writer.set_name(name)
-
-    def set_notes(self, notes: str) -> None:
-        """Sets its notes."""
-        self._refuse_finished()
-        require_text("notes", notes)
-        if self._writer is not None and not self._writer.inert:
-            self._writer.set_notes(notes)
-
-    def log_file(self, path: str | Path, name: str | None = None) -> None:
-        """Attaches a file."""
-        self._refuse_finished()
-        if self._writer is not None and not self._writer.inert:
-            self._writer.log_file(Path(path), name)
-
     def flush(self) -> None:
         """Waits until everything logged so far is durable."""
         if self._writer is not None and not self._writer.inert:
@@ -445,6 +413,8 @@ class Run(StoredRun):
         is_drained = self._drain(deadline)
         if self._setup.joined:
             status = reason = None
+        # An exception's text may hold the URL it could not reach, with its password.
+        reason = None if reason is None else Redactor()(reason)
         self._quiet = True
         _live.remove(self)
         try:
@@ -468,6 +438,9 @@ class Run(StoredRun):
         if self._capture is not None:
             self._capture.stop()
             self._capture = None
+        if self._collector is not None:
+            self._collector.stop()
+            self._collector = None
 
     def _drain(self, deadline: float | None = None) -> bool:
         """Waits for devices and saves until a deadline of :func:`time.monotonic`; says whether the devices delivered."""
@@ -484,7 +457,7 @@ class Run(StoredRun):
 
     # ---- Helpers that init starts.
 
-    def _start_helpers(self, console: bool, system_metrics: bool) -> None:
+    def _start_helpers(self, console: bool, system_metrics: bool, environment: bool) -> None:
         writer = self._writer
         if writer is None or writer.inert:
             return
@@ -495,7 +468,11 @@ class Run(StoredRun):
         if system_metrics:
             from runtree._system import Sampler
 
-            self._sampler = Sampler(writer.log_system)
+            self._sampler = Sampler(writer.log_system, self._store.path)
+        if environment:
+            from runtree._environment import Collector
+
+            self._collector = Collector(writer, os.getcwd(), self._setup.rank == 0 and not self._setup.joined)
 
     # ---- Python's protocols.
 
@@ -545,11 +522,3 @@ def _as_dict(data: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise InvalidType(f"log takes a dict of metrics, not a {type(data).__name__}", hint='run.log({"loss": loss})')
     return dict(cast("Mapping[str, Any]", data))
-
-
-def _merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in patch.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]
-    return merged

@@ -80,3 +80,16 @@ class Series:
             "attempt": pa.array(self.attempts, pa.int64()),
         }
         return pa.table(columns)
+
+    def to_polars(self) -> Any:
+        """A ``polars.DataFrame`` with the columns step, value, timestamp, run, attempt."""
+        pl: Any = import_module("polars")
+
+        columns = {
+            "step": pl.Series(self.steps, dtype=pl.Int64),
+            "value": pl.Series(self.values, dtype=pl.Float64),
+            "timestamp": pl.Series(self.timestamps).cast(pl.Datetime("us")),
+            "run": pl.Series(self.runs, dtype=pl.String),
+            "attempt": pl.Series(self.attempts, dtype=pl.Int64),
+        }
+        return pl.DataFrame(columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,9 @@ from runtree import _native, _warn
 from runtree.errors import Invalid, NotFound, Unavailable, Unsupported
 
 if TYPE_CHECKING:
+    from runtree._runs import Runs
     from runtree.checkpoint import Checkpoint
+    from runtree.lineage import Sweep
     from runtree.stored import StoredRun
 
 # One engine per store: they share an index connection and what was folded.
@@ -117,7 +119,7 @@ class Store:
 
     def runs(
         self,
-        search: str | None = None,
+        filter: str | None = None,
         *,
         project: str | None = None,
         status: str | Sequence[str] | None = None,
@@ -126,53 +128,48 @@ class Store:
         descending: bool = True,
         limit: int | None = None,
         deleted: bool = False,
-    ) -> list[StoredRun]:
-        """Runs, newest first unless ``sort`` says otherwise. ``search`` looks in names, display ids, tags, notes and configs.
+    ) -> Runs:
+        """Runs that a filter holds for, newest first unless ``sort`` says otherwise: a list that ``to_pandas()``, ``to_arrow()`` and
+        ``to_polars()`` make a table of.
 
-        ``sort`` is ``created``, ``last_activity``, ``name``, ``display_id``, ``status``, ``last_step``, ``metric:NAME`` or
-        ``config:KEY``.
+        Args:
+            filter: Words that must occur in display id, name, key, project, tags, notes or config, and conditions, joined by ``and``,
+                ``or``, ``not`` and parentheses:
+                ``"status = failed config.lr < 1e-4 min(val/loss) < 0.5 descendants(MMP-42)"``.
+                Fields are ``id name key project status tag notes created active step attempt number fork_step checkpoints
+                deleted``, ``config.KEY``, ``METRIC`` (its last value) and ``last(METRIC) min(METRIC) max(METRIC)``, effective
+                values with what is inherited; comparisons ``= != < <= > >=``, ``~`` (contains), ``!~`` and ``in (a, b)``; times
+                ``2026-11-29`` (UTC) or ``-7d``; relatives ``descendants(RUN) ancestors(RUN) forks(RUN) root(RUN)``.
+            project: Of this project alone.
+            status: In one of these states.
+            tags: With all of these.
+            sort: ``created``, ``last_activity``, ``name``, ``display_id``, ``status``, ``last_step``, ``metric:NAME``, ``min:NAME``,
+                ``max:NAME`` or ``config:KEY``.
+            descending: Largest or newest first; runs without a value come last either way.
+            limit: At most this many.
+            deleted: Deleted ones, too.
+
+        Raises:
+            Invalid: The filter can not be read; the message says where.
         """
+        from runtree._runs import Runs
         from runtree.stored import StoredRun
 
-        found: list[StoredRun] = []
-        for summary in self._pages(project, search, status, tags, sort, descending, limit, deleted):
-            found.append(StoredRun(self, summary["id"]))
-            if limit is not None and len(found) >= limit:
-                break
-        return found
-
-    def _pages(
-        self,
-        project: str | None,
-        search: str | None,
-        status: str | Sequence[str] | None,
-        tags: Sequence[str],
-        sort: str,
-        descending: bool,
-        limit: int | None,
-        deleted: bool,
-    ) -> Iterator[dict[str, Any]]:
-        statuses = [status] if isinstance(status, str) else list(status or ())
-        cursor: str | None = None
-        while True:
-            page = self.native.runs(
-                {
-                    "project": project,
-                    "root": None,
-                    "search": search,
-                    "statuses": statuses,
-                    "tags": list(tags),
-                    "sort": sort,
-                    "descending": descending,
-                    "limit": min(limit or 500, 500),
-                    "cursor": cursor,
-                    "deleted": deleted,
-                }
-            )
-            yield from page["runs"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        ids = self.native.run_ids(
+            {
+                "project": project,
+                "root": None,
+                "filter": filter,
+                "statuses": [status] if isinstance(status, str) else list(status or ()),
+                "tags": list(tags),
+                "sort": sort,
+                "descending": descending,
+                "limit": 1,
+                "cursor": None,
+                "deleted": deleted,
+            }
+        )
+        return Runs(self, (StoredRun(self, run) for run in ids[:limit]))
 
     def run(self, ref: str | int, *, project: str | None = None) -> StoredRun:
         """The run that a REF names: display id, key, name (``name~2``), RunId prefix; a number needs ``project``."""
@@ -199,8 +196,13 @@ class Store:
         inherit_config: bool = True,
         inherit_tags: bool = False,
         project: str | None = None,
+        into: str | None = None,
     ) -> StoredRun:
-        """Forks at a checkpoint, without a process: the new run waits for its first launch. No chunk is read or written."""
+        """Forks at a checkpoint, without a process: the new run waits for its first launch. No chunk is read or written.
+
+        ``project`` is where a bare name or number of ``ref`` is looked up; ``into`` is the project the fork is born in, its parent's
+        unless given.
+        """
         from runtree.stored import StoredRun
 
         new = self.native.fork(
@@ -209,6 +211,7 @@ class Store:
                 "fork_run": None,
                 "fork_step": None,
                 "project": project,
+                "into": into,
                 "name": name,
                 "key": run_id,
                 "config": None if config is None else dict(config),
@@ -219,6 +222,25 @@ class Store:
             }
         )
         return StoredRun(self, new)
+
+    def sweep(self, ref: str, *, project: str | None = None) -> Sweep:
+        """The runs that were forked from one checkpoint, side by side: config keys that differ, last and best metrics.
+
+        A bare run means its newest checkpoint.
+
+        Raises:
+            NotFound: Nothing was forked from it; the checkpoints of the run that were forked are listed.
+        """
+        from runtree._native import sweep
+        from runtree.lineage import Sweep
+
+        return Sweep(self, sweep(self.native, ref, project))
+
+    def views(self, project: str) -> dict[str, str]:
+        """Saved views of a project: the query part of the page's address, by name."""
+        from runtree._native import views
+
+        return {view["name"]: view["query"] for view in views(self.native, project)}
 
     def verify(self) -> dict[str, Any]:
         """Reads every checkpoint and reports what is damaged."""
@@ -238,6 +260,30 @@ class Store:
         were encoded, their ``encoded_bytes``, and ``freed_bytes``.
         """
         return self.native.encode(None if run is None else self.run(run).id)
+
+    def seal(self, run: str | int | None = None) -> dict[str, Any]:
+        """Writes the metrics of a run, or of all, that are in no Parquet file yet to one; see docs/parquet.md.
+
+        A run does this when it finishes, and its next launch for what a crashed one left. Returns how many ``points`` of how many
+        ``journals`` went into how many ``segments``, and their ``bytes``.
+        """
+        return self.native.seal(None if run is None else self.run(run).id)
+
+    def export_metrics(
+        self,
+        runs: Sequence[StoredRun | str],
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        metrics: str | Sequence[str] = (),
+        system: bool = False,
+        inherited: bool = True,
+    ) -> dict[str, int]:
+        """Writes the metrics of runs to one file; see :meth:`StoredRun.export_metrics`."""
+        ids = [self.run(run).id if isinstance(run, str) else run.id for run in runs]
+        globs = [metrics] if isinstance(metrics, str) else list(metrics)
+        options = {"format": format, "metrics": globs, "system": system, "inherited": inherited}
+        return self.native.export_metrics(ids, Path(path), options)
 
     def reindex(self) -> dict[str, Any]:
         """Makes the index anew from the store."""
@@ -274,7 +320,7 @@ class _Nothing:
         return []
 
     def run(self, run: str) -> dict[str, Any]:
-        return {"metrics": [], "children": [], "notes": None}
+        return {"metrics": [], "children": [], "notes": None, "alerts": [], "processes": [], "files": []}
 
     def segments(self, run: str) -> list[Any]:
         return []
@@ -284,6 +330,12 @@ class _Nothing:
 
     def console(self, *_: Any) -> dict[str, Any]:
         return {"lines": [], "next_cursor": None}
+
+    def media(self, *_: Any) -> dict[str, Any]:
+        return {"keys": [], "steps": []}
+
+    def media_entries(self, *_: Any) -> dict[str, Any]:
+        return {"entries": [], "next_step": None}
 
     def resume_report(self, run: str) -> None:
         return None

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import html
 import operator
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from runtree._native import head, set_head
+from runtree._text import require_text
 from runtree.checkpoint import Checkpoint
 from runtree.checkpoint import time as _time
 from runtree.errors import Invalid, InvalidType, NotFound
+from runtree.lineage import Attempt, MetricSummary, Segment
+from runtree.lineage import attempt as _attempt
+from runtree.lineage import summary as _metric_summary
 from runtree.series import Series, Stretch
 from runtree.store import Store, reference
 
@@ -19,15 +25,6 @@ from runtree.store import Store, reference
 MISSING: Any = object()
 # What an open bound means: steps are 64-bit.
 _FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1
-
-
-class Segment(NamedTuple):
-    """A stretch of an effective history: what one launch of one run contributes. Steps are inclusive; None: open."""
-
-    run: str
-    attempt: int
-    first: int | None
-    last: int | None
 
 
 class RunDiff(NamedTuple):
@@ -135,8 +132,13 @@ class StoredRun:
 
     @property
     def notes(self) -> str | None:
-        """Its notes."""
+        """Its notes; may be set."""
+        self._catch_up()
         return self._store.native.run(self._id)["notes"]
+
+    @notes.setter
+    def notes(self, notes: str | None) -> None:
+        self.set_notes(notes or "")
 
     @property
     def status(self) -> str:
@@ -203,23 +205,65 @@ class StoredRun:
         inherited: bool = True,
         steps: tuple[int | None, int | None] | range | None = None,
         points: int | None = None,
+        attempt: int | None = None,
     ) -> Any:
         """The effective history of a metric, as :class:`Series`; of several (or, without a name, of all), by name.
 
         ``steps`` bounds it: first and last, inclusive (None: open), or a ``range``. ``points`` thins it to at most about so many
-        that keep its shape: first, smallest, largest and last of every stretch.
+        that keep its shape: first, smallest, largest and last of every stretch. ``attempt`` asks for what one launch of the run
+        logged itself instead: its ghost tail, too.
         """
         if points is not None and points < 1:
             raise Invalid(f"points {points} is less than one", hint="leave it out for all of them")
         self._catch_up()
         names = metrics or tuple(self.metrics)
         bounds = _bounds(steps)
-        found = {name: self._series(name, inherited, bounds, points) for name in names}
+        found = {name: self._series(name, inherited, bounds, points, attempt) for name in names}
         return found[metrics[0]] if len(metrics) == 1 else found
 
-    def _series(self, name: str, inherited: bool, steps: tuple[int, int] | None, points: int | None) -> Series:
-        at, values, timestamps, stretches = self._store.native.history(self._id, name, inherited, steps, points)
+    def _series(
+        self, name: str, inherited: bool, steps: tuple[int, int] | None, points: int | None, attempt: int | None
+    ) -> Series:
+        at, values, timestamps, stretches = self._store.native.history(
+            self._id, name, inherited, steps, points, attempt
+        )
         return Series(name, at, values, timestamps, [Stretch(*stretch) for stretch in stretches])
+
+    def export_metrics(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        metrics: str | Sequence[str] = (),
+        system: bool = False,
+        inherited: bool = True,
+    ) -> dict[str, int]:
+        """Writes its metrics to a file that appears when it is whole: one row for each point of the effective history.
+
+        Args:
+            path: The file.
+            format: ``parquet``, ``csv`` or ``jsonl``; without it as the file's name says, else Parquet.
+            metrics: Globs, of which a metric's name must match one; without any, all that were logged.
+            system: The machine's metrics too.
+            inherited: Points that it inherits, too.
+
+        Returns:
+            How many ``runs``, ``metrics`` and ``points`` were written.
+        """
+        self._catch_up()
+        return self._store.export_metrics(
+            [self], path, format=format, metrics=metrics, system=system, inherited=inherited
+        )
+
+    def export_html(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Writes its page, as it is now, to one HTML file that needs no server and no network; without ``path`` to
+        ``<display id>.html`` here. Returns where."""
+        from runtree._report import export_html
+
+        self._catch_up()
+        target = Path(f"{self.display_id}.html" if path is None else path)
+        export_html(self._store.path, self._id, target)
+        return target
 
     def dir(self, ref: str | int = "latest") -> Path:
         """A read-only copy of a checkpoint in the cache, for ``resume_from_checkpoint=`` and ``from_pretrained``."""
@@ -229,6 +273,29 @@ class StoredRun:
         """The stretches of its effective history, root first."""
         segments = self._store.native.segments(self._id)
         return [Segment(each["run"]["display_id"], each["attempt"], each["first"], each["last"]) for each in segments]
+
+    def attempts(self) -> list[Attempt]:
+        """Its launches, oldest first, with what each left behind beyond the effective history."""
+        self._catch_up()
+        return [_attempt(info) for info in self._store.native.run(self._id).get("attempts", ())]
+
+    def summary(self, *, inherited: bool = True, system: bool = False) -> dict[str, MetricSummary]:
+        """What each of its metrics comes to: last, smallest and largest value with their steps.
+
+        ``inherited=False`` counts only what this run logged itself; ``system`` has the machine's metrics, too.
+        """
+        self._catch_up()
+        infos = self._store.native.run(self._id)["metrics"]
+        found = {info["name"]: _metric_summary(info, inherited) for info in infos if system or not info["system"]}
+        return {name: summary for name, summary in found.items() if summary is not None}
+
+    def head(self) -> StoredRun:
+        """The head of its experiment: the run that was made it, else the one of the lineage that was active last."""
+        return StoredRun(self._store, head(self._store.native, self._id))
+
+    def make_head(self) -> None:
+        """Makes this run the head of its experiment: what the lineage has come to, for people. Nothing is decided by it."""
+        set_head(self._store.native, self._id)
 
     def children(self) -> list[StoredRun]:
         """Its direct forks."""
@@ -248,18 +315,69 @@ class StoredRun:
         self._catch_up()
         return self._store.native.resume_report(self._id)
 
-    def console(self, limit: int = 10_000) -> list[str]:
-        """Lines it wrote to the console, oldest first."""
+    def console(
+        self,
+        limit: int = 10_000,
+        *,
+        level: str | None = None,
+        search: str | None = None,
+        attempt: int | None = None,
+        rank: int | None = None,
+    ) -> list[str]:
+        """Lines it wrote to the console, oldest first; those at least as loud as ``level`` (``debug``, ``info``, ``warning``,
+        ``error``), with
+        ``search`` in them (capitals or not), of one launch, of one rank."""
         lines: list[str] = []
         cursor: str | None = None
         while len(lines) < limit:
-            page = self._store.native.console(self._id, cursor, min(limit - len(lines), 1000))
+            most = min(limit - len(lines), 1000)
+            page = self._store.native.console(self._id, cursor, most, level, search, attempt, rank)
             lines += [line["text"] for line in page["lines"]]
             cursor = page["next_cursor"]
             # A live run's console always has a next page: an empty one is its end for now.
             if cursor is None or not page["lines"]:
                 break
         return lines
+
+    def media(
+        self,
+        name: str | None = None,
+        *,
+        inherited: bool = True,
+        steps: tuple[int | None, int | None] | range | None = None,
+        attempt: int | None = None,
+    ) -> Any:
+        """Images, texts, histograms, tables and files of its effective history: with a name a list of
+        :class:`runtree.MediaItem` by step, without one the names there are, as :class:`runtree.MediaKey`.
+
+        A fork has its ancestors' up to the fork step. ``attempt`` asks for what one launch logged itself, ghosts included.
+        """
+        from runtree import media
+
+        self._catch_up()
+        if name is None:
+            return media.keys(self, inherited)
+        return media.items(self, name, inherited, _bounds(steps), attempt)
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Its newest alerts, oldest first: title, text, level, step, time."""
+        self._catch_up()
+        found = self._store.native.run(self._id)["alerts"]
+        return [{**alert, "time": _time(alert["at"])} for alert in found]
+
+    def processes(self) -> list[dict[str, Any]]:
+        """Its processes by launch and rank, with what is known of each: host, command, commit, GPUs."""
+        return list(self._store.native.run(self._id)["processes"])
+
+    def set_notes(self, notes: str) -> None:
+        """Sets its notes; empty removes them."""
+        require_text("notes", notes)
+        self._store.native.annotate(self._id, notes=notes)
+
+    def files(self) -> list[str]:
+        """Names of its attached files."""
+        self._catch_up()
+        return [file["name"] for file in self._store.native.run(self._id)["files"]]
 
     def file(self, name: str) -> bytes:
         """The bytes of an attached file."""

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use runtree_core::reference::Reference;
-use runtree_core::{Error, ProjectName, RunId, Step};
+use runtree_core::{AttemptNumber, Error, ProjectName, RunId, Step};
 use runtree_engine::{
-    Annotation, CheckpointScope, EngineOptions, ExportLayout, ExportOptions, HistoryQuery,
-    OpenMode, Purpose,
+    Annotation, CheckpointScope, ConsoleFilter, EngineOptions, ExportLayout, ExportOptions,
+    HistoryQuery, MediaSelection, OpenMode, Purpose,
 };
 
 use crate::convert::json::to_python;
@@ -18,9 +19,10 @@ use crate::errors::{IntoPyResult as _, to_py_err};
 use crate::inspect::inspect;
 use crate::plan::Plan;
 use crate::requests::{
-    ForkOptions, RunsOptions, StartOptions, checkpoint_name, config_value, parse,
+    ForkOptions, MetricsOptions, RunsOptions, StartOptions, checkpoint_name, config_value, parse,
+    parse_all,
 };
-use crate::runtime::Owned;
+use crate::runtime::{Owned, wait};
 use crate::writer::RunWriter;
 
 /// The native half of `runtree.Store`.
@@ -34,6 +36,12 @@ pub(crate) struct Engine {
 #[pyo3(signature = (start, explicit=None))]
 pub(crate) fn discover_store(start: PathBuf, explicit: Option<&str>) -> PathBuf {
     runtree_engine::discover_store(&start, explicit)
+}
+
+/// For the end of the process: takes the names of its staging memory away, but of what is staged and not written.
+#[pyfunction]
+pub(crate) fn leave_staging() {
+    runtree_engine::leave_staging();
 }
 
 fn purpose(write: bool) -> Purpose {
@@ -51,7 +59,7 @@ impl Engine {
     }
 
     /// Calls the engine with the interpreter free.
-    fn call<T: Send>(
+    pub(crate) fn call<T: Send>(
         &self,
         py: Python<'_>,
         call: impl FnOnce(&Arc<runtree_engine::Engine>) -> runtree_core::Result<T> + Send,
@@ -62,7 +70,7 @@ impl Engine {
         result.into_py(py)
     }
 
-    fn record<'py, T: Send + serde::Serialize>(
+    pub(crate) fn record<'py, T: Send + serde::Serialize>(
         &self,
         py: Python<'py>,
         call: impl FnOnce(&Arc<runtree_engine::Engine>) -> runtree_core::Result<T> + Send,
@@ -83,7 +91,8 @@ impl Engine {
         };
         let options = EngineOptions::new(location, cache_dir)
             .with_mode(mode)
-            .with_encoder();
+            .with_encoder()
+            .with_sealer();
         let inner = py
             .detach(|| runtree_engine::Engine::open(options))
             .into_py(py)?;
@@ -180,6 +189,58 @@ impl Engine {
         self.record(py, |engine| engine.runs(&query))
     }
 
+    /// Ids of all runs of a query, in its order.
+    fn run_ids(&self, py: Python<'_>, options: RunsOptions) -> PyResult<Vec<String>> {
+        let query = options.into_query(py)?;
+        self.call(py, |engine| {
+            let ids = engine.run_ids(&query)?;
+            Ok(ids.iter().map(RunId::to_string).collect())
+        })
+    }
+
+    /// Some runs as columns: rows, and per column name, type and Arrow's buffers.
+    #[pyo3(signature = (runs, metrics=None))]
+    fn run_table<'py>(
+        &self,
+        py: Python<'py>,
+        runs: Vec<String>,
+        metrics: Option<Vec<String>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let runs: Vec<RunId> = parse_all(py, &runs)?;
+        let table = self.call(py, |engine| engine.run_table(&runs, metrics.as_deref()))?;
+        Ok(crate::table::to_python(py, table)
+            .into_pyobject(py)?
+            .into_any())
+    }
+
+    /// Writes metrics of runs to a file.
+    fn export_metrics<'py>(
+        &self,
+        py: Python<'py>,
+        runs: Vec<String>,
+        path: PathBuf,
+        options: MetricsOptions,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let runs: Vec<RunId> = parse_all(py, &runs)?;
+        let what = options.into_export(py, &path)?;
+        self.record(py, |engine| {
+            engine.export_metrics_to(&runs, &what, &path, &mut |_| {})
+        })
+    }
+
+    /// Seals what is not sealed of a run, or of all.
+    #[pyo3(signature = (run=None))]
+    fn seal<'py>(&self, py: Python<'py>, run: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+        let run: Option<RunId> = run.map(|run| parse(py, run)).transpose()?;
+        self.record(py, |engine| {
+            let runs = match run {
+                Some(run) => vec![run],
+                None => engine.store().list_runs()?,
+            };
+            engine.seal(&runs, &mut |_| {})
+        })
+    }
+
     fn run<'py>(&self, py: Python<'py>, run: &str) -> PyResult<Bound<'py, PyAny>> {
         let run: RunId = parse(py, run)?;
         self.record(py, |engine| engine.run(run))
@@ -235,10 +296,11 @@ impl Engine {
     }
 
     /// `(steps, values, timestamps, [(run, attempt, points)])`; the first three as little-endian 8-byte columns.
-    #[pyo3(signature = (run, metric, inherited=true, steps=None, points=None))]
+    #[pyo3(signature = (run, metric, inherited=true, steps=None, points=None, attempt=None))]
     #[expect(
         clippy::type_complexity,
-        reason = "columns for the Python layer, which makes a Series of them"
+        clippy::too_many_arguments,
+        reason = "the keywords of one Python call; columns for the Python layer, which makes a Series of them"
     )]
     fn history<'py>(
         &self,
@@ -248,6 +310,7 @@ impl Engine {
         inherited: bool,
         steps: Option<(i64, i64)>,
         points: Option<usize>,
+        attempt: Option<u32>,
     ) -> PyResult<(
         Bound<'py, PyBytes>,
         Bound<'py, PyBytes>,
@@ -259,7 +322,7 @@ impl Engine {
             inherited,
             steps: steps.map(|(first, last)| (Step(first), Step(last))),
             points,
-            attempt: None,
+            attempt: attempt.map(AttemptNumber),
         };
         let columns = self.call(py, |engine| engine.history(run, metric, query))?;
         let stretches = columns
@@ -275,16 +338,84 @@ impl Engine {
         ))
     }
 
-    #[pyo3(signature = (run, cursor=None, limit=1000))]
+    #[pyo3(signature = (run, cursor=None, limit=1000, level=None, search=None, attempt=None, rank=None))]
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one Python call")]
     fn console<'py>(
         &self,
         py: Python<'py>,
         run: &str,
         cursor: Option<&str>,
         limit: usize,
+        level: Option<&str>,
+        search: Option<String>,
+        attempt: Option<u32>,
+        rank: Option<u32>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let run: RunId = parse(py, run)?;
-        self.record(py, |engine| engine.console(run, cursor, limit))
+        let filter = ConsoleFilter {
+            attempt: attempt.map(AttemptNumber),
+            rank,
+            level: level.map(str::parse).transpose().into_py(py)?,
+            search,
+        };
+        self.record(py, |engine| engine.console(run, cursor, limit, filter))
+    }
+
+    /// Names that a run's history has media under.
+    #[pyo3(signature = (run, inherited=true))]
+    fn media<'py>(
+        &self,
+        py: Python<'py>,
+        run: &str,
+        inherited: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let run: RunId = parse(py, run)?;
+        let selection = MediaSelection {
+            inherited,
+            ..MediaSelection::default()
+        };
+        self.record(py, |engine| engine.media(run, &selection))
+    }
+
+    /// A page of what was logged under a name.
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one Python call")]
+    fn media_entries<'py>(
+        &self,
+        py: Python<'py>,
+        run: &str,
+        name: &str,
+        steps: (i64, i64),
+        inherited: bool,
+        attempt: Option<u32>,
+        limit: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let run: RunId = parse(py, run)?;
+        let selection = MediaSelection {
+            steps: (Step(steps.0), Step(steps.1)),
+            attempt: attempt.map(AttemptNumber),
+            inherited,
+            limit,
+        };
+        self.record(py, |engine| engine.media_entries(run, name, &selection))
+    }
+
+    /// Content type and bytes of one item.
+    #[pyo3(signature = (run, name, step, item, attempt=None))]
+    fn read_media<'py>(
+        &self,
+        py: Python<'py>,
+        run: &str,
+        name: &str,
+        step: i64,
+        item: usize,
+        attempt: Option<u32>,
+    ) -> PyResult<(String, Bound<'py, PyBytes>)> {
+        let run: RunId = parse(py, run)?;
+        let attempt = attempt.map(AttemptNumber);
+        let read = self.call(py, |engine| {
+            engine.read_media(run, name, Step(step), item, attempt)
+        })?;
+        Ok((read.content_type, PyBytes::new(py, &read.bytes)))
     }
 
     fn read_file<'py>(
@@ -339,7 +470,8 @@ impl Engine {
         self.call(py, |engine| engine.set_project_prefix(&project, prefix))
     }
 
-    #[pyo3(signature = (run, add_tags=Vec::new(), remove_tags=Vec::new(), config=None))]
+    #[pyo3(signature = (run, add_tags=Vec::new(), remove_tags=Vec::new(), config=None, name=None, notes=None))]
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one Python call")]
     fn annotate(
         &self,
         py: Python<'_>,
@@ -347,9 +479,13 @@ impl Engine {
         add_tags: Vec<String>,
         remove_tags: Vec<String>,
         config: Option<Bound<'_, PyAny>>,
+        name: Option<String>,
+        notes: Option<String>,
     ) -> PyResult<()> {
         let run: RunId = parse(py, run)?;
         let annotation = Annotation {
+            name,
+            notes,
             add_tags,
             remove_tags,
             config_patch: config_value(config)?,
@@ -496,6 +632,30 @@ impl Engine {
     /// Bounds the staging memory of this process's saves.
     fn limit_staging(&self, py: Python<'_>, bytes: u64) -> PyResult<()> {
         self.inner(py)?.limit_staging(bytes);
+        Ok(())
+    }
+
+    /// Stages in memory that outlives the process: below `base`, a directory of a file system in memory.
+    fn stage_in(&self, py: Python<'_>, base: Option<PathBuf>) -> PyResult<()> {
+        self.inner(py)?.stage_in(base);
+        Ok(())
+    }
+
+    /// Writes what processes that are gone had staged. On a thread of its own, so that Ctrl-C ends the wait, however long the disk takes.
+    fn recover_staged(&self, py: Python<'_>) -> PyResult<()> {
+        let engine = Arc::clone(self.inner(py)?);
+        let (sender, receiver) = mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("runtree-recover".to_owned());
+        let work = move || {
+            engine.recover_staged();
+            drop(sender);
+        };
+        // Without a thread, starting the run does it.
+        if thread.spawn(work).is_ok() {
+            let is_over =
+                move |slice| receiver.recv_timeout(slice) == Err(RecvTimeoutError::Disconnected);
+            wait(py, None, is_over)?;
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod command;
 mod convert;
 mod engine;
 mod errors;
+mod experiment;
 mod guarded;
 mod inspect;
 mod pending;
@@ -14,6 +15,7 @@ mod plan;
 mod requests;
 mod runtime;
 mod staging;
+mod table;
 mod whole;
 mod writer;
 
@@ -29,7 +31,9 @@ mod _native {
     #[pymodule_export]
     use crate::convert::json::plain_config;
     #[pymodule_export]
-    use crate::engine::{Engine, discover_store};
+    use crate::engine::{Engine, discover_store, leave_staging};
+    #[pymodule_export]
+    use crate::experiment::{clear_head, head, set_head, sweep, views};
     #[pymodule_export]
     use crate::guarded::GuardedMemory;
     #[pymodule_export]

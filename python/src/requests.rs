@@ -7,13 +7,13 @@ use pyo3::prelude::*;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::{ComponentName, Error, ProjectName, RunId, Step};
 use runtree_engine::{
-    EntrySource, ForkChoice, ForkSpec, IfBusy, LaunchKey, LogRanks, ResumePolicy, RunQuery,
-    RunSort, RunSpec, SaveRequest,
+    EntrySource, ForkChoice, ForkSpec, IfBusy, LaunchKey, LogRanks, MetricsExport, MetricsFormat,
+    MetricsScope, ResumePolicy, RunQuery, RunSpec, SaveRequest,
 };
 use serde_json::Value;
 
 use crate::convert::json::config_to_value;
-use crate::errors::{IntoPyResult as _, to_py_err};
+use crate::errors::IntoPyResult as _;
 
 /// What `init` asks for.
 #[derive(FromPyObject)]
@@ -51,6 +51,7 @@ pub(crate) struct ForkOptions<'py> {
     fork_run: Option<String>,
     fork_step: Option<i64>,
     project: Option<String>,
+    into: Option<String>,
     name: Option<String>,
     key: Option<String>,
     config: Option<Bound<'py, PyAny>>,
@@ -66,7 +67,7 @@ pub(crate) struct ForkOptions<'py> {
 pub(crate) struct RunsOptions {
     project: Option<String>,
     root: Option<String>,
-    search: Option<String>,
+    filter: Option<String>,
     statuses: Vec<String>,
     tags: Vec<String>,
     sort: String,
@@ -74,6 +75,16 @@ pub(crate) struct RunsOptions {
     limit: usize,
     cursor: Option<String>,
     deleted: bool,
+}
+
+/// Arguments of `export_metrics`.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct MetricsOptions {
+    format: Option<String>,
+    metrics: Vec<String>,
+    system: bool,
+    inherited: bool,
 }
 
 /// Arguments of a save but for what is saved.
@@ -135,6 +146,7 @@ impl ForkOptions<'_> {
         let choice = fork_choice(py, self.fork_run, self.fork_step, self.reference)?;
         Ok(ForkSpec {
             project: self.project,
+            into: self.into,
             name: self.name,
             key: self.key,
             config: config_value(self.config)?,
@@ -156,10 +168,10 @@ impl RunsOptions {
                 .root
                 .map(|root| parse::<RunId>(py, &root))
                 .transpose()?,
-            search: self.search,
+            filter: parse(py, self.filter.as_deref().unwrap_or_default())?,
             statuses: statuses.collect::<PyResult<_>>()?,
             tags: self.tags,
-            sort: sort(py, &self.sort)?,
+            sort: parse(py, &self.sort)?,
             descending: self.descending,
             limit: self.limit,
             cursor: self.cursor,
@@ -167,6 +179,37 @@ impl RunsOptions {
             ..RunQuery::default()
         })
     }
+}
+
+impl MetricsOptions {
+    pub(crate) fn into_export(
+        self,
+        py: Python<'_>,
+        path: &std::path::Path,
+    ) -> PyResult<MetricsExport> {
+        let format = match self.format {
+            Some(format) => parse(py, &format)?,
+            None => MetricsFormat::of_path(path).unwrap_or(MetricsFormat::Parquet),
+        };
+        Ok(MetricsExport {
+            format,
+            metrics: self.metrics,
+            system: self.system,
+            scope: if self.inherited {
+                MetricsScope::Effective
+            } else {
+                MetricsScope::Own
+            },
+        })
+    }
+}
+
+/// Each text parsed.
+pub(crate) fn parse_all<T: std::str::FromStr<Err = runtree_core::Error>>(
+    py: Python<'_>,
+    texts: &[String],
+) -> PyResult<Vec<T>> {
+    texts.iter().map(|text| parse(py, text)).collect()
 }
 
 impl SaveOptions {
@@ -234,25 +277,5 @@ fn fork_choice(
         },
         (_, _, Some(reference)) => ForkChoice::Reference(parse(py, &reference)?),
         _ => ForkChoice::None,
-    })
-}
-
-fn sort(py: Python<'_>, text: &str) -> PyResult<RunSort> {
-    Ok(match text {
-        "created" => RunSort::Created,
-        "last_activity" => RunSort::LastActivity,
-        "name" => RunSort::Name,
-        "display_id" => RunSort::DisplayId,
-        "status" => RunSort::Status,
-        "last_step" => RunSort::LastStep,
-        _ => match text.split_once(':') {
-            Some(("metric", name)) => RunSort::Metric(name.to_owned()),
-            Some(("config", key)) => RunSort::Config(key.to_owned()),
-            _ => {
-                let error = Error::invalid(format!("{text:?} is nothing to sort runs by"))
-                    .with_hint("sort by created, last_activity, name, display_id, status, last_step, metric:NAME or config:KEY");
-                return Err(to_py_err(py, &error));
-            }
-        },
     })
 }

@@ -12,8 +12,7 @@ use runtree_engine::{
     Engine, LoadedManifest, MAX_STRETCHES, ReadJob, RegionRead, WholeRequest, WholeState,
 };
 
-use crate::convert::build::{Load, build};
-use crate::convert::objects::key_object;
+use crate::convert::build::{Load, build, key_object};
 use crate::convert::select::select;
 use crate::errors::{IntoPyResult as _, to_py_err};
 use crate::runtime::Owned;

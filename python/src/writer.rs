@@ -159,8 +159,13 @@ impl RunWriter {
         let step = self
             .reserve(inner, step, deferred.is_some(), commit)
             .into_py(py)?;
+        let media = std::mem::take(&mut metrics.media);
         let pairs = metrics.pairs()?;
-        if !pairs.is_empty() || deferred.is_none() {
+        if !media.is_empty() {
+            inner
+                .log_media(step, timestamp, &pairs, media, commit)
+                .into_py(py)?;
+        } else if !pairs.is_empty() || deferred.is_none() {
             inner.log(step, timestamp, &pairs, commit).into_py(py)?;
         }
         let warnings = warnings(inner);
@@ -187,6 +192,27 @@ impl RunWriter {
             return Ok(());
         };
         inner.console(stream, lines).into_py(py)
+    }
+
+    fn alert(&self, py: Python<'_>, title: &str, text: &str, level: &str) -> PyResult<()> {
+        let Some(inner) = self.inner.get() else {
+            return Ok(());
+        };
+        let level = level.parse().into_py(py)?;
+        inner.alert(title, text, level).into_py(py)
+    }
+
+    fn add_process_facts(&self, facts: BTreeMap<String, String>) {
+        if let Some(inner) = self.inner.get() {
+            inner.add_process_facts(facts);
+        }
+    }
+
+    /// Attaches bytes as a file.
+    fn log_file_bytes(&self, py: Python<'_>, name: &str, data: &[u8]) -> PyResult<()> {
+        let inner = self.inner(py)?;
+        let bytes = bytes::Bytes::copy_from_slice(data);
+        py.detach(|| inner.log_file_bytes(name, bytes)).into_py(py)
     }
 
     fn update_config(&self, py: Python<'_>, patch: &Bound<'_, PyAny>) -> PyResult<()> {

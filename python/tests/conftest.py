@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,15 @@ settings.register_profile("slow", parent=settings.get_profile("fast"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+@pytest.fixture(scope="session")
+def memory_dir() -> Iterator[str]:
+    """Where processes stage, so that what those that are killed leave goes with the tests."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as path:
+        yield path
+
+
 @pytest.fixture(autouse=True)
-def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_dir: str) -> Iterator[None]:
     """No variable of the outside, no run of another test."""
     for name in list(os.environ):
         if name.startswith(("RUNTREE_", "SLURM_", "TORCHELASTIC_", "OMPI_")) or name in (
@@ -33,6 +41,7 @@ def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("RUNTREE_STAGING_DIR", memory_dir)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -50,10 +59,12 @@ def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def start() -> Callable[..., runtree.Run]:
-    """``runtree.init`` without capture and sampling, which tests of other things do not need."""
+    """``runtree.init`` without capture, sampling and environment, which tests of other things do not need."""
 
     def init(project: str = "digits", *args: Any, **keywords: Any) -> runtree.Run:
-        return runtree.init(project, *args, **{"console": False, "system_metrics": False, **keywords})
+        return runtree.init(
+            project, *args, **{"console": False, "system_metrics": False, "environment": False, **keywords}
+        )
 
     return init
 

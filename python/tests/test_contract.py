@@ -167,6 +167,32 @@ def test_runs_can_be_searched_by_words(start: Any) -> None:
     assert [run.name for run in runtree.Store().runs("low")] == ["low-rate"]
 
 
+@pytest.mark.filterwarnings("ignore:run .* has no checkpoint at or before:runtree.RuntreeWarning")
+def test_runs_are_filtered_by_config_metrics_and_relatives(start: Any) -> None:
+    for name, rate in (("slow", 1e-5), ("fast", 1e-2)):
+        with start("digits", name, config={"lr": rate}) as run:
+            for step, loss in enumerate([3.0, rate, 2.0]):
+                run.log({"val/loss": loss}, step=step)
+    with start("digits", "child", fork_run_id="fast", fork_step=1, config={"lr": 1e-3}):
+        pass
+    store = runtree.Store()
+
+    def names(text: str, **options: Any) -> list[str]:
+        return sorted(run.name for run in store.runs(text, **options))
+
+    assert names("config.lr < 5e-3") == ["child", "slow"]
+    assert names("val/loss = 2") == ["fast", "slow"]
+    assert names("val/loss = 0.01") == ["child"], "what is inherited is its last value"
+    assert names("min(val/loss) < 1e-3 or descendants(fast)") == ["child", "slow"]
+    assert names("ancestors(child) status = completed created > -1h") == ["fast"]
+    assert names("not (name ~ SLOW or fork_step >= 0)") == ["fast"]
+    assert store.runs(sort="min:val/loss", descending=False)[0].name == "slow"
+    with pytest.raises(runtree.Invalid, match="a value was expected at the end of the filter"):
+        store.runs("config.lr <")
+    with pytest.raises(runtree.NotFound):
+        store.runs("descendants(nobody)")
+
+
 # A flush may meet the newer launch before the save does: then it says so first.
 # Which of the two calls is told first depends on who is faster.
 @pytest.mark.filterwarnings("ignore:run .* continued elsewhere:runtree.RuntreeWarning")

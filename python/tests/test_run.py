@@ -109,7 +109,7 @@ def test_log_does_not_wait_for_what_jax_is_still_computing(start: Any) -> None:
     assert run.history("slow").values.tolist() == [float(pending), float(pending) + 1]
 
 
-@pytest.mark.parametrize("value", ["text", [1, 2], object(), np.zeros(2), b"1", "3.5"])
+@pytest.mark.parametrize("value", [[1, 2], object(), np.zeros(2), b"1"])
 def test_what_is_not_a_number_is_refused_by_name(value: Any, start: Any) -> None:
     with pytest.raises(TypeError, match="metric `a/b` is a"):
         start().log({"a": {"b": value}})
@@ -465,7 +465,7 @@ def test_a_store_lists_and_finds_runs(start: Any) -> None:
     store = runtree.Store()
     assert [run.name for run in store.runs(sort="name", descending=False)] == ["run-0", "run-1", "run-2"]
     assert [run.name for run in store.runs(tags=["even"], limit=1)] == ["run-2"]
-    assert [run.name for run in store.runs(search="run-1")] == ["run-1"]
+    assert [run.name for run in store.runs("name = run-1")] == ["run-1"]
     assert [run.name for run in store.runs(sort="metric:loss")] == ["run-2", "run-1", "run-0"]
     assert store.run("run-1").number == 2
     assert store.run(2, project="digits").name == "run-1"

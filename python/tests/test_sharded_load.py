@@ -97,12 +97,12 @@ SAVE = """
     moments = {f"{at}.{key}": full(each) for at, of in optimizer.state_dict()["state"].items() for key, each in of.items()}
     np.savez(os.environ["OUT"] + f"/moments{rank}.npz", **moments)
     if os.environ.get("KILL"):
-        # One rank dies while it writes the next one: half of its state is staged, nothing is published.
+        # One rank dies while it writes the next one: all is staged, a part of it in the store, nothing of it published.
         os.environ.pop("KILL")
         train(model, optimizer, 1)
+        run.save({**state, "ballast": torch.rand(32 << 20)}, step=4)
         if rank == 1:
             os.kill(os.getpid(), 9)
-        run.save(state, step=4)
         import time; time.sleep(3)
         os._exit(1)
     run.finish()
@@ -160,12 +160,15 @@ LOAD = """
 
 
 def test_four_ranks_save_and_two_one_and_three_load(tmp_path: Path) -> None:
-    killed = torchrun(tmp_path, SAVE, 4, check=False, KILL="1")
+    # Without memory that outlives the rank: with it, the next launch would finish what was staged.
+    killed = torchrun(tmp_path, SAVE, 4, check=False, KILL="1", RUNTREE_STAGING_DIR="none")
     assert killed.returncode != 0
     [run] = runtree.Store().runs()
     assert [each.step for each in run.checkpoints()] == [3], "what a dead rank was part of never appears"
     pending = [each for each in run.checkpoints(pending=True) if each.state == "pending"]
     assert [each.step for each in pending] in ([4], []), "the others had published, or not yet"
+    published = {part["rank"] for each in pending for part in each.parts if part["present"]}
+    assert 1 not in published, "it died before it had published"
     for ranks in (2, 1, 3):
         torchrun(tmp_path, LOAD, ranks)
 

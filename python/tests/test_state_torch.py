@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -249,3 +250,22 @@ def test_a_dataloader_goes_on_where_it_was(start: Any) -> None:
     again = make()
     run.load(checkpoint, into={"loader": again})
     assert [batch.tolist() for batch in again] == expected
+
+
+def test_a_lora_on_a_frozen_base_stores_the_base_once(start: Any) -> None:
+    torch.manual_seed(0)
+    base = {f"layers.{at}.weight": torch.randn(512, 1024).bfloat16() for at in range(4)}
+    adapters = {name: torch.nn.Parameter(torch.randn(16, 1024)) for name in base}
+    optimizer = torch.optim.AdamW(adapters.values(), lr=1e-2)
+    run = start()
+    stored = []
+    for step in range(2):
+        for adapter in adapters.values():
+            adapter.grad = torch.randn_like(adapter)
+        optimizer.step()
+        run.save({"base": base, "adapters": adapters, "optimizer": optimizer}, step=step).result()
+        stored.append(sum(path.stat().st_size for path in Path(".runtree/chunks").rglob("*.*")))
+    trained = 3 * sum(adapter.nbytes for adapter in adapters.values())
+    assert stored[0] >= sum(tensor.nbytes for tensor in base.values()) + trained
+    assert stored[1] - stored[0] < trained + 10_000, "adapters and their moments, and nothing of the base"
+    assert torch.equal(run.load()["base"]["layers.3.weight"], base["layers.3.weight"])

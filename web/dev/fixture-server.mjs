@@ -160,10 +160,12 @@ function series(request) {
     const run = find(sel.run);
     const { out, segments } = points(run, sel.metric, sel.attempt ?? null, request.inherited);
     const axis = request.x;
-    const inside = out.filter((p) => (request.from == null || p[axis] >= request.from) && (request.to == null || p[axis] <= request.to));
-    const b = { run: run.id, metric: sel.metric, attempt: sel.attempt ?? null, points: inside.length, x_first: [], x_last: [], min: [], max: [], mean: [], first: [], last: [], count: [], nonfinite: [], segment: [], segments: segments.map((s) => ({ run: s.run, attempt: s.attempt, inherited: s.inherited, x_start: s.start[axis] })) };
+    const left = sel.from ?? request.from;
+    const inside = out.filter((p) => (left == null || p[axis] >= left) && (request.to == null || p[axis] <= request.to));
+    const logged = points(run, sel.metric, sel.attempt ?? null, false).out.length;
+    const b = { run: run.id, metric: sel.metric, attempt: sel.attempt ?? null, points: inside.length, logged, x_first: [], x_last: [], min: [], max: [], mean: [], first: [], last: [], count: [], nonfinite: [], segment: [], segments: segments.map((s) => ({ run: s.run, attempt: s.attempt, inherited: s.inherited, x_start: s.start[axis] })) };
     if (inside.length === 0) return b;
-    const from = request.from ?? inside[0][axis];
+    const from = left ?? inside[0][axis];
     const to = request.to ?? inside[inside.length - 1][axis];
     const width = Math.max(1, (to - from + 1) / request.pixels);
     let open = null;
@@ -193,12 +195,23 @@ function last(run, metric) {
   return p ? { step: p.step, value: wireFloat(p.value) } : null;
 }
 
-function summary(run) {
+/** Last, smallest and largest of a metric. */
+function total(run, metric) {
+  const { out } = points(run, metric, null, true);
+  const p = last(run, metric);
+  if (!p) return null;
+  const finite = out.filter((q) => Number.isFinite(q.value));
+  const by = (f) => finite.reduce((best, q) => (best === null || f(q.value, best.value) ? q : best), null);
+  const mv = (q) => q && { step: q.step, value: q.value };
+  return { ...p, min: mv(by((x, y) => x < y)), max: mv(by((x, y) => x > y)) };
+}
+
+function summary(run, wanted = Object.keys(METRICS)) {
   const stretches = timeline(run);
   const lastStep = stretches.length ? stretches[stretches.length - 1].last : null;
   const attempt = run.attempts[run.attempts.length - 1];
   const metrics = {};
-  for (const m of Object.keys(METRICS)) { const v = last(run, m); if (v) metrics[m] = v; }
+  for (const m of wanted) { const v = METRICS[m] && total(run, m); if (v) metrics[m] = v; }
   const bad = run.nanFrom;
   return {
     id: run.id, display_id: run.display_id, number: run.number, key: null, name: run.name, project: run.project, experiment: run.experiment, root: run.root,
@@ -214,6 +227,11 @@ function ghostFrom(run, a) {
   const start = Math.min(...later.map((b) => b.first));
   return a.last >= start ? start : null;
 }
+
+const outline = (run) => ({
+  run: run.id, metrics: Object.keys(METRICS).filter((m) => points(run, m, null, true).out.length > 0).sort(),
+  ghosts: run.attempts.flatMap((a) => (ghostFrom(run, a) === null ? [] : [{ attempt: a.attempt, from: ghostFrom(run, a) }])),
+});
 
 const attemptInfo = (run) => run.attempts.map((a, i) => ({
   attempt: a.attempt, kind: i > 0 ? (a.rewind ? 'rewind' : 'resume') : run.owner ? 'fork' : 'start',
@@ -242,7 +260,10 @@ function detail(run) {
     const finite = out.filter((p) => Number.isFinite(p.value));
     const by = (f) => finite.reduce((best, p) => (best === null || f(p.value, best.value) ? p : best), null);
     const mv = (p) => p && { step: p.step, value: wireFloat(p.value) };
-    return [{ name, system: name.startsWith('sys/'), points: out.length, nonfinite: out.length - finite.length, steps: { first: out[0].step, last: out[out.length - 1].step }, min: mv(by((x, y) => x < y)), max: mv(by((x, y) => x > y)), last: mv(out[out.length - 1]), own: run.attempts.some((a) => a.last >= a.first) }];
+    const own = points(run, name, null, false).out;
+    const ownFinite = own.filter((p) => Number.isFinite(p.value));
+    const ownBy = (f) => ownFinite.reduce((best, p) => (best === null || f(p.value, best.value) ? p : best), null);
+    return [{ name, own_points: own.length, own_min: mv(ownBy((x, y) => x < y)), own_max: mv(ownBy((x, y) => x > y)), own_last: own.length ? mv(own[own.length - 1]) : null, system: name.startsWith('sys/'), points: out.length, nonfinite: out.length - finite.length, steps: { first: out[0].step, last: out[out.length - 1].step }, min: mv(by((x, y) => x < y)), max: mv(by((x, y) => x > y)), last: mv(out[out.length - 1]) }];
   });
   return {
     summary: summary(run), notes: run.notes, attempts: attemptInfo(run),
@@ -250,6 +271,7 @@ function detail(run) {
     children: run.children.map((c) => ({ run: label(c), fork_step: c.fork_step, status: c.status })), config_diff: configDiff(run.owner?.config, run.config), metrics,
     resume_report: run.attempts.length > 1 ? { attempt: 2, ghost_attempt: 1, overlapping_steps: 40, bit_equal_steps: 40, diverged_at: null, metric: null, text: 'bit-equal for 40 steps' } : null,
     files: run.attempts[0].last >= 0 ? [{ name: 'pretrain.toml', bytes: 1874, at: run.created }, { name: 'samples/step_2000.txt', bytes: 48210, at: run.created + 9e9 }] : [],
+    alerts: [], processes: [],
     lost: run.name.startsWith('warmup') ? [{ reason: 'logged below the fork step', points: { loss: 12 }, at: run.created }] : [],
   };
 }
@@ -330,6 +352,8 @@ build(args.variant);
 // --- HTTP
 const fail = (status, kind, message, hint = null) => Object.assign(new Error(message), { status, body: { error: { kind, message, hint } } });
 const streams = new Set();
+const views = new Map();
+const heads = new Map();
 const announce = (...changed) => { for (const s of streams) s.write(`event: change\ndata: ${JSON.stringify({ runs: changed.map((r) => r.id) })}\n\n`); };
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 
@@ -339,7 +363,10 @@ function listRuns(q) {
   if (text) list = list.filter((r) => [r.name, r.display_id, r.id, ...r.tags].some((s) => s.toLowerCase().includes(text)));
   if (q.get('status')) list = list.filter((r) => r.status === q.get('status'));
   if (q.get('tag')) list = list.filter((r) => r.tags.includes(q.get('tag')));
-  for (const term of (q.get('filter') ?? '').split(/\s+/).filter(Boolean)) {
+  if (q.get('ids')) list = list.filter((r) => q.get('ids').split(',').includes(r.id));
+  const named = /^id in \((.*)\)$/.exec(q.get('filter') ?? '');
+  if (named) { const ids = named[1].split(',').map((t) => t.trim()); list = list.filter((r) => ids.includes(r.display_id) || ids.includes(r.id)); }
+  for (const term of named ? [] : (q.get('filter') ?? '').split(/\s+/).filter(Boolean)) {
     const colon = term.indexOf(':');
     const [key, value] = colon < 0 ? ['', term] : [term.slice(0, colon), term.slice(colon + 1)];
     if (key === 'status' && !['running', 'completed', 'failed', 'stopped', 'lost', 'created'].includes(value)) throw fail(400, 'invalid', `status \`${value}\` is not one`, 'running, completed, failed, stopped, lost or created');
@@ -355,7 +382,8 @@ function listRuns(q) {
   keyed.sort(([a, r], [b, s]) => (a == null) - (b == null) || (a < b ? -sign : a > b ? sign : s.number - r.number));
   const start = Number(q.get('cursor') ?? 0);
   const limit = Number(q.get('limit') ?? 100);
-  return { runs: keyed.slice(start, start + limit).map(([, r]) => summary(r)), total: list.length, next_cursor: start + limit < list.length ? String(start + limit) : null };
+  const wanted = q.has('metrics') ? q.get('metrics').split(',').filter(Boolean) : undefined;
+  return { runs: keyed.slice(start, start + limit).map(([, r]) => summary(r, wanted)), total: list.length, next_cursor: start + limit < list.length ? String(start + limit) : null };
 }
 
 function fork(body) {
@@ -382,7 +410,25 @@ async function route(method, path, q, body) {
     return [...names].map(([name, list]) => ({ name, runs: list.length, running: list.filter((r) => r.status === 'running').length, last_activity: Math.max(...list.map((r) => summary(r).last_activity)) }));
   }
   if (path === '/runs' && method === 'GET') return listRuns(q);
+  if ((m = /^\/projects\/([^/]+)\/views(?:\/(.+))?$/.exec(path))) {
+    const name = m[2] && decodeURIComponent(m[2]);
+    if (method === 'PUT') views.set(name, { name, query: body.query, updated: Date.now() * 1000 });
+    if (method === 'DELETE') views.delete(name);
+    return [...views.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+  if (path === '/sweep') {
+    const [ref, step] = q.get('ref').split('@');
+    const parent = find(ref);
+    const forks = parent.children.filter((r) => r.fork_step === Number(step) && !r.deleted);
+    const keys = [...new Set(forks.flatMap((r) => configDiff(parent.config, r.config).map((c) => c.key)))].sort();
+    return { reference: q.get('ref'), config_keys: keys, metrics: Object.keys(METRICS).sort().map((name) => ({ name, lower_is_better: /loss|norm/.test(name) })), parent: summary(parent), runs: forks.map((r) => summary(r)) };
+  }
   if (path === '/series') return series(body);
+  if (path === '/outlines') return q.get('runs').split(',').filter(Boolean).map((r) => outline(find(r)));
+  if ((m = /^\/projects\/([^/]+)\/keys$/.exec(path))) {
+    const list = [...runs.values()].filter((r) => !r.deleted && r.project === decodeURIComponent(m[1]));
+    return { metrics: [...new Set(list.flatMap((r) => outline(r).metrics))].sort(), config: [...new Set(list.flatMap((r) => Object.keys(flat(r.config))))].sort(), tags: [...new Set(list.flatMap((r) => r.tags))].sort() };
+  }
   if (path === '/forks') return [201, fork(body)];
   if (path === '/diff') { const a = find(q.get('a').split('@')[0]); const b = find(q.get('b').split('@')[0]); return { a: q.get('a'), b: q.get('b'), config: configDiff(a.config, b.config), tensors: q.get('a').includes('@') ? [{ name: 'model.embed_tokens.weight', change: 'changed', a: 'bf16[32000,768]', b: 'bf16[32000,768]', relative_norm: 0.0123, changed_elements: 18_211_004 }, { name: 'model.layers.0.mlp.up.weight', change: 'changed', a: 'bf16[3072,768]', b: 'bf16[3072,768]', relative_norm: 0.0311, changed_elements: 2_211_004 }] : [], equal_tensors: 3, metrics: {} }; }
   if ((m = /^\/checkpoints\/([^/]+)(?:\/(\w+))?$/.exec(path))) {
@@ -399,10 +445,12 @@ async function route(method, path, q, body) {
   }
   if ((m = /^\/runs\/([^/]+)(?:\/(.*))?$/.exec(path))) {
     const run = find(decodeURIComponent(m[1]));
-    if (method === 'DELETE') { run.deleted = true; announce(run); return summary(run); }
+    if (method === 'DELETE' && !m[2]) { run.deleted = true; announce(run); return summary(run); }
     if (method === 'PATCH') { if (body.name) run.name = body.name; if (body.notes !== undefined) run.notes = body.notes; run.tags = [...new Set([...run.tags, ...(body.add_tags ?? [])])].filter((t) => !(body.remove_tags ?? []).includes(t)); announce(run); return summary(run); }
     if (!m[2]) return detail(run);
-    if (m[2] === 'lineage') { const family = [...runs.values()].filter((r) => r.root === run.root && !r.deleted); return { root: run.root, experiment: run.experiment, runs: family.map((r) => ({ summary: summary(r), attempts: attemptInfo(r), checkpoints: [...checkpoints.values()].filter((c) => c.run === r).map((c) => checkpointInfo(c)), config_diff: r.owner ? configDiff(r.owner.config, r.config) : [] })) }; }
+    if (m[2] === 'metrics') { const names = q.get('names').split(',').map((n) => n.replaceAll('%2C', ',').replaceAll('%25', '%')); return detail(run).metrics.filter((i) => names.includes(i.name)); }
+    if (m[2] === 'head') { if (method === 'PUT') heads.set(run.root, run); else heads.delete(run.root); announce(run); return null; }
+    if (m[2] === 'lineage') { const family = [...runs.values()].filter((r) => r.root === run.root && !r.deleted); const chosen = heads.get(run.root); const head = chosen ?? family.reduce((a, b) => (summary(b).last_activity > summary(a).last_activity ? b : a)); return { root: run.root, experiment: run.experiment, head: label(head), head_is_set: chosen !== undefined, runs: family.map((r) => ({ summary: summary(r), attempts: attemptInfo(r), checkpoints: [...checkpoints.values()].filter((c) => c.run === r).map((c) => checkpointInfo(c)), config_diff: r.owner ? configDiff(r.owner.config, r.config) : [] })) }; }
     if (m[2] === 'checkpoints') { const stretches = timeline(run); return [...checkpoints.values()].filter((c) => (c.run === run || (q.get('inherited') !== 'false' && stretches.some((s) => s.run === c.run && s.attempt.attempt === c.attempt && c.step >= s.first && c.step <= s.last))) && (c.state === 'complete' || (c.state === 'pending' && q.get('pending') === 'true') || (c.state === 'deleted' && q.get('deleted') === 'true'))).sort((a, b) => a.step - b.step).map((c) => checkpointInfo(c, run)); }
     if (m[2] === 'console') {
       const start = Number(q.get('cursor') ?? 0); const total = 420; const limit = Number(q.get('limit') ?? 200);
@@ -431,7 +479,7 @@ const server = createServer((req, res) => {
     }, Number(args.slow)));
     return;
   }
-  let file = join(args.dist, normalize(decodeURIComponent(url.pathname)));
+  let file = join(args.dist, normalize(url.pathname));
   if (!existsSync(file) || statSync(file).isDirectory()) file = join(args.dist, 'index.html');
   res.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' });
   createReadStream(file).pipe(res);

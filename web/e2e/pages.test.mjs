@@ -154,7 +154,9 @@ describe('live updates', () => {
     await patch(`/runs/${world.child.id}`, { name: world.child.name });
     await page.locator(`[data-run="${world.child.display_id}"]`).getByText(world.child.name, { exact: true }).waitFor();
     page.off('request', note);
-    assert.deepEqual([...new Set(asked)], [world.child.id]);
+    // Another run may go on meanwhile: rows of what changed, never the list.
+    assert.ok(asked.length > 0 && asked.every((ids) => ids?.split(',').length <= 3), asked.join(' | '));
+    assert.ok(asked.some((ids) => ids.includes(world.child.id)));
   });
 });
 
@@ -222,8 +224,8 @@ describe('the comparison', () => {
   it('draws both on shared charts and lists only what differs', async () => {
     const diff = await get(`/diff?a=${encodeURIComponent(world.owner.display_id)}&b=${encodeURIComponent(world.child.display_id)}`);
     await page.goto(`${BASE}/compare?runs=${world.owner.display_id},${world.child.display_id}`);
-    await page.locator('table.diff').waitFor();
-    const keys = await page.locator('table.diff th.mono').allInnerTexts();
+    await page.locator('[data-diff]').first().waitFor();
+    const keys = await page.locator('[data-diff=config]').allInnerTexts();
     assert.deepEqual(keys.sort(), diff.config.map((c) => c.key).sort());
     await drawn(world.metric);
     assert.match((await chart(page, world.metric).locator('.plot').getAttribute('aria-label')) ?? '', /of 2 runs/);
@@ -383,8 +385,8 @@ describe('the lineage page', () => {
     await panel.locator('[data-fork-name]').fill(name);
     await panel.locator('[data-fork-config]').fill('lr=1.25e-5\noptim.note=hello');
     const text = await panel.innerText();
-    assert.ok(text.includes(`runtree fork ${stored.reference} --name ${name} --set lr=1.25e-5 --set optim.note=hello`), text);
-    assert.match(text, /import runtree\s+run = runtree\.init\(fork=/);
+    assert.ok(text.includes(`runtree fork ${stored.reference} --name ${name} --set lr=1.25e-5 --set optim.note=hello --run-id ${name}-`), text);
+    assert.match(text, /import runtree\s+run = runtree\.init\(".+", run_id=".+", resume="must"\)/);
     await panel.locator('[data-fork-go]').click();
     const id = await panel.locator('[data-forked]').getAttribute('data-forked');
     await page.locator(`[data-lane="${id}"]`).waitFor();

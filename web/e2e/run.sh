@@ -13,6 +13,7 @@ finish() {
 trap finish EXIT
 
 "$bin/python" "$root/examples/demo/demo.py" --store "$work/.runtree" >"$work/demo.log" 2>&1 || { cat "$work/demo.log" >&2; exit 1; }
+RUNTREE_STORE=$work/.runtree "$bin/python" "$root/web/e2e/media.py" >"$work/media.log" 2>&1 || { cat "$work/media.log" >&2; exit 1; }
 XDG_CACHE_HOME=$work/cache "$bin/runtree" --store "$work/.runtree" serve --port 0 >"$work/url" 2>"$work/serve.log" &
 server=$!
 for _ in $(seq 100); do
@@ -21,4 +22,4 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 cd "$root/web"
-RUNTREE_URL=$(head -n 1 "$work/url") node e2e/run.mjs
+RUNTREE_URL=$(head -n 1 "$work/url") RUNTREE_PYTHON=$bin/python RUNTREE_E2E_STORE=$work/.runtree node e2e/run.mjs "$@"

@@ -12,7 +12,10 @@ mod delete;
 mod diff;
 mod encode;
 mod export;
+mod export_html;
+mod export_metrics;
 mod fork;
+mod head;
 mod import;
 mod log;
 mod pin;
@@ -20,9 +23,11 @@ mod project;
 mod reindex;
 mod rewind;
 mod runs;
+mod seal;
 mod serve;
 mod show;
 mod stats;
+mod sweep;
 mod tag;
 mod tree;
 mod undelete;
@@ -58,6 +63,7 @@ commands! {
     Checkpoints => checkpoints,
     Diff => diff,
     Cat => cat,
+    Sweep => sweep,
     Fork => fork,
     Rewind => rewind,
     Pin => pin,
@@ -65,13 +71,17 @@ commands! {
     Tag => tag,
     Untag => untag,
     Annotate => annotate,
+    Head => head,
     Delete => delete,
     Undelete => undelete,
     Export => export,
+    ExportMetrics => export_metrics,
+    ExportHtml => export_html,
     Import => import,
     Verify => verify,
     Reindex => reindex,
     Encode => encode,
+    Seal => seal,
     Stats => stats,
     Serve => serve,
     Project => project,

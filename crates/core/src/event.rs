@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::id::{AttemptNumber, SaveKey, Step};
 use crate::manifest::ChunkRecord;
+use crate::media::{AlertLevel, MediaItem, MediaKind};
 
 /// A Lamport count: one more than the largest the writer had seen for the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -164,6 +165,42 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// Images, texts, histograms, tables or files were logged at a step, under a name like a metric's. The last word of a launch at (name, rank, step) counts.
+    Media {
+        /// The name.
+        name: String,
+        /// The rank, where ranks keep series of their own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rank: Option<u32>,
+        /// At which step.
+        step: Step,
+        /// When.
+        at: Timestamp,
+        /// What all items are.
+        kind: MediaKind,
+        /// The items, in order; at least one.
+        items: Vec<MediaItem>,
+    },
+    /// The program said something that somebody should see.
+    Alert {
+        /// In a few words.
+        title: String,
+        /// More of them; may be empty.
+        text: String,
+        /// How much it matters.
+        level: AlertLevel,
+        /// The last step that was logged before.
+        step: Option<Step>,
+        /// When.
+        at: Timestamp,
+    },
+    /// What was found out about the process after its journal was opened: added to `process` of `opened`.
+    Environment {
+        /// Facts by name.
+        facts: BTreeMap<String, String>,
+        /// When.
+        at: Timestamp,
+    },
     /// Points were dropped: the queue was full, or their step lay before the start.
     Lost {
         /// Why, in words.
@@ -178,6 +215,23 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// Something that a newer runtree writes. Read and passed over, never written.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+impl Event {
+    /// The chunks that an event names outside of every checkpoint: they are kept as long as the run is. Who decides what may be deleted asks here.
+    pub fn chunks(&self) -> impl Iterator<Item = &ChunkRecord> {
+        let (files, items): (&[ChunkRecord], &[MediaItem]) = match self {
+            Self::File { chunks, .. } => (chunks, &[]),
+            Self::Media { items, .. } => (&[], items),
+            _ => (&[], &[]),
+        };
+        files
+            .iter()
+            .chain(items.iter().flat_map(|item| &item.chunks))
+    }
 }
 
 /// How a run is doing.

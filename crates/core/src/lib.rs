@@ -5,14 +5,17 @@
 //! `engine` composes; they all meet in the types of this crate.
 
 pub mod clock;
+pub mod console;
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod float;
 pub mod foreign;
 pub mod hash;
 pub mod id;
 pub mod lineage;
 pub mod manifest;
+pub mod media;
 pub mod reference;
 pub mod state;
 pub mod wire;

@@ -63,7 +63,9 @@ pub struct Segment {
 }
 
 /// An effective history: segments from the root to the leaf, disjoint but for base steps (see [`Timeline::segments`]).
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// The default is that of a run that was never launched: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
     segments: Vec<Segment>,
 }

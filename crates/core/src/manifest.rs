@@ -341,6 +341,19 @@ pub struct PinRecord {
 }
 record!(PinRecord, "runtree.pin", 1, checked: true);
 
+/// `projects/<project>/settings/<lamport>-<writer>`: a small value that belongs to a project; per key the largest (Lamport count, writer)
+/// counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SettingRecord {
+    /// What is set: `view/<name>`, `head/<root run>`.
+    pub key: String,
+    /// Its value; none takes it away.
+    pub value: Option<serde_json::Value>,
+    /// When, by the writer's clock; for people.
+    pub created: Timestamp,
+}
+record!(SettingRecord, "runtree.setting", 1, checked: true);
+
 /// `gc/<n>`: a round of a collector; its names are nobody's dedup hits any more (W1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoundRecord {

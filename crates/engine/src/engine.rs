@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use runtree_core::{Clock, Error, Result, RunId, Timestamp, WriterId, wire};
 use runtree_index::{Index, Liveness, Snapshot, SqliteIndex};
-use runtree_store::{Mode, Store};
+use runtree_store::{Mode, SettingsCache, Store};
 
 use crate::builder::{OsEntropy, SystemClock};
 use crate::fold::FoldState;
@@ -45,6 +45,31 @@ pub struct EngineOptions {
     pub entropy: Arc<dyn Entropy>,
     /// Whether live runs encode their cold checkpoints in the background.
     pub encode: bool,
+    /// Bytes of a journal after which a live run seals them in the background; it then also seals when it finishes, and what an earlier launch left.
+    pub seal: Option<u64>,
+    /// How a refresh of the index goes through the store.
+    pub scan: ScanOptions,
+}
+
+/// How a refresh of the index goes through the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// A store of at most this many runs is looked at closely as a whole, however busy the machine: what another process wrote is seen at once.
+    pub small_store: usize,
+    /// Runs of a larger store that each refresh looks at closely: 8 questions each, some milliseconds in all.
+    pub round: usize,
+    /// A refresh of a larger store that took `t` is not repeated within this many `t`, and half a minute.
+    pub throttle: u32,
+}
+
+impl Default for ScanOptions {
+    fn default() -> Self {
+        Self {
+            small_store: 256,
+            round: 250,
+            throttle: 8,
+        }
+    }
 }
 
 impl EngineOptions {
@@ -57,12 +82,20 @@ impl EngineOptions {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
             encode: false,
+            seal: None,
+            scan: ScanOptions::default(),
         }
     }
 
     /// The same for a trainer: what it saves is encoded in the background when it is cold.
     pub fn with_encoder(mut self) -> Self {
         self.encode = true;
+        self
+    }
+
+    /// The same for a trainer: what it logs is sealed in the background.
+    pub fn with_sealer(mut self) -> Self {
+        self.seal = Some(crate::seal::SEAL_BYTES);
         self
     }
 
@@ -79,8 +112,10 @@ pub struct Engine {
     pub(crate) store: Store,
     saver: crate::save::Saver,
     encoder: crate::encode::Encoder,
+    sealer: crate::seal::Sealer,
     pub(crate) index: SqliteIndex,
     pub(crate) fold: FoldState,
+    pub(crate) settings: SettingsCache,
 }
 
 impl std::fmt::Debug for Engine {
@@ -117,8 +152,10 @@ impl Engine {
             store,
             saver: crate::save::Saver::new(None),
             encoder: crate::encode::Encoder::default(),
+            sealer: crate::seal::Sealer::default(),
             index,
             fold: FoldState::default(),
+            settings: SettingsCache::default(),
         }))
     }
 
@@ -135,6 +172,11 @@ impl Engine {
     /// What encodes in the background.
     pub(crate) fn encoder(&self) -> &crate::encode::Encoder {
         &self.encoder
+    }
+
+    /// What seals in the background.
+    pub(crate) fn sealer(&self) -> &crate::seal::Sealer {
+        &self.sealer
     }
 
     /// Where the store is, as a user writes it.
@@ -160,6 +202,11 @@ impl Engine {
     /// Folder of the caches that belong to this store at this place: its index, materialised checkpoints.
     pub fn cache_dir(&self) -> PathBuf {
         index_dir(&self.store, &self.options)
+    }
+
+    /// Where staging memory of this store at this place lies.
+    pub(crate) fn shelf(&self) -> String {
+        place_name(&self.store, &self.options)
     }
 
     pub(crate) fn require_writable(&self) -> Result<()> {
@@ -200,11 +247,14 @@ impl Engine {
 
 /// `<cache>/<store id>-<hash of location>`: two copies of one store never share an index.
 fn index_dir(store: &Store, options: &EngineOptions) -> PathBuf {
+    options.cache_dir.join(place_name(store, options))
+}
+
+/// What this store at this place is called where several are kept apart: a copy of a store has its id.
+fn place_name(store: &Store, options: &EngineOptions) -> String {
     let location = std::fs::canonicalize(&options.location)
         .or_else(|_| std::path::absolute(&options.location))
         .unwrap_or_else(|_| options.location.clone());
     let digest = blake3::hash(location.as_os_str().as_encoded_bytes());
-    options
-        .cache_dir
-        .join(format!("{}-{}", store.id(), &digest.to_hex()[..16]))
+    format!("{}-{}", store.id(), &digest.to_hex()[..16])
 }

@@ -17,11 +17,14 @@ mod directory;
 mod glob;
 mod import;
 mod members;
+mod metrics;
 mod pretrained;
+mod report;
 mod safetensors;
 mod tar;
 
 pub use glob::matches as glob_matches;
+pub use metrics::{MetricsExport, MetricsFormat, MetricsReport, MetricsScope};
 
 use directory::Access;
 use members::{Body, Member};

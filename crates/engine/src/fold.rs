@@ -5,66 +5,56 @@
 //! new. Stamp and trace are taken *before* the run is read and remembered *after*, so what appears in between is folded again rather than
 //! missed. All items are idempotent and journals have cursors, so several processes may fold at once.
 //!
+//! In a large store most runs get no question: a thousand files stand for all of them ([`scan`], docs/design/0011). The few questions that also find
+//! what other hands did (a journal cut short, a file copied in) go round: each refresh asks them of the next 250 runs, and
+//! whoever looks at a run asks them of that one.
+//!
 //! A refresh of a large store is throttled to a small share of the time: a scan that took `t` is not repeated within `8 t`
 //! (at most half a minute). A store of a few hundred runs is always looked at. What this process wrote itself, and the run a query
 //! is about, are looked at whatever the throttle says.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use runtree_core::{Error, ErrorKind, Result, RunId, SaveKey};
-use runtree_index::{FoldItem, Index as _, PinFacts};
+use runtree_core::{Error, ErrorKind, Result, RunId};
+use runtree_index::{FoldItem, Index as _};
+use runtree_store::Touches;
 
 use crate::engine::Engine;
 
+mod changes;
 pub(crate) mod damage;
 mod journals;
+mod pins;
+mod refusal;
+mod reindex;
 mod run;
+mod scan;
+pub(crate) mod sealed;
 mod seen;
 
+pub use reindex::{ReindexProgress, ReindexReport};
+
+use changes::Changes;
 use damage::RunDamage;
 use journals::Again;
 use seen::{Saved, Seen};
 
-/// A scan that took `t` is not repeated within this many `t`.
-const THROTTLE_FACTOR: u32 = 8;
-/// The scan of a store of at most this many runs is never throttled, however busy the machine: what another process wrote is seen at once.
-const SMALL_STORE: usize = 256;
+/// A fold that found damage after `t` is not repeated within this many `t`, while nothing else changes.
+const DAMAGE_FACTOR: u32 = 8;
 /// The longest throttle.
 const MAX_THROTTLE: Duration = Duration::from_secs(30);
-/// How many changes are remembered for [`Engine::changes_since`].
-const MAX_CHANGES: usize = 16_384;
 /// Key of the index's generation: another one means that somebody cleared it.
 const GENERATION: &str = "generation";
-
-/// How far a reindex has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReindexProgress {
-    /// Runs folded.
-    pub runs_done: u64,
-    /// Runs in the store.
-    pub runs: u64,
-}
-
-/// What a reindex found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ReindexReport {
-    /// Runs.
-    pub runs: u64,
-    /// Launches.
-    pub attempts: u64,
-    /// Checkpoints, whatever became of them.
-    pub checkpoints: u64,
-    /// Journal frames.
-    pub frames: u64,
-}
 
 /// What this process knows about what is folded.
 #[derive(Debug, Default)]
 pub(crate) struct FoldState {
     scan: Mutex<Scan>,
     changes: Mutex<Changes>,
+    /// What could not be folded because it is damaged, until it can.
+    damaged: Mutex<HashMap<RunId, RunDamage>>,
     /// Runs that were running when [`Engine::notice_silence`] looked last.
     running: Mutex<BTreeSet<RunId>>,
 }
@@ -84,6 +74,12 @@ struct Scan {
     pins: Option<BTreeSet<String>>,
     /// Runs whose last fold found damage: their stamp then, when that was, and how long it took.
     damaged: HashMap<RunId, (Vec<u8>, Instant, Duration)>,
+    /// Runs of the last scan; before the first, those that the index knows.
+    listed: Option<HashSet<RunId>>,
+    /// What `touched/` looked like before the last scan, of this process or of any.
+    touches: Option<Touches>,
+    /// Where among the runs the next round of close looks begins; none yet before the first.
+    round: Option<usize>,
     /// When the last scan ended, how long it took, how many runs it saw.
     last: Option<(Instant, Duration, usize)>,
 }
@@ -95,16 +91,6 @@ enum Look {
     ForNews,
     /// At all of its journals, from their beginning.
     Anew,
-}
-
-#[derive(Debug, Default)]
-struct Changes {
-    /// What could not be folded because it is damaged, until it can.
-    damaged: HashMap<RunId, RunDamage>,
-    counter: u64,
-    log: VecDeque<(u64, RunId)>,
-    /// Changes up to this one were forgotten.
-    forgotten: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -119,21 +105,25 @@ impl Engine {
     pub fn refresh(&self) -> Result<()> {
         let mut scan = lock(&self.fold.scan);
         if let Some((at, took, runs)) = scan.last
-            && runs > SMALL_STORE
-            && at.elapsed() < (took * THROTTLE_FACTOR).min(MAX_THROTTLE)
+            && runs > self.options.scan.small_store
+            && at.elapsed() < (took * self.options.scan.throttle).min(MAX_THROTTLE)
         {
             return Ok(());
         }
         let start = Instant::now();
         self.check_generation(&mut scan)?;
-        let Scan {
-            seen, generation, ..
-        } = &mut *scan;
-        self.load_seen(seen, generation.as_deref().unwrap_or_default())?;
-        let mut failed = None;
-        let runs = self.store.list_runs()?;
+        // Before the runs are listed: what is published from here on is for the next time.
+        let touches = self.store.touches();
+        // A process's first refresh has both to do, and each takes its time in a large store.
+        let runs = std::thread::scope(|scope| {
+            let listed = scope.spawn(|| self.store.list_runs());
+            self.load_for_scan(&mut scan)?;
+            listed.join().expect("BUG: a listing panics never")
+        })?;
         let count = runs.len();
-        for run in runs {
+        let doubtful = self.doubtful_runs(&mut scan, &runs, touches.as_ref())?;
+        let mut failed = None;
+        for &run in &doubtful {
             // One damaged run must not hide the others.
             if let Err(error) = self.fold_run(&mut scan, run, Look::ForNews)
                 && error.kind() != ErrorKind::Corrupt
@@ -145,85 +135,14 @@ impl Engine {
         let Scan {
             seen, generation, ..
         } = &mut *scan;
-        self.save_seen(seen, generation.as_deref().unwrap_or_default());
+        // First the traces: a process that finds the marks must find which journals are open, or it would take what they gain for nothing.
+        let is_saved = self.save_seen(seen, generation.as_deref().unwrap_or_default());
+        if failed.is_none() && is_saved {
+            self.keep_touches(&mut scan, touches, &doubtful);
+            scan.listed = Some(runs.into_iter().collect());
+        }
         scan.last = Some((Instant::now(), start.elapsed(), count));
         failed.map_or(Ok(()), Err)
-    }
-
-    /// Refuses to show what can not be shown whole: points of a run with a damaged journal or launch.
-    ///
-    /// # Errors
-    /// `Corrupt` that names what is damaged.
-    pub(crate) fn check_damage(&self, runs: impl Iterator<Item = RunId>) -> Result<()> {
-        self.refuse_damage(runs, |damage| {
-            damage.lineage.iter().chain(&damage.journals).collect()
-        })
-    }
-
-    /// Refuses to say what belongs to a run if its birth or launches, or those of a run that it was forked from, are damaged.
-    ///
-    /// # Errors
-    /// `Corrupt` that names what is damaged.
-    pub(crate) fn check_lineage(&self, run: RunId) -> Result<()> {
-        let hurt: BTreeSet<RunId> = {
-            let changes = lock(&self.fold.changes);
-            let hurt = changes.damaged.iter();
-            let hurt = hurt.filter(|(_, damage)| !damage.lineage.is_empty());
-            hurt.map(|(run, _)| *run).collect()
-        };
-        if hurt.is_empty() {
-            return Ok(());
-        }
-        let mut seen = BTreeSet::new();
-        let mut next = Some(run);
-        while let Some(run) = next.filter(|run| seen.insert(*run)) {
-            self.refuse_damage(std::iter::once(run), |damage| {
-                damage.lineage.iter().collect()
-            })?;
-            let record = self.store.try_read_run(run)?;
-            let fork = record.and_then(|record| record.fork);
-            next = fork.map(|fork| fork.owner.run);
-        }
-        Ok(())
-    }
-
-    fn refuse_damage(
-        &self,
-        runs: impl Iterator<Item = RunId>,
-        relevant: impl Fn(&RunDamage) -> Vec<&String>,
-    ) -> Result<()> {
-        let changes = lock(&self.fold.changes);
-        for run in runs {
-            let Some(damage) = changes.damaged.get(&run) else {
-                continue;
-            };
-            let texts: Vec<&str> = relevant(damage).into_iter().map(String::as_str).collect();
-            if !texts.is_empty() {
-                return Err(damage::as_error(&texts));
-            }
-        }
-        Ok(())
-    }
-
-    /// Checkpoints of a run whose commit or parts can not be read, and why. Known as far as the run was folded.
-    pub(crate) fn damaged_checkpoints(&self, run: RunId) -> BTreeMap<SaveKey, String> {
-        lock(&self.fold.changes)
-            .damaged
-            .get(&run)
-            .map(|damage| damage.checkpoints.clone())
-            .unwrap_or_default()
-    }
-
-    /// What is damaged so that it can not be folded, by run, in words.
-    pub fn damaged_runs(&self) -> Vec<(RunId, String)> {
-        let changes = lock(&self.fold.changes);
-        let mut damaged: Vec<_> = changes
-            .damaged
-            .iter()
-            .map(|(run, damage)| (*run, damage.to_error().message().to_owned()))
-            .collect();
-        damaged.sort();
-        damaged
     }
 
     /// Folds one run, whatever the throttle says.
@@ -267,83 +186,6 @@ impl Engine {
         self.refresh()
     }
 
-    /// Deletes the index and folds the whole store again.
-    pub fn reindex(&self) -> Result<ReindexReport> {
-        self.reindex_with(&mut |_| {})
-    }
-
-    /// [`Engine::reindex`], telling how far it is.
-    ///
-    /// # Errors
-    /// `Corrupt` that names the first damaged run, after all others were folded; `Unavailable`.
-    pub fn reindex_with(&self, progress: &mut dyn FnMut(ReindexProgress)) -> Result<ReindexReport> {
-        let mut scan = lock(&self.fold.scan);
-        self.index.clear()?;
-        *scan = Scan::default();
-        self.check_generation(&mut scan)?;
-        let runs = self.store.list_runs()?;
-        let mut report = ReindexReport::default();
-        let mut failed: Option<Error> = None;
-        for (done, run) in runs.iter().enumerate() {
-            progress(ReindexProgress {
-                runs_done: done as u64,
-                runs: runs.len() as u64,
-            });
-            if let Err(error) = self.fold_run(&mut scan, *run, Look::ForNews) {
-                failed.get_or_insert(error.in_context(format!("run {run}")));
-            }
-        }
-        self.fold_pins(&mut scan)?;
-        drop(scan);
-        let snapshot = self.snapshot()?;
-        for run in runs {
-            let attempts = snapshot.attempts(run)?.len() as u64;
-            report.runs += u64::from(attempts > 0);
-            report.attempts += attempts;
-            report.checkpoints += snapshot.checkpoints(run)?.len() as u64;
-            report.frames += snapshot
-                .writers(run)?
-                .iter()
-                .map(|writer| writer.cursor.ordinal)
-                .sum::<u64>();
-        }
-        failed.map_or(Ok(report), Err)
-    }
-
-    /// Grows whenever a refresh found something new.
-    pub fn change_counter(&self) -> u64 {
-        lock(&self.fold.changes).counter
-    }
-
-    /// The counter now, and the runs that changed since it was `counter`; every run of the store if that is too long ago.
-    pub fn changes_since(&self, counter: u64) -> (u64, Vec<RunId>) {
-        let changes = lock(&self.fold.changes);
-        let now = changes.counter;
-        if counter < changes.forgotten {
-            drop(changes);
-            return (now, self.store.list_runs().unwrap_or_default());
-        }
-        let runs: BTreeSet<RunId> = changes
-            .log
-            .iter()
-            .filter(|(at, _)| *at > counter)
-            .map(|(_, run)| *run)
-            .collect();
-        (now, runs.into_iter().collect())
-    }
-
-    pub(crate) fn note_change(&self, run: RunId) {
-        let mut changes = lock(&self.fold.changes);
-        changes.counter += 1;
-        let counter = changes.counter;
-        changes.log.push_back((counter, run));
-        if changes.log.len() > MAX_CHANGES
-            && let Some((at, _)) = changes.log.pop_front()
-        {
-            changes.forgotten = at;
-        }
-    }
-
     /// Forgets what this process believed to be folded if the index was cleared or is new.
     fn check_generation(&self, scan: &mut Scan) -> Result<()> {
         let stored = self.index.stamp(GENERATION)?;
@@ -372,25 +214,27 @@ impl Engine {
         {
             return Ok(());
         }
-        let (now, trace) = self.store.run_stamp_and_trace(run)?;
+        let (now, mut trace) = self.store.run_stamp_and_trace(run)?;
         // A process that has not noticed yet that somebody cleared the index may write its stamp afterwards: it means nothing to the others.
         let generation = scan.generation.clone().unwrap_or_default();
         let stamp = [now.to_text().as_bytes(), &generation].concat();
         if scan.stamps.get(&run) == Some(&stamp) && !anew {
+            self.close_trace(run, &mut trace)?;
             scan.seen.note(run, trace, Saved::No);
             return Ok(());
         }
         let start = Instant::now();
         if let Some((seen, at, took)) = scan.damaged.get(&run)
             && *seen == stamp
-            && at.elapsed() < (*took * THROTTLE_FACTOR).min(MAX_THROTTLE)
-            && let Some(damage) = lock(&self.fold.changes).damaged.get(&run)
+            && at.elapsed() < (*took * DAMAGE_FACTOR).min(MAX_THROTTLE)
+            && let Some(damage) = lock(&self.fold.damaged).get(&run)
         {
             return Err(damage.to_error());
         }
         let key = format!("run/{run}");
         let folded = self.index.stamp(&key)?;
         if folded.as_ref() == Some(&stamp) && !anew {
+            self.close_trace(run, &mut trace)?;
             scan.seen.note(run, trace, Saved::No);
         } else {
             let known = match scan.known.entry(run) {
@@ -432,11 +276,13 @@ impl Engine {
                     return Err(error);
                 }
             }
-            lock(&self.fold.changes).damaged.remove(&run);
+            lock(&self.fold.damaged).remove(&run);
             scan.damaged.remove(&run);
-            let seen = seen::item(run, &generation, trace.as_ref());
+            self.close_trace(run, &mut trace)?;
+            let [closed, open] = seen::items(run, &generation, trace.as_ref());
             let value = stamp.clone();
-            self.index.apply(&[FoldItem::Stamp { key, value }, seen])?;
+            self.index
+                .apply(&[FoldItem::Stamp { key, value }, closed, open])?;
             scan.seen.note(run, trace, Saved::Yes);
         }
         scan.stamps.insert(run, stamp);
@@ -460,7 +306,8 @@ impl Engine {
             key: format!("run/{run}"),
             value: Vec::new(),
         };
-        self.index.apply(&[no_stamp, seen::item(run, &[], None)])?;
+        let [closed, open] = seen::items(run, &[], None);
+        self.index.apply(&[no_stamp, closed, open])?;
         let is_new = scan
             .damaged
             .get(&run)
@@ -468,54 +315,10 @@ impl Engine {
         scan.damaged
             .insert(run, (stamp, Instant::now(), start.elapsed()));
         let error = damage.to_error();
-        lock(&self.fold.changes).damaged.insert(run, damage);
+        lock(&self.fold.damaged).insert(run, damage);
         if is_new {
             self.note_change(run);
         }
         Ok(error)
-    }
-
-    /// Pins are few and not bound to a run's stamp: their names are listed each time, new ones are read.
-    fn fold_pins(&self, scan: &mut Scan) -> Result<()> {
-        let listed = self.store.list_pins()?;
-        if scan.pins.is_none() {
-            let known = self.index.snapshot()?.pins()?;
-            scan.pins = Some(known.into_iter().map(|pin| pin.name).collect());
-        }
-        let Some(known) = &mut scan.pins else {
-            return Ok(());
-        };
-        let mut items = Vec::new();
-        let mut now = BTreeSet::new();
-        for name in &listed {
-            let text = name.as_str().to_owned();
-            if !known.contains(&text) {
-                match self.store.read_pin(name) {
-                    Ok(record) => items.push(FoldItem::Pin(PinFacts {
-                        name: text.clone(),
-                        record: Some(record),
-                    })),
-                    // One that can not be read keeps what it keeps, since collectors look at names; `verify` reports it.
-                    Err(error)
-                        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) =>
-                    {
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            now.insert(text);
-        }
-        for gone in known.difference(&now) {
-            items.push(FoldItem::Pin(PinFacts {
-                name: gone.clone(),
-                record: None,
-            }));
-        }
-        if !items.is_empty() {
-            self.index.apply(&items)?;
-        }
-        *known = now;
-        Ok(())
     }
 }

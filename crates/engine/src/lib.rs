@@ -17,27 +17,44 @@ mod fold;
 pub mod inspect;
 pub mod live;
 pub mod load;
+mod parallel;
+mod picture;
 mod queries;
 mod resolve;
 mod runs;
 pub mod save;
+mod seal;
 mod series;
+mod settings;
 
 pub use annotate::Annotation;
 pub use builder::{OsEntropy, SystemClock};
 pub use discover::discover_store;
 pub use encode::{CostEstimate, EncodeReport};
-pub use engine::{Engine, EngineOptions, Entropy, OpenMode};
-pub use export::{ExportLayout, ExportOptions, ExportReport, glob_matches};
+pub use engine::{Engine, EngineOptions, Entropy, OpenMode, ScanOptions};
+pub use export::{
+    ExportLayout, ExportOptions, ExportReport, MetricsExport, MetricsFormat, MetricsReport,
+    MetricsScope, glob_matches,
+};
 pub use fold::{ReindexProgress, ReindexReport};
 pub use inspect::{StatisticsScan, StatsReport, StatsRow, VerifyReport};
-pub use live::{FinishReport, Health, RunWriter, Warning, WarningKind};
+pub use live::{
+    FinishReport, Health, MediaContent, MediaEntry, MediaSource, RunWriter, Warning, WarningKind,
+};
 pub use load::{
     DISTRIBUTED_STATE, Differing, FoundTensor, LoadedManifest, MAX_STRETCHES, ReadJob, RegionRead,
     ShardSource, WholeBlob, WholeRequest, WholeState, WholeTensor,
 };
-pub use queries::{CheckpointScope, LastGood, RunQuery, RunSort};
+pub use picture::Pixels;
+pub use queries::{
+    CheckpointScope, LastGood, MediaContentInfo, MediaSelection, MetricFilter, RunColumn, RunQuery,
+    RunSort, RunTable,
+};
 pub use resolve::{Purpose, Resolved};
 pub use runs::{ForkChoice, ForkSpec, LaunchKey, LogRanks, ResumePolicy, RunSpec};
-pub use save::{EntrySource, IfBusy, PendingSave, Ready, SaveRequest, TensorData, TensorSource};
+pub use runtree_index::ConsoleFilter;
+pub use save::{
+    EntrySource, IfBusy, PendingSave, Ready, SaveRequest, TensorData, TensorSource, leave_staging,
+};
+pub use seal::{SEAL_BYTES, SealReport};
 pub use series::{HistoryColumns, HistoryQuery, HistoryStretch};

@@ -22,18 +22,22 @@ use runtree_core::{
 
 use crate::engine::Engine;
 use crate::runs::LogRanks;
-use crate::save::RunSaves;
+use crate::save::{RunSaves, StagingUse};
+use crate::seal::{Journals, Urgency};
 
 mod events;
 mod flusher;
 mod front;
 mod lifecycle;
+mod media;
 
 pub(crate) use flusher::FLUSH_INTERVAL;
 use flusher::Flusher;
 pub(crate) use front::Bounds;
 use front::Front;
 pub(crate) use lifecycle::Launch;
+use media::MediaLane;
+pub use media::{MediaContent, MediaEntry, MediaSource};
 
 /// Something the user should see once.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -57,6 +61,8 @@ pub enum WarningKind {
     Storage,
     /// Older checkpoints can not be encoded.
     Encoding,
+    /// Points can not be sealed.
+    Sealing,
     /// The run continues elsewhere.
     Fenced,
     /// The fork step has no checkpoint of its own.
@@ -120,6 +126,8 @@ pub struct RunWriter {
     shared: Arc<Shared>,
     flusher: Mutex<Option<Flusher>>,
     finished: Mutex<Option<FinishReport>>,
+    /// Until it is finished.
+    staging: Mutex<Option<StagingUse>>,
     process_id: u32,
 }
 
@@ -142,6 +150,7 @@ pub(crate) struct Shared {
     /// Wakes those who wait for a flush.
     flushed: std::sync::Condvar,
     notices: Mutex<Notices>,
+    media: MediaLane,
 }
 
 #[derive(Debug, Default)]
@@ -173,6 +182,22 @@ impl Shared {
 
     fn attempt(&self) -> AttemptNumber {
         lock(&self.attempt).attempt
+    }
+
+    /// Seals journals of this run in the background, if this process may.
+    fn seal(self: &Arc<Self>, which: Journals, urgency: Urgency) {
+        if self.engine.options.seal.is_none() {
+            return;
+        }
+        let shared = Arc::downgrade(self);
+        let report = move |error: Error| {
+            if let Some(shared) = shared.upgrade() {
+                let text = format!("metrics stay in the journal, unsealed: {}", error.chain());
+                shared.warn(WarningKind::Sealing, text);
+            }
+        };
+        let (engine, run) = (&self.engine, self.record.run);
+        engine.sealer().begin(engine, run, which, urgency, report);
     }
 
     fn fenced_by(&self) -> Option<AttemptNumber> {
@@ -245,6 +270,11 @@ impl RunWriter {
                     );
                 }
             });
+    }
+
+    /// Seals journals of this run in the background, if this process may.
+    pub(crate) fn seal(&self, which: Journals, urgency: Urgency) {
+        self.shared.seal(which, urgency);
     }
 
     /// This process's rank.
@@ -322,6 +352,7 @@ impl RunWriter {
             let front = lock(&self.shared.front);
             (front.queued_bytes() as u64, front.dropped().clone())
         };
+        let queued_bytes = queued_bytes + self.shared.media.queued_bytes() as u64;
         let (last_flush, storage_error) = {
             let durable = lock(&self.shared.durable);
             (durable.at, durable.error.clone())

@@ -4,13 +4,13 @@
 //! in its place is returned: a load gives exactly the saved bytes, or an error that names tensor and chunk. A block that does not verify is
 //! read once more, then from other objects of the same content; only then is it `Corrupt`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use runtree_core::manifest::{BLOCK_BYTES, CheckpointName, Extent, Outcome, PartManifest};
 use runtree_core::{CheckpointId, Error, ErrorKind, Result};
 
 use crate::engine::Engine;
+use crate::parallel::work_off;
 use crate::save::threads;
 
 mod fallback;
@@ -187,34 +187,8 @@ impl Engine {
         } else {
             wanted.min(MAX_THREADS)
         };
-        let count = wanted.min(spans.len());
-        let queue = Mutex::new(spans.into_iter());
-        let failed = AtomicBool::new(false);
-        let work = || -> Result<()> {
-            let mut scratch = Vec::new();
-            while !failed.load(Ordering::Relaxed) {
-                let span = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(span) = span else { break };
-                if let Err(error) = self.read_span(manifest, span, names, &mut scratch) {
-                    failed.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-            Ok(())
-        };
-        if count < 2 {
-            return work();
-        }
-        std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..count).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            helpers.into_iter().fold(own, |result, helper| {
-                let theirs = helper
-                    .join()
-                    .unwrap_or_else(|_| Err(Error::internal("a reading thread panicked")));
-                result.and(theirs)
-            })
-        })
+        let read = |scratch: &mut Vec<u8>, span| self.read_span(manifest, span, names, scratch);
+        work_off(spans, wanted, "reading", Vec::new, read).map(drop)
     }
 
     fn read_span(

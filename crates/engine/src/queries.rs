@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use runtree_core::event::RunStatus;
+use runtree_core::filter::{Filter, Summary};
 use runtree_core::manifest::CheckpointName;
 use runtree_core::{RunId, Step};
 
@@ -16,12 +17,21 @@ mod family;
 mod files;
 mod last_good;
 mod list;
+mod media;
 mod metrics;
+mod outline;
 mod quarantine;
 mod silence;
+mod sort;
+mod sweep;
+mod table;
+
+pub use table::{RunColumn, RunTable};
 
 pub(crate) use checkpoints::effective_checkpoints;
 pub(crate) use last_good::is_loss_like;
+pub use media::{MediaContentInfo, MediaSelection};
+pub use metrics::MetricFilter;
 pub(crate) use quarantine::Quarantine;
 
 /// A name in a text for people: as it is, or escaped where it would move their cursor or pose as another line. Metrics and files are called
@@ -43,6 +53,8 @@ pub struct RunQuery {
     pub project: Option<String>,
     /// Of this lineage alone, by its root.
     pub root: Option<RunId>,
+    /// What else must hold for them.
+    pub filter: Filter,
     /// Words that must all occur in display id, key, name, tags, notes or config.
     pub search: Option<String>,
     /// In one of these states; empty: any.
@@ -68,6 +80,7 @@ impl Default for RunQuery {
         Self {
             runs: Vec::new(),
             project: None,
+            filter: Filter::everything(),
             root: None,
             search: None,
             statuses: Vec::new(),
@@ -97,8 +110,8 @@ pub enum RunSort {
     Status,
     /// Last effective step.
     LastStep,
-    /// Latest effective value of a metric; runs without it last.
-    Metric(String),
+    /// An effective value of a metric; runs without it last.
+    Metric(String, Summary),
     /// A config key, by its dotted path; runs without it last.
     Config(String),
 }

@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 
-use runtree_core::lineage::Timeline;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::reference::{Direction, Reference, Selector};
 use runtree_core::{DisplayId, Error, ErrorKind, ProjectName, Result, RunId, Step};
@@ -13,7 +12,7 @@ use runtree_index::{CheckpointRow, RunLookup, Snapshot};
 
 use crate::engine::Engine;
 use crate::queries::{Quarantine, is_loss_like};
-use crate::runs::newest_attempt_of;
+use crate::series::timeline_of;
 
 /// How many steps or candidates an error lists.
 const LISTED: usize = 12;
@@ -362,8 +361,7 @@ impl Engine {
         self.refresh_known(run)?;
         self.check_lineage(run)?;
         let snapshot = self.snapshot()?;
-        let leaf = newest_attempt_of(&*snapshot, run)?;
-        let timeline = Timeline::of(&snapshot, leaf)?;
+        let timeline = timeline_of(&*snapshot, run)?;
         let quarantine = self.quarantine(&*snapshot, run, &timeline)?;
         let rows = quarantine.effective_or_damaged(&*snapshot, &timeline)?;
         Ok((rows, quarantine))

@@ -32,8 +32,8 @@ mod names;
 mod reclaim;
 
 use fork::ForkPlan;
-pub(crate) use fork::{newest_attempt_of, require_row};
-pub(crate) use launch::{floor_of, is_random, is_rival};
+pub(crate) use fork::require_row;
+pub(crate) use launch::{floor_of, is_random};
 pub(crate) use names::check_name;
 
 /// What to do if a run of the key exists already.
@@ -161,6 +161,8 @@ pub struct ForkSpec {
     pub fork: ForkChoice,
     /// The project that bare names and numbers are looked up in.
     pub project: Option<String>,
+    /// The project that the fork is born in; none: its parent's.
+    pub into: Option<String>,
     /// Name of the new run; `<parent>-f<k>` if there is none.
     pub name: Option<String>,
     /// The caller's own key, unique in the project.
@@ -183,6 +185,7 @@ impl ForkSpec {
         Self {
             fork,
             project: None,
+            into: None,
             name: None,
             key: None,
             config: None,
@@ -202,12 +205,16 @@ impl Engine {
     /// resumed is not there; `Invalid` if a step is out of range.
     pub fn start_run(self: &Arc<Self>, spec: RunSpec) -> Result<Arc<RunWriter>> {
         self.require_writable()?;
+        let mut warnings = Vec::new();
+        // First of all: what a process that is gone had staged may be what this one starts from.
+        let recovered = self.take_recovered();
+        warnings.extend(recovered.warnings());
         // A scan of the whole store, once, for what has to be looked up by name; keys are read from the store.
         if spec.fork != ForkChoice::None || spec.base.is_some() {
             self.refresh()?;
         }
-        let mut warnings = Vec::new();
         let record = self.find_or_create(&spec, &mut warnings)?;
+        recovered.require_nothing_left(record.run)?;
         let writer = self.new_writer_id();
         let attempt = self.launch(&record, &spec, writer, &mut warnings)?;
         self.refresh_known(record.run)?;
@@ -254,12 +261,16 @@ impl Engine {
     pub fn fork_with_warnings(&self, spec: ForkSpec) -> Result<(RunId, Vec<Warning>)> {
         self.require_writable()?;
         self.refresh()?;
-        let project = self.project_of_fork(&spec.fork, spec.project.as_deref())?;
+        let parents = self.project_of_fork(&spec.fork, spec.project.as_deref())?;
+        let project = match &spec.into {
+            Some(into) => into.parse()?,
+            None => parents.clone(),
+        };
         if let Some(key) = &spec.key
             && let Some(existing) = self.find_born(&project, key)?
         {
             // The same fork asked for again is the same run.
-            self.check_same_fork(&existing, &spec.fork, Some(project.as_str()))?;
+            self.check_same_fork(&existing, &spec.fork, Some(parents.as_str()))?;
             return Ok((existing.run, Vec::new()));
         }
         let plan = self
@@ -282,7 +293,7 @@ impl Engine {
         let record = match self.give_birth(&wish)? {
             birth::Birth::Born(record) => record,
             birth::Birth::Existed(record) => {
-                self.check_same_fork(&record, &spec.fork, Some(project.as_str()))?;
+                self.check_same_fork(&record, &spec.fork, Some(parents.as_str()))?;
                 record
             }
         };

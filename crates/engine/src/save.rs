@@ -11,7 +11,8 @@
 //! The order is the protocol's (docs/design/0001) and is kept by `commit` alone. Wrong calls raise in `save`; what disk, network and
 //! other ranks do shows in [`PendingSave::result`] and in the run's `finish`, never in the training loop.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use runtree_core::manifest::{CheckpointName, PartManifest};
@@ -28,23 +29,29 @@ mod draft;
 mod files;
 mod guarded;
 mod ingest;
+mod memory;
+mod outlive;
 mod owner;
 mod pending;
 mod plan;
 mod pool;
 mod progress;
+mod recover;
 mod request;
 mod stage;
+mod tool;
 mod write;
 
 pub use pending::PendingSave;
 pub use request::{EntrySource, IfBusy, Ready, SaveRequest, TensorData, TensorSource};
 
+pub(crate) use arena::Use as StagingUse;
 pub(crate) use commit::Owner;
 pub(crate) use committer::RunSaves;
 pub(crate) use copy::threads;
 pub(crate) use ingest::link_stays_inside;
 pub(crate) use pending::share;
+pub(crate) use tool::Tool;
 
 use arena::Arena;
 use commit::Active;
@@ -54,11 +61,21 @@ use progress::{Ended, Progress};
 use request::Role;
 use stage::{MAX_WAIT, Staged};
 
+/// For the end of a process, which may come without destructors: takes the names of all its staging memory away. What is staged and not written stays for the next
+/// one.
+pub fn leave_staging() {
+    runtree_shm::leave_all();
+}
+
 /// What all saves of a process share: staging memory and writing threads. One per engine; empty until the first save.
 #[derive(Debug)]
 pub(crate) struct Saver {
     arena: Arc<Arena>,
     pool: Pool,
+    /// Where processes before this one may have left something.
+    base: Mutex<Option<PathBuf>>,
+    /// What became of it, until somebody is told.
+    recovered: Mutex<Option<recover::Recovered>>,
 }
 
 impl Saver {
@@ -67,11 +84,22 @@ impl Saver {
         Self {
             arena: Arena::new(staging_bytes.unwrap_or_else(Arena::default_limit_bytes)),
             pool: Pool::default(),
+            base: Mutex::default(),
+            recovered: Mutex::default(),
         }
     }
 }
 
 impl Saver {
+    /// Says that somebody will save, until what is returned is dropped: staging memory is kept for that long.
+    pub(crate) fn enter(&self) -> arena::Use {
+        self.arena.enter()
+    }
+
+    fn base(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        self.base.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether chunks are being written or wait for it.
     pub(crate) fn is_writing(&self) -> bool {
         self.pool.is_busy()
@@ -83,6 +111,15 @@ impl Engine {
     /// the system when saves return it.
     pub fn limit_staging(&self, bytes: u64) {
         self.saver().arena.set_limit(bytes);
+    }
+
+    /// Stages in memory that outlives this process from now on, as far as there is room for it below `base`, a directory of a file system in memory: what a
+    /// process that is killed had staged is written by the next [`Engine::recover_staged`] with the same base (docs/design/0006). None: in private memory.
+    pub fn stage_in(&self, base: Option<PathBuf>) {
+        self.saver().base().clone_from(&base);
+        let shelf = self.shelf();
+        let place = base.map(|base| memory::StagingPlace { base, shelf });
+        self.saver().arena.supply().set_place(place);
     }
 
     /// Makes staging memory ready for saves of about `bytes` bytes, on a thread of its own: without it the first save pays for the first touch of every
@@ -149,11 +186,13 @@ pub(crate) fn save(
             .saves()
             .count(attempt, step, &role.component, role.rank),
     };
+    let writing = Arc::new(write::Writing::new(owner.engine().store().clone()));
     let pending = |progress| PendingSave {
         engine: Arc::clone(owner.engine()),
         run: owner.run(),
         role: Arc::clone(&role),
         progress,
+        outlive: Arc::clone(&writing.outlive),
     };
     if let Some(error) = owner.known_fence() {
         return Ok(pending(refused(owner, key, error)));
@@ -167,7 +206,6 @@ pub(crate) fn save(
     }
 
     let progress = Progress::new(key, draft.chunk_bytes.len());
-    let writing = Arc::new(write::Writing::new(owner.engine().store().clone()));
     let saver = owner.engine().saver();
     let chunks = write::ChunkJobs {
         engine: Arc::clone(owner.engine()),
@@ -175,15 +213,12 @@ pub(crate) fn save(
         progress: Arc::clone(&progress),
         waker: owner.saves().waker(),
     };
-    let submit = |index, bytes| chunks.submit(index, bytes);
-    let in_turns = || writing.keep_nothing();
     let staged = stage::stage(
         &saver.arena,
         &draft,
         request.if_busy,
         request.ready,
-        submit,
-        in_turns,
+        &chunks,
     )
     .and_then(|staged| inputs.check_unchanged().map(|()| staged));
     let rest = match staged {
@@ -217,7 +252,13 @@ pub(crate) fn save(
         run: owner.run(),
         key,
     });
-    let active = Active::new(Arc::clone(&progress), Arc::clone(&role), writing, part, pin);
+    let active = Active::new(
+        Arc::clone(&progress),
+        Arc::clone(&role),
+        Arc::clone(&writing),
+        part,
+        pin,
+    );
     owner.saves().add(owner, Arc::new(active));
     match rest {
         None => progress.set_staged(),

@@ -12,9 +12,12 @@ use runtree_core::{AttemptNumber, RunId, Step};
 mod chart;
 mod history;
 mod read;
+mod to_wire;
 
-pub(crate) use chart::timeline_of;
-pub(crate) use read::{MetricName, SeriesView, SystemMetric, rows_of, system_segments};
+pub(crate) use chart::{segments_of, timeline_of};
+pub(crate) use read::{
+    MetricName, SeriesView, SystemMetric, rows_of, rows_of_kind, system_segments,
+};
 
 /// What of a metric's history is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use runtree_core::manifest::{
     TombstoneRecord,
 };
 use runtree_core::{ComponentName, RunId, Timestamp, WriterId};
-use runtree_metrics::PointsBatch;
+use runtree_metrics::{PointsBatch, SealedSeries};
 
 /// A fact about the store.
 #[derive(Clone, Debug)]
@@ -148,4 +148,15 @@ pub enum FrameContent {
     Event(Event),
     /// Points that one flush logged.
     Points(PointsBatch),
+    /// The points of this frame and of those before it, as a segment keeps them.
+    Sealed(SealedPoints),
+}
+
+/// Points that were sealed: those of several frames of one journal, of each series and step only the one that arrived last.
+#[derive(Clone, Debug, Default)]
+pub struct SealedPoints {
+    /// Series, in any order; one may come in several pieces.
+    pub series: Vec<SealedSeries>,
+    /// The largest timestamp of any point in the frames.
+    pub newest: Option<Timestamp>,
 }

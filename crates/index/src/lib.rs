@@ -20,14 +20,19 @@ mod row;
 mod sqlite;
 mod r#trait;
 
-pub use item::{FoldItem, Frame, FrameContent, FrameRange, JournalCursor, PartFacts, PinFacts};
+pub use item::{
+    FoldItem, Frame, FrameContent, FrameRange, JournalCursor, PartFacts, PinFacts, SealedPoints,
+};
 pub use query::{
-    Comparison, ConfigFilter, ConsoleQuery, Deleted, Lineage, Liveness, MetricChoice, MetricFilter,
-    Order, RunLookup, RunQuery, RunSort, SeriesFilter, StepSpan,
+    ConsoleFilter, ConsoleQuery, Deleted, Liveness, MediaQuery, MetricChoice, Order, RunLookup,
+    RunQuery, RunSort, SeriesFilter, StepSpan,
 };
 pub use row::{
-    AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, FileRow, LostRow, MetricPoint,
-    NonFiniteRow, PartRow, RunRow, RunSlice, SeriesId, SeriesRow, SeriesStats, WriterRow,
+    AlertCount, AlertRow, AttemptRow, CheckpointRow, ConsoleRow, ConsoleSlice, Extremes, FileRow,
+    KnownKeys, LostRow, MediaKeyRow, MediaRow, MetricPoint, MetricRow, NonFiniteRow, PartRow,
+    RunRow, RunSlice, SeriesId, SeriesRow, SeriesStats, WriterRow,
 };
 pub use sqlite::SqliteIndex;
+#[cfg(feature = "count-statements")]
+pub use sqlite::statements;
 pub use r#trait::{Index, Snapshot};

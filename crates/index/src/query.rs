@@ -1,8 +1,9 @@
 //! What can be asked: filters, orders, cursors.
 
-use runtree_core::event::RunStatus;
+use runtree_core::console::ConsoleLevel;
+use runtree_core::filter::{Filter, Summary};
 use runtree_core::lineage::AttemptId;
-use runtree_core::{DisplayId, ProjectName, RunId, Step, Timestamp};
+use runtree_core::{AttemptNumber, DisplayId, ProjectName, RunId, Step, Timestamp};
 
 /// What decides whether a silent run is lost: passed in, so that answers depend on nothing hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +21,8 @@ pub struct RunQuery {
     pub runs: Vec<RunId>,
     /// Only runs of this project.
     pub project: Option<ProjectName>,
-    /// Only runs whose name, display id, key, tags, project or config values contain every word, whatever its case.
-    pub text: Option<String>,
-    /// Only runs with one of these statuses; empty: any.
-    pub status: Vec<RunStatus>,
-    /// Only runs with all these tags.
-    pub tags: Vec<String>,
-    /// Only runs with these config values.
-    pub config: Vec<ConfigFilter>,
-    /// Only runs whose latest effective values compare so.
-    pub metrics: Vec<MetricFilter>,
-    /// Only relatives of a run.
-    pub lineage: Option<Lineage>,
+    /// Only runs that this holds for.
+    pub filter: Filter<RunId>,
     /// What to do with deleted runs.
     pub deleted: Deleted,
     /// By what to sort; ties go by birth, newest first.
@@ -40,7 +31,7 @@ pub struct RunQuery {
     pub order: Order,
     /// Which latest metric values the rows carry.
     pub show_metrics: MetricChoice,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the page before; or how many runs to leave out at the beginning.
     pub cursor: Option<String>,
     /// Most rows of a page.
     pub limit: u32,
@@ -54,12 +45,7 @@ impl RunQuery {
         Self {
             runs: Vec::new(),
             project: None,
-            text: None,
-            status: Vec::new(),
-            tags: Vec::new(),
-            config: Vec::new(),
-            metrics: Vec::new(),
-            lineage: None,
+            filter: Filter::everything(),
             deleted: Deleted::Hide,
             sort: RunSort::Created,
             order: Order::Descending,
@@ -69,52 +55,6 @@ impl RunQuery {
             liveness,
         }
     }
-}
-
-/// A config key and its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigFilter {
-    /// Dotted path, `optimizer.lr`.
-    pub key: String,
-    /// The value as a user writes it: compared as a number if both are numbers, else as text.
-    pub value: String,
-}
-
-/// `loss<0.5`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MetricFilter {
-    /// The metric.
-    pub metric: String,
-    /// How it compares.
-    pub comparison: Comparison,
-    /// With what. A latest value that is NaN compares with nothing.
-    pub value: f64,
-}
-
-/// How two values compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// `<`
-    Less,
-    /// `<=`
-    LessOrEqual,
-    /// `>`
-    Greater,
-    /// `>=`
-    GreaterOrEqual,
-    /// `=`
-    Equal,
-    /// `!=`
-    NotEqual,
-}
-
-/// Relatives of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lineage {
-    /// Everything that shares this root, the root included.
-    Root(RunId),
-    /// Direct forks of this run: it is their owner or their declared parent.
-    Parent(RunId),
 }
 
 /// What to do with deleted runs.
@@ -144,8 +84,8 @@ pub enum RunSort {
     Number,
     /// Status, alphabetically.
     Status,
-    /// Latest effective value of a metric.
-    Metric(String),
+    /// An effective value of a metric.
+    Metric(String, Summary),
     /// Value of a config key: numbers before texts.
     Config(String),
 }
@@ -190,6 +130,8 @@ pub struct SeriesFilter {
     pub attempts: Vec<AttemptId>,
     /// Only of these metrics; empty: all.
     pub metrics: Vec<String>,
+    /// Only system metrics, or only users'.
+    pub system: Option<bool>,
 }
 
 /// Steps, both inclusive.
@@ -217,5 +159,37 @@ pub struct ConsoleQuery {
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
     /// Most lines.
+    pub limit: u32,
+    /// Which lines.
+    pub filter: ConsoleFilter,
+}
+
+/// Which lines of a console are wanted; all, where nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleFilter {
+    /// Of this launch.
+    pub attempt: Option<AttemptNumber>,
+    /// Of this rank.
+    pub rank: Option<u32>,
+    /// At least this loud; lines that say no level are not.
+    pub level: Option<ConsoleLevel>,
+    /// With this text somewhere, capitals or not.
+    pub search: Option<String>,
+}
+
+/// Asks for what one launch logged under one name.
+#[derive(Clone, Debug)]
+pub struct MediaQuery {
+    /// The launch.
+    pub attempt: AttemptId,
+    /// The name.
+    pub name: String,
+    /// The rank, where ranks keep series of their own.
+    pub rank: Option<u32>,
+    /// Within these steps.
+    pub span: StepSpan,
+    /// From the last step down.
+    pub newest_first: bool,
+    /// Most entries.
     pub limit: u32,
 }

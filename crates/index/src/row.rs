@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use runtree_core::console::ConsoleLevel;
 use runtree_core::event::RunStatus;
 use runtree_core::lineage::AttemptId;
 use runtree_core::manifest::{AttemptRecord, CheckpointName, ChunkRecord, Outcome, RunRecord};
+use runtree_core::media::{AlertLevel, MediaItem, MediaKind};
 use runtree_core::{AttemptNumber, CheckpointId, ComponentName, RunId, Step, Timestamp, WriterId};
 use serde_json::Value;
 
@@ -40,7 +42,7 @@ pub struct RunRow {
     /// Last effective step of a user's metric.
     pub last_step: Option<Step>,
     /// Latest effective values, as chosen in the query.
-    pub metrics: BTreeMap<String, MetricPoint>,
+    pub metrics: BTreeMap<String, MetricRow>,
     /// Complete checkpoints on the effective timeline, inherited ones included.
     pub checkpoints: u64,
     /// Where a user's metric first was not finite on the effective timeline.
@@ -58,6 +60,26 @@ pub struct LabelRow {
     pub display_id: String,
     /// Its name now.
     pub name: String,
+}
+
+/// Names that runs are described by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownKeys {
+    /// Users' metrics.
+    pub metrics: Vec<String>,
+    /// Config keys, dotted.
+    pub config: Vec<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+}
+
+/// What a metric comes to, inherited points included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MetricRow {
+    /// At the last step.
+    pub last: MetricPoint,
+    /// Among the finite values.
+    pub extremes: Extremes,
 }
 
 /// A value of a metric.
@@ -229,6 +251,44 @@ pub struct SeriesStats {
     pub last_time: Timestamp,
 }
 
+/// The smallest and the largest finite value of some points, each at its first step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Extremes {
+    /// The smallest.
+    pub min: Option<MetricPoint>,
+    /// The largest.
+    pub max: Option<MetricPoint>,
+}
+
+impl Extremes {
+    /// With one more point; what is not finite is none.
+    #[must_use]
+    pub fn and(self, point: MetricPoint) -> Self {
+        let point = Some(point).filter(|point| point.value.is_finite());
+        self.with(Self {
+            min: point,
+            max: point,
+        })
+    }
+
+    /// Of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        let better =
+            |a: Option<MetricPoint>, b: Option<MetricPoint>, wins: fn(f64, f64) -> bool| {
+                let (Some(x), Some(y)) = (a, b) else {
+                    return a.or(b);
+                };
+                let first = wins(x.value, y.value) || (!wins(y.value, x.value) && x.step <= y.step);
+                Some(if first { x } else { y })
+            };
+        Self {
+            min: better(self.min, other.min, |a, b| a < b),
+            max: better(self.max, other.max, |a, b| a > b),
+        }
+    }
+}
+
 /// Lines of a console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleSlice {
@@ -249,6 +309,10 @@ pub struct ConsoleRow {
     pub stream: String,
     /// When the first line of its frame was printed.
     pub at: Timestamp,
+    /// The rank of who printed it.
+    pub rank: u32,
+    /// How loud it says it is.
+    pub level: Option<ConsoleLevel>,
     /// The text.
     pub text: String,
 }
@@ -264,6 +328,66 @@ pub struct FileRow {
     pub chunks: Vec<ChunkRecord>,
     /// When.
     pub at: Timestamp,
+}
+
+/// A name that a launch logged media under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaKeyRow {
+    /// The name.
+    pub name: String,
+    /// The rank, where ranks keep series of their own.
+    pub rank: Option<u32>,
+    /// At how many steps.
+    pub entries: u64,
+    /// The first of them.
+    pub first: Step,
+    /// The last of them.
+    pub last: Step,
+    /// What was logged there.
+    pub kind: MediaKind,
+}
+
+/// What a launch logged under a name at a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaRow {
+    /// The launch.
+    pub attempt: AttemptId,
+    /// The step.
+    pub step: Step,
+    /// When.
+    pub at: Timestamp,
+    /// What all items are.
+    pub kind: MediaKind,
+    /// The items, in order.
+    pub items: Vec<MediaItem>,
+}
+
+/// Something a program wanted to be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertRow {
+    /// The launch; none for a tool.
+    pub attempt: Option<AttemptNumber>,
+    /// The rank.
+    pub rank: u32,
+    /// The last step that was logged before.
+    pub step: Option<Step>,
+    /// How much it matters.
+    pub level: AlertLevel,
+    /// In a few words.
+    pub title: String,
+    /// In more.
+    pub text: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Alerts of a run, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlertCount {
+    /// How many.
+    pub alerts: u64,
+    /// The level of the worst.
+    pub worst: Option<AlertLevel>,
 }
 
 /// Points that were dropped.

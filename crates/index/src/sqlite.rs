@@ -6,6 +6,7 @@
 //! schema, is moved aside and begun anew: it is a cache. A lock file beside it makes replacing it safe among processes; no
 //! lock is needed for correctness of folds, those are transactions.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,16 +22,21 @@ mod checkpoints;
 mod console;
 mod family;
 mod fields;
+mod filter;
 mod fold;
 mod keys;
 mod known;
 mod latest;
+mod media;
+mod names;
 mod points;
 mod read;
 mod runs;
 mod schema;
 mod series;
 mod settle;
+#[cfg(feature = "count-statements")]
+pub mod statements;
 mod stats;
 mod status;
 
@@ -113,7 +119,8 @@ impl SqliteIndex {
     }
 
     fn try_connect(&self) -> rusqlite::Result<Owned> {
-        let connection = Connection::open_with_flags(
+        #[cfg_attr(not(feature = "count-statements"), expect(unused_mut))]
+        let mut connection = Connection::open_with_flags(
             &self.path,
             OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_CREATE
@@ -121,7 +128,10 @@ impl SqliteIndex {
         )?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        filter::prepare(&connection)?;
         schema::prepare(&connection)?;
+        #[cfg(feature = "count-statements")]
+        statements::count(&mut connection)?;
         Ok(Owned {
             connection,
             file: self.identity(),
@@ -258,6 +268,20 @@ impl Index for SqliteIndex {
         let cursor = fold::cursor(&reader.connection, run, writer);
         self.give_back(reader);
         cursor
+    }
+
+    fn closed_writers(&self, run: RunId) -> Result<BTreeSet<WriterId>> {
+        let reader = self.reader()?;
+        let closed = fold::closed_writers(&reader.connection, run);
+        self.give_back(reader);
+        closed
+    }
+
+    fn mentioned_runs(&self) -> Result<HashSet<RunId>> {
+        let reader = self.reader()?;
+        let runs = fold::mentioned_runs(&reader.connection);
+        self.give_back(reader);
+        runs
     }
 
     fn stamp(&self, key: &str) -> Result<Option<Vec<u8>>> {

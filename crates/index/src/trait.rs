@@ -1,18 +1,20 @@
 //! The two traits an index implements: [`Index`] takes facts, [`Snapshot`] answers.
 
+use std::collections::{BTreeSet, HashSet};
+
 use runtree_core::lineage::{AttemptFacts, AttemptId, AttemptSource};
 use runtree_core::manifest::CheckpointName;
 use runtree_core::wire::ProjectInfo;
-use runtree_core::{CheckpointId, ProjectName, Result, RunId, WriterId};
+use runtree_core::{CheckpointId, ProjectName, Result, RunId, Step, WriterId};
 use runtree_metrics::{BlockSource, StoredBlock};
 
 use crate::item::{FoldItem, JournalCursor, PinFacts};
 use crate::query::{
-    ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
+    ConsoleQuery, Liveness, MediaQuery, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
 };
 use crate::row::{
-    AttemptRow, CheckpointRow, ConsoleSlice, FileRow, LabelRow, LostRow, RunRow, RunSlice,
-    SeriesId, SeriesRow, WriterRow,
+    AlertCount, AlertRow, AttemptRow, CheckpointRow, ConsoleSlice, FileRow, KnownKeys, LabelRow,
+    LostRow, MediaKeyRow, MediaRow, RunRow, RunSlice, SeriesId, SeriesRow, WriterRow,
 };
 
 /// A database that facts are folded into.
@@ -32,6 +34,18 @@ pub trait Index: Send + Sync {
     /// # Errors
     /// `Unavailable`.
     fn cursor(&self, run: RunId, writer: WriterId) -> Result<JournalCursor>;
+
+    /// Writers of a run whose closing frame is folded: their journals grow no more.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn closed_writers(&self, run: RunId) -> Result<BTreeSet<WriterId>>;
+
+    /// Every run that anything folded mentions.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn mentioned_runs(&self) -> Result<HashSet<RunId>>;
 
     /// What a [`FoldItem::Stamp`] remembered.
     ///
@@ -70,11 +84,23 @@ pub trait Snapshot: AttemptSource + BlockSource + Send {
     /// `Unavailable`, as every method here.
     fn projects(&self, liveness: Liveness) -> Result<Vec<ProjectInfo>>;
 
+    /// What the runs of a project that are not deleted are described by, each sorted.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn known_keys(&self, project: &ProjectName) -> Result<KnownKeys>;
+
     /// A page of runs.
     ///
     /// # Errors
     /// `Invalid` if the cursor is not one of this query's.
     fn runs(&self, query: &RunQuery) -> Result<RunSlice>;
+
+    /// Every run that a query holds for, in its order; its limit and cursor do not count.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn run_ids(&self, query: &RunQuery) -> Result<Vec<RunId>>;
 
     /// One run.
     ///
@@ -184,6 +210,41 @@ pub trait Snapshot: AttemptSource + BlockSource + Send {
     /// # Errors
     /// `Unavailable`.
     fn files(&self, run: RunId) -> Result<Vec<FileRow>>;
+
+    /// Names that a launch logged media under within some steps, by name and rank.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn media_keys(&self, attempt: AttemptId, span: StepSpan) -> Result<Vec<MediaKeyRow>>;
+
+    /// Steps within `span` at which a launch logged media, of one (name, rank) or of any; ascending, each once.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn media_steps(
+        &self,
+        attempt: AttemptId,
+        span: StepSpan,
+        name: Option<(&str, Option<u32>)>,
+    ) -> Result<Vec<Step>>;
+
+    /// What a launch logged under a name, by step.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn media(&self, query: &MediaQuery) -> Result<Vec<MediaRow>>;
+
+    /// The newest alerts of a run, at most `limit`, oldest first.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn alerts(&self, run: RunId, limit: u32) -> Result<Vec<AlertRow>>;
+
+    /// How many alerts a run has.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn alert_count(&self, run: RunId) -> Result<AlertCount>;
 
     /// Points that were dropped, by time.
     ///

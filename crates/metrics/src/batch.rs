@@ -7,7 +7,7 @@
 mod builder;
 mod decode;
 
-pub use builder::{BatchBuilder, SeriesIndex};
+pub use builder::{BatchBuilder, SeriesIndex, check_name};
 pub use decode::PointsBatch;
 
 /// Most points of a batch that is written; at 24 bytes each at worst it fits a journal frame (64 MiB).

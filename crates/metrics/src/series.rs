@@ -78,6 +78,9 @@ impl<F: Fn(u64) -> Result<Points>> BlockSource for F {
     }
 }
 
+/// Takes the index of a segment, points, and which of them count.
+pub type VisitPiece<'a> = dyn FnMut(usize, &Points, std::ops::Range<usize>) -> Result<()> + 'a;
+
 /// A series stitched along a timeline.
 #[derive(Clone, Debug)]
 pub struct Stitched {
@@ -181,6 +184,28 @@ impl Stitched {
             stitched.points.extend_from(&points, range);
         }
         Ok(stitched)
+    }
+
+    /// Hands the points of some steps over, ascending and a block at once: the index of their segment, points, and which of them count. For who must not
+    /// hold all of them.
+    ///
+    /// # Errors
+    /// What `source` and `visit` meet.
+    pub fn for_each_piece(
+        &self,
+        (first, last): (Step, Step),
+        source: &dyn BlockSource,
+        visit: &mut VisitPiece<'_>,
+    ) -> Result<()> {
+        let inside = |piece: &&Piece| piece.last >= first && piece.first <= last;
+        for piece in self.pieces.iter().filter(inside) {
+            let points = piece.load(source)?;
+            let range = points.range(piece.first.max(first), piece.last.min(last));
+            if !range.is_empty() {
+                visit(piece.segment, &points, range)?;
+            }
+        }
+        Ok(())
     }
 
     /// The point at exactly a step, and the index of its segment.

@@ -29,6 +29,14 @@ pub struct RunPatch {
     pub config: Option<Value>,
 }
 
+/// A view to save.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ViewRequest {
+    /// The query part of the page's address, without the question mark.
+    pub query: String,
+}
+
 /// Why a checkpoint is pinned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -9,6 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use tokio::time::Instant;
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use utoipa::OpenApi;
@@ -21,7 +22,9 @@ use crate::error::method_not_allowed;
 use crate::guard::{Access, guard};
 use crate::options::Answered;
 use crate::routes::runs::Order;
-use crate::routes::{checkpoints, runs, series, store, tensors};
+use crate::routes::{
+    checkpoints, media, metrics, outlines, runs, series, settings, store, tensors,
+};
 use crate::state::AppState;
 use crate::ui;
 
@@ -33,6 +36,8 @@ const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// Answers smaller than this are not worth compressing.
 const MIN_COMPRESSED_BYTES: u16 = 1024;
+/// The curves of a comparison are megabytes of digits: the usual level takes five times as long as all else that answers them, and saves an eighth.
+const QUALITY: CompressionLevel = CompressionLevel::Fastest;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -57,9 +62,19 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(runs::lineage))
         .routes(routes!(runs::checkpoints))
         .routes(routes!(runs::console))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(runs::file))
+        .routes(routes!(media::media))
+        .routes(routes!(media::entries))
+        .routes(routes!(media::content))
         .routes(routes!(runs::fork))
+        .routes(routes!(settings::set_head, settings::clear_head))
+        .routes(routes!(settings::views))
+        .routes(routes!(settings::save_view, settings::delete_view))
+        .routes(routes!(settings::sweep))
         .routes(routes!(series::series))
+        .routes(routes!(outlines::keys))
+        .routes(routes!(outlines::outlines))
         .routes(routes!(checkpoints::diff))
         .routes(routes!(checkpoints::checkpoint, checkpoints::delete))
         .routes(routes!(tensors::tensors))
@@ -127,7 +142,11 @@ pub(crate) fn router(state: AppState, access: Access, log: Option<fn(&Answered<'
     let router = Router::new()
         .nest(BASE, api)
         .fallback(ui::serve)
-        .layer(CompressionLayer::new().compress_when(worth_compressing))
+        .layer(
+            CompressionLayer::new()
+                .quality(QUALITY)
+                .compress_when(worth_compressing),
+        )
         .layer(middleware::from_fn_with_state(Arc::new(access), guard));
     // Outermost: what the guard refuses is what one looks for in a log.
     match log {

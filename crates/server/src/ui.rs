@@ -27,6 +27,11 @@ const STUB: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>runt
 <p>This binary was built without the web bundle. The API is at <a href=/api/v1/store>/api/v1</a>.\
 <p>To have the pages: <code>make web</code>, then build again.";
 
+/// A file of the bundle.
+pub(crate) fn bundled(path: &str) -> Option<Vec<u8>> {
+    Bundle::get(path).map(|file| file.data.into_owned())
+}
+
 /// Answers everything that is not the API.
 pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');

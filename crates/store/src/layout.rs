@@ -1,11 +1,11 @@
 //! Where things are in a store: the only place that builds or parses object paths.
 //!
 //! ```text
-//! runtree.json                       projects/<project>/{prefix, numbers/<n>, keys/<key>}
+//! runtree.json                       projects/<project>/{prefix, numbers/<n>, keys/<key>, settings/<lamport>-<writer>}
 //! chunks/<2 hex>/<hash>.<put id>[.z | .d~<base>]
 //! runs/<run>/run                     runs/<run>/attempts/<n>          runs/<run>/journal/<writer>/<ordinal>.log
 //! runs/<run>/parts/<key>/<component>-<rank>[.ok]                      runs/<run>/commits/<key>
-//! runs/<run>/tombstones/<key>.<i>    pins/<name>                      gc/<n>[.closed]
+//! runs/<run>/tombstones/<key>.<i>    runs/<run>/metrics/<segment>     pins/<name>     gc/<n>[.closed]
 //! ```
 //!
 //! Names that people choose are escaped ([`escape`]), so that no name reaches another directory, hides, or collides with a file of
@@ -18,7 +18,9 @@ use runtree_core::{
 pub use object_store::path::Path as ObjectPath;
 
 mod object_name;
+mod segment_name;
 pub use object_name::{ObjectEncoding, ObjectName};
+pub use segment_name::SegmentName;
 
 /// Longest escaped name; longer ones are replaced by their hash.
 pub const MAX_ESCAPED_BYTES: usize = 200;
@@ -77,6 +79,19 @@ pub fn run_key(project: &ProjectName, key: &str) -> ObjectPath {
     ))
 }
 
+/// `projects/<project>/settings`.
+pub fn settings(project: &ProjectName) -> ObjectPath {
+    path(&format!("projects/{}/settings", escape(project.as_str())))
+}
+
+/// `projects/<project>/settings/<lamport>-<writer>`.
+pub fn setting(project: &ProjectName, lamport: u64, writer: WriterId) -> ObjectPath {
+    path(&format!(
+        "projects/{}/settings/{lamport}-{writer}",
+        escape(project.as_str())
+    ))
+}
+
 /// `runs`.
 pub fn runs() -> ObjectPath {
     path("runs")
@@ -85,6 +100,40 @@ pub fn runs() -> ObjectPath {
 /// `runs/<run>`.
 pub fn run_folder(run: RunId) -> ObjectPath {
     path(&format!("runs/{run}"))
+}
+
+/// The folder of the run that an object below one of its folders belongs to, as text.
+pub(crate) fn run_folder_of(location: &ObjectPath) -> Option<&str> {
+    let text = location.as_ref();
+    let rest = text.strip_prefix("runs/")?;
+    let (run, below) = rest.split_once('/')?;
+    below
+        .contains('/')
+        .then(|| &text[.."runs/".len() + run.len()])
+}
+
+/// The run whose folder an object lies in, at any depth.
+pub(crate) fn run_of(location: &ObjectPath) -> Option<RunId> {
+    let rest = location.as_ref().strip_prefix("runs/")?;
+    parse_id(rest.split_once('/')?.0)
+}
+
+/// Files that say which runs were published into; a run's is that of the last bits of its id, which are random.
+pub(crate) const TOUCHED_FILES: usize = 1024;
+
+/// `touched`.
+pub(crate) fn all_touched() -> ObjectPath {
+    path("touched")
+}
+
+/// Name in `touched/` of the file that `run` shares with others.
+pub(crate) fn touched_name(place: usize) -> String {
+    format!("{place:03x}")
+}
+
+/// Which file of `touched/` is `run`'s.
+pub(crate) fn touched_place(run: RunId) -> usize {
+    run.to_bits() as usize % TOUCHED_FILES
 }
 
 /// `runs/<run>/run`.
@@ -167,6 +216,16 @@ pub fn tombstones(run: RunId) -> ObjectPath {
 /// `runs/<run>/tombstones/<key>.<i>`.
 pub fn tombstone(run: RunId, key: SaveKey, index: u64) -> ObjectPath {
     path(&format!("runs/{run}/tombstones/{key}.{index}"))
+}
+
+/// `runs/<run>/metrics`.
+pub fn metrics(run: RunId) -> ObjectPath {
+    path(&format!("runs/{run}/metrics"))
+}
+
+/// `runs/<run>/metrics/<segment>`.
+pub fn segment(run: RunId, name: &SegmentName) -> ObjectPath {
+    path(&format!("runs/{run}/metrics/{name}"))
 }
 
 /// Whether the highest tombstone index of a checkpoint says that it is deleted: even deletes, odd restores.
@@ -253,6 +312,13 @@ pub fn parse_part(listed: &str) -> Option<(ComponentName, u32, bool)> {
 pub fn parse_tombstone(listed: &str) -> Option<(SaveKey, u64)> {
     let (key, index) = listed.split_once('.')?;
     Some((key.parse().ok()?, parse_number(index)?))
+}
+
+/// Parses a listed `<lamport>-<writer>`.
+pub fn parse_setting(listed: &str) -> Option<(u64, WriterId)> {
+    let (lamport, writer) = listed.split_once('-')?;
+    let id = writer.parse::<WriterId>().ok()?;
+    (id.to_string() == writer).then_some((parse_number(lamport)?, id))
 }
 
 /// Parses a listed `<n>.<rank>`.

@@ -21,6 +21,7 @@ mod numbers;
 mod random;
 mod rounds;
 mod seats;
+mod settings;
 mod store;
 mod wait;
 mod word;
@@ -31,12 +32,13 @@ pub use chunk::{
 };
 pub use commit::{CommitProgress, ConfirmedPart, PublishedPart};
 pub use journal::{Cursor, Frame, FrameKind, JournalReader, JournalWriter};
-pub use layout::{ObjectEncoding, ObjectName, ObjectPath, PinName};
+pub use layout::{ObjectEncoding, ObjectName, ObjectPath, PinName, SegmentName};
 pub use local::{DirSync, LocalError, LocalStore};
 pub use object_store::{self, ObjectStore};
 pub use random::system_random;
 pub use rounds::{Redundant, Removed, Rounds};
+pub use settings::SettingsCache;
 pub use store::{
     Created, ListedJournal, ListedPart, Mode, Random, RunStamp, RunTrace, Store, Tombstone,
-    parse_part_manifest,
+    Touches, parse_part_manifest,
 };

@@ -73,15 +73,10 @@ impl Store {
             Some(prefix) => prefix,
             None => self.set_prefix(project, &self.free_prefix(project)?)?,
         };
-        let highest = self
-            .names(&layout::numbers(project))?
-            .iter()
-            .filter_map(|(name, _)| layout::parse_number::<u64>(name))
-            .max()
-            .unwrap_or(0);
+        let last = self.last_number(project)?;
         let content = checked(&run.to_string());
         for offset in 1..=NUMBER_TRIES {
-            let number = highest
+            let number = last
                 .checked_add(offset)
                 .ok_or_else(|| Error::corrupt(format!("the numbers of {project:?} are used up")))?;
             match self.create_bytes(&layout::number(project, number), content.clone())? {
@@ -93,6 +88,32 @@ impl Store {
         Err(Error::conflict(format!(
             "no free run number in {project:?} after {NUMBER_TRIES} tries"
         )))
+    }
+
+    /// A number that is taken while the next one is not; 0 if the first is free.
+    ///
+    /// By steps that double, then halve (Bentley and Yao 1976, "An almost optimal algorithm for unbounded searching"): 34 questions in a project of a
+    /// hundred thousand runs, where a listing would be long. Numbers are taken one after another, so this is the highest but where runs were pulled
+    /// from elsewhere or objects were removed by hand; any number that is free will do.
+    fn last_number(&self, project: &ProjectName) -> Result<u64> {
+        let is_taken = |number| Ok(self.head(&layout::number(project, number))?.is_some());
+        let (mut taken, mut free) = (0, 1);
+        while is_taken(free)? {
+            taken = free;
+            free = free.saturating_mul(2);
+            if free == taken {
+                return Ok(taken);
+            }
+        }
+        while free - taken > 1 {
+            let middle = taken + (free - taken) / 2;
+            if is_taken(middle)? {
+                taken = middle;
+            } else {
+                free = middle;
+            }
+        }
+        Ok(taken)
     }
 
     /// Who has a number in a project.

@@ -1,10 +1,12 @@
-//! What a log call holds: numbers by name, a step, a time.
+//! What a log call holds: numbers and media by name, a step, a time.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString};
 use runtree_core::{Error, Step, Timestamp};
+use runtree_engine::MediaEntry;
 
+use crate::convert::media;
 use crate::errors::{to_py_err, wrong_type};
 
 /// What a log call holds, nested dicts flattened to `a/b`.
@@ -12,6 +14,8 @@ pub(crate) struct Metrics<'py> {
     named: Vec<(Bound<'py, PyString>, f64)>,
     /// `(name, array)` pairs whose value is on a device, or not computed yet: reading it now would wait for it.
     pub(crate) deferred: Option<Bound<'py, PyList>>,
+    /// Images, texts and the like.
+    pub(crate) media: Vec<MediaEntry>,
 }
 
 impl<'py> Metrics<'py> {
@@ -19,6 +23,7 @@ impl<'py> Metrics<'py> {
         let mut metrics = Self {
             named: Vec::with_capacity(data.len()),
             deferred: None,
+            media: Vec::new(),
         };
         metrics.flatten(data, None, 0)?;
         Ok(metrics)
@@ -77,16 +82,7 @@ impl<'py> Metrics<'py> {
                 let nested = py.get_type::<PyDict>().call1((nested,))?;
                 self.flatten(nested.cast()?, Some(text_of(&name)?), depth + 1)?;
             } else {
-                let message = format!(
-                    "metric `{}` is a {}, not a number",
-                    text_of(&name)?,
-                    value.get_type().fully_qualified_name()?
-                );
-                return Err(wrong_type(
-                    py,
-                    &message,
-                    Some("log numbers, or tensors and arrays of one element"),
-                ));
+                self.media.push(media::entry(text_of(&name)?, &value)?);
             }
         }
         Ok(())

@@ -87,6 +87,8 @@ function query(parameters: Record<string, string | number | boolean | null | und
 const enc = encodeURIComponent;
 
 export type RunsQuery = Query<'list_runs'>;
+/** For `metrics`: rows without any value. */
+export const NO_METRICS = ',';
 /** What is not given stays as it is. */
 export type RunPatch = Partial<components['schemas']['RunPatch']>;
 
@@ -95,12 +97,27 @@ export const api = {
   projects: (signal?: AbortSignal) => json<'list_projects'>('GET', '/projects', undefined, signal),
   runs: (q: RunsQuery, signal?: AbortSignal) => json<'list_runs'>('GET', `/runs${query({ ...q })}`, undefined, signal),
   run: (run: string, signal?: AbortSignal) => json<'get_run'>('GET', `/runs/${enc(run)}`, undefined, signal),
+  /** `names` as `packList` writes them. */
+  metrics: (run: string, names: string, signal?: AbortSignal) => json<'list_metrics'>('GET', `/runs/${enc(run)}/metrics${query({ names })}`, undefined, signal),
   lineage: (run: string, signal?: AbortSignal) => json<'get_lineage'>('GET', `/runs/${enc(run)}/lineage`, undefined, signal),
   checkpoints: (run: string, q: Query<'list_checkpoints'>, signal?: AbortSignal) =>
     json<'list_checkpoints'>('GET', `/runs/${enc(run)}/checkpoints${query({ ...q })}`, undefined, signal),
   console: (run: string, q: Query<'get_console'>, signal?: AbortSignal) => json<'get_console'>('GET', `/runs/${enc(run)}/console${query({ ...q })}`, undefined, signal),
   file: async (run: string, name: string) => (await request('GET', `/runs/${enc(run)}/files/${enc(name)}`)).blob(),
+  media: (run: string, q: Query<'list_media'>, signal?: AbortSignal) => json<'list_media'>('GET', `/runs/${enc(run)}/media${query({ ...q })}`, undefined, signal),
+  mediaEntries: (run: string, q: Query<'get_media_entries'>, signal?: AbortSignal) =>
+    json<'get_media_entries'>('GET', `/runs/${enc(run)}/media/entries${query({ ...q })}`, undefined, signal),
+  mediaContent: async ({ run, ...q }: { run: string } & Query<'get_media_content'>, signal?: AbortSignal) =>
+    (await request('GET', `/runs/${enc(run)}/media/content${query({ ...q })}`, undefined, signal)).blob(),
   series: (body: SeriesRequest, signal?: AbortSignal) => json<'query_series'>('POST', '/series', body, signal),
+  outlines: (runs: readonly string[], signal?: AbortSignal) => json<'list_outlines'>('GET', `/outlines${query({ runs: runs.join(',') })}`, undefined, signal),
+  keys: (project: string, signal?: AbortSignal) => json<'get_project_keys'>('GET', `/projects/${enc(project)}/keys`, undefined, signal),
+  views: (project: string, signal?: AbortSignal) => json<'list_views'>('GET', `/projects/${enc(project)}/views`, undefined, signal),
+  saveView: (project: string, name: string, search: string) => json<'save_view'>('PUT', `/projects/${enc(project)}/views/${enc(name)}`, { query: search }),
+  deleteView: (project: string, name: string) => json<'delete_view'>('DELETE', `/projects/${enc(project)}/views/${enc(name)}`),
+  setHead: (run: string) => request('PUT', `/runs/${enc(run)}/head`),
+  clearHead: (run: string) => request('DELETE', `/runs/${enc(run)}/head`),
+  sweep: (reference: string, signal?: AbortSignal) => json<'get_sweep'>('GET', `/sweep${query({ ref: reference })}`, undefined, signal),
   diff: (a: string, b: string, signal?: AbortSignal) => json<'get_diff'>('GET', `/diff${query({ a, b })}`, undefined, signal),
   checkpoint: (id: string, signal?: AbortSignal) => json<'get_checkpoint'>('GET', `/checkpoints/${enc(id)}`, undefined, signal),
   tensors: (id: string, signal?: AbortSignal) => json<'list_tensors'>('GET', `/checkpoints/${enc(id)}/tensors`, undefined, signal),

@@ -195,6 +195,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/outlines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What can be drawn of some runs, in the order asked: names of metrics, abandoned tails. */
+        get: operations["list_outlines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/projects": {
         parameters: {
             query?: never;
@@ -207,6 +224,58 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/projects/{project}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Metrics, config keys and tags of the runs of a project: for completion and for choosing columns. */
+        get: operations["get_project_keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/projects/{project}/views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Saved views of a project, by name. */
+        get: operations["list_views"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/projects/{project}/views/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Saves a view, over the one of that name. A `/` in the name is written `%2F`. */
+        put: operations["save_view"];
+        post?: never;
+        /** Takes a saved view away. */
+        delete: operations["delete_view"];
         options?: never;
         head?: never;
         patch?: never;
@@ -299,6 +368,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runs/{run}/head": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Makes a run the head of its experiment. */
+        put: operations["set_head"];
+        post?: never;
+        /** Leaves the experiment of a run without a head that somebody set. */
+        delete: operations["clear_head"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runs/{run}/lineage": {
         parameters: {
             query?: never;
@@ -308,6 +395,74 @@ export interface paths {
         };
         /** The family of a run: everything that shares its root. */
         get: operations["get_lineage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run}/media": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Names that a run's history has media under, and the steps of all of them. */
+        get: operations["list_media"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run}/media/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The bytes of one item. */
+        get: operations["get_media_content"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run}/media/entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Entries of one name by step, or of every name the newest at or before a step. */
+        get: operations["get_media_entries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Metrics of a run's effective history, by name; those that it does not have are left out. */
+        get: operations["list_metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -367,10 +522,61 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sweep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was tried from one checkpoint: the runs that were forked from it, side by side. */
+        get: operations["get_sweep"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Something a program wanted to be seen. */
+        AlertInfo: {
+            /** @description When. */
+            at: components["schemas"]["Timestamp"];
+            /** @description The launch. */
+            attempt: components["schemas"]["AttemptNumber"];
+            /** @description How much it matters. */
+            level: components["schemas"]["AlertLevel"];
+            /**
+             * Format: int32
+             * @description The rank.
+             */
+            rank: number;
+            step?: components["schemas"]["Step"] | null;
+            /** @description In more; may be empty. */
+            text: string;
+            /** @description In a few words. */
+            title: string;
+        };
+        /**
+         * @description How much an alert matters.
+         * @enum {string}
+         */
+        AlertLevel: "info" | "warn" | "error";
+        /** @description Alerts of a run, counted. */
+        AlertSummary: {
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            count: number;
+            /** @description The level of the worst. */
+            worst: components["schemas"]["AlertLevel"];
+        };
         /** @description A launch. */
         AttemptInfo: {
             /** @description Number, from 1. */
@@ -400,6 +606,11 @@ export interface components {
          * @description Number of a launch of a run, from 1.
          */
         AttemptNumber: number;
+        /**
+         * @description How the values of a metric become places on an axis.
+         * @enum {string}
+         */
+        AxisMode: "value" | "continued" | "sum";
         /** @description What an attempt is built upon. */
         BaseInfo: {
             /** @description Its launch. */
@@ -498,12 +709,23 @@ export interface components {
             /** @description Dotted path. */
             key: string;
         };
+        /**
+         * @description How loud a line is.
+         * @enum {string}
+         */
+        ConsoleLevel: "debug" | "info" | "warning" | "error";
         /** @description A line of a run's console. */
         ConsoleLine: {
             /** @description When. */
             at: components["schemas"]["Timestamp"];
             /** @description Launch. */
             attempt: components["schemas"]["AttemptNumber"];
+            level?: components["schemas"]["ConsoleLevel"] | null;
+            /**
+             * Format: int32
+             * @description Rank of the process that printed it.
+             */
+            rank: number;
             /** @description `stdout` or `stderr`. */
             stream: string;
             /** @description The text. */
@@ -529,7 +751,7 @@ export interface components {
              * @description Tensors that are bit-equal.
              */
             equal_tensors: number;
-            /** @description Latest effective metrics of both sides. */
+            /** @description What the metrics of both sides effectively come to. */
             metrics: {
                 [key: string]: components["schemas"]["MetricPair"];
             };
@@ -603,12 +825,21 @@ export interface components {
             name?: string | null;
             /** @description Notes. */
             notes?: string | null;
+            /** @description The project it is born in; null: its parent's. */
+            project?: string | null;
             /** @description REF of the checkpoint, `MMP-42@500`. */
             reference: string;
             /** @description Caller's own key, unique in the project. */
             run_id?: string | null;
             /** @description Tags. */
             tags: string[];
+        };
+        /** @description What a launch logged beyond its stretch of the timeline. */
+        GhostTail: {
+            /** @description The launch. */
+            attempt: components["schemas"]["AttemptNumber"];
+            /** @description The first of its steps that is not on the timeline. */
+            from: components["schemas"]["Step"];
         };
         /** @description Whether the server answers. */
         Health: {
@@ -633,6 +864,9 @@ export interface components {
         LineageTree: {
             /** @description The experiment. */
             experiment: string;
+            head?: components["schemas"]["RunLabel"] | null;
+            /** @description Whether somebody made it the head. */
+            head_is_set: boolean;
             /** @description RunId of the root. */
             root: string;
             /** @description Runs, parents before children, then by birth. */
@@ -649,6 +883,98 @@ export interface components {
             /** @description Why. */
             reason: string;
         };
+        /** @description What was logged under a name at a step. */
+        MediaEntry: {
+            /** @description When. */
+            at: components["schemas"]["Timestamp"];
+            /** @description Its launch. */
+            attempt: components["schemas"]["AttemptNumber"];
+            /** @description Whether that is another run than the one asked for. */
+            inherited: boolean;
+            /** @description The items, in order. */
+            items: components["schemas"]["MediaItemInfo"][];
+            /** @description What all items are. */
+            kind: components["schemas"]["MediaKind"];
+            /** @description The name. */
+            name: string;
+            /** @description RunId of the run that logged it. */
+            run: string;
+            /** @description At which step. */
+            step: components["schemas"]["Step"];
+        };
+        /** @description A picture, text, histogram, table or file. */
+        MediaItemInfo: {
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            bytes: number;
+            /** @description Words beside it. */
+            caption?: string | null;
+            /** @description What its bytes are: `image/png`, `text/plain`, `application/json`. */
+            content_type: string;
+            /** @description A file's name. */
+            file_name?: string | null;
+            /** @description Hash of its first chunk: equal pictures have equal ones. None for what is inline. */
+            hash?: string | null;
+            /**
+             * Format: int32
+             * @description Pixels down.
+             */
+            height?: number | null;
+            /** @description The whole content, if it is short text; everything else is asked for. */
+            inline?: string | null;
+            /**
+             * Format: int32
+             * @description Pixels across.
+             */
+            width?: number | null;
+        };
+        /** @description A name that media were logged under. */
+        MediaKey: {
+            /**
+             * Format: int64
+             * @description At how many steps.
+             */
+            entries: number;
+            /** @description The first of them. */
+            first: components["schemas"]["Step"];
+            /** @description What the newest entry is. */
+            kind: components["schemas"]["MediaKind"];
+            /** @description The last of them. */
+            last: components["schemas"]["Step"];
+            /** @description The name; of one rank it is `name[rank 3]`. */
+            name: string;
+            /** @description Whether this run logged some of it itself. */
+            own: boolean;
+        };
+        /**
+         * @description What an entry is.
+         * @enum {string}
+         */
+        MediaKind: "image" | "text" | "histogram" | "table" | "file";
+        /** @description What media a run's history has. */
+        MediaList: {
+            /** @description Names, sorted. */
+            keys: components["schemas"]["MediaKey"][];
+            /** @description Steps at which anything was logged, ascending; of more than 10,000 every so many, the first and the last among them. */
+            steps: components["schemas"]["Step"][];
+        };
+        /** @description A page of entries. */
+        MediaPage: {
+            /** @description Entries of one name, ascending by step. */
+            entries: components["schemas"]["MediaEntry"][];
+            next_step?: components["schemas"]["Step"] | null;
+        };
+        /** @description Another metric as the x axis: a point stands at the latest finite value of that metric at or before its step. */
+        MetricAxis: {
+            from?: components["schemas"]["JsonFloat"] | null;
+            /** @description The metric. */
+            metric: string;
+            /** @description How its values become places. */
+            mode: components["schemas"]["AxisMode"];
+            to?: components["schemas"]["JsonFloat"] | null;
+        };
         /** @description A metric of a run. */
         MetricInfo: {
             /** @description Latest. */
@@ -662,8 +988,14 @@ export interface components {
              * @description Of them not finite.
              */
             nonfinite: number;
-            /** @description Whether this run logged it itself. */
-            own: boolean;
+            own_last?: components["schemas"]["MetricValue"] | null;
+            own_max?: components["schemas"]["MetricValue"] | null;
+            own_min?: components["schemas"]["MetricValue"] | null;
+            /**
+             * Format: int64
+             * @description Of the points, those that this run logged itself; 0: it only inherits the metric.
+             */
+            own_points: number;
             /**
              * Format: int64
              * @description Points of the effective history.
@@ -676,10 +1008,10 @@ export interface components {
         };
         /** @description A metric on both sides. */
         MetricPair: {
-            a?: components["schemas"]["MetricValue"] | null;
-            b?: components["schemas"]["MetricValue"] | null;
+            a?: components["schemas"]["RunMetric"] | null;
+            b?: components["schemas"]["RunMetric"] | null;
         };
-        /** @description The latest effective value of a metric. */
+        /** @description A value of a metric. */
         MetricValue: {
             /** @description At which step. */
             step: components["schemas"]["Step"];
@@ -721,6 +1053,28 @@ export interface components {
              */
             reason?: string | null;
         };
+        /** @description A process of a run. */
+        ProcessInfo: {
+            /** @description The launch it belongs to. */
+            attempt: components["schemas"]["AttemptNumber"];
+            closed?: components["schemas"]["Timestamp"] | null;
+            /** @description Host, pid, command line, versions, commit, GPUs. */
+            facts: {
+                [key: string]: string;
+            };
+            last_alive?: components["schemas"]["Timestamp"] | null;
+            opened?: components["schemas"]["Timestamp"] | null;
+            /**
+             * Format: int32
+             * @description Its rank.
+             */
+            rank: number;
+            /**
+             * Format: int32
+             * @description How many ranks its launch has.
+             */
+            world_size: number;
+        };
         /** @description A project in a list. */
         ProjectInfo: {
             last_activity?: components["schemas"]["Timestamp"] | null;
@@ -736,6 +1090,15 @@ export interface components {
              * @description Number of runs that are not deleted.
              */
             runs: number;
+        };
+        /** @description What the runs of a project are described by: for completion and for choosing columns. */
+        ProjectKeys: {
+            /** @description Config keys, dotted. */
+            config: string[];
+            /** @description Users' metrics, by name. */
+            metrics: string[];
+            /** @description Tags. */
+            tags: string[];
         };
         /** @description How a resumed run repeats what it lost. */
         ResumeReport: {
@@ -761,6 +1124,8 @@ export interface components {
         };
         /** @description A run, whole. */
         RunDetail: {
+            /** @description The newest alerts, oldest first, at most 200. */
+            alerts: components["schemas"]["AlertInfo"][];
             /** @description Launches, oldest first. */
             attempts: components["schemas"]["AttemptInfo"][];
             /** @description Direct forks. */
@@ -775,6 +1140,8 @@ export interface components {
             metrics: components["schemas"]["MetricInfo"][];
             /** @description Notes. */
             notes?: string | null;
+            /** @description Its processes, by launch and rank, at most 256 of the newest launches. */
+            processes: components["schemas"]["ProcessInfo"][];
             resume_report?: components["schemas"]["ResumeReport"] | null;
             /** @description Ancestors, root first, this run last, with the steps each contributes. */
             segments: components["schemas"]["SegmentInfo"][];
@@ -789,6 +1156,24 @@ export interface components {
             id: string;
             /** @description Name. */
             name: string;
+        };
+        /** @description What a metric of a run comes to, inherited points included: its latest value, and its extremes. */
+        RunMetric: {
+            max?: components["schemas"]["MetricValue"] | null;
+            min?: components["schemas"]["MetricValue"] | null;
+            /** @description The latest step. */
+            step: components["schemas"]["Step"];
+            /** @description The latest value, finite or not. */
+            value: components["schemas"]["JsonFloat"];
+        };
+        /** @description What can be drawn of a run. */
+        RunOutline: {
+            /** @description Abandoned tails of its launches. */
+            ghosts: components["schemas"]["GhostTail"][];
+            /** @description Users' metrics of the effective history, by name. */
+            metrics: string[];
+            /** @description RunId. */
+            run: string;
         };
         /** @description A page of runs. */
         RunPage: {
@@ -834,6 +1219,7 @@ export interface components {
         RunStatus: "running" | "completed" | "failed" | "stopped" | "lost" | "created";
         /** @description A run in a list. */
         RunSummary: {
+            alerts?: components["schemas"]["AlertSummary"] | null;
             /** @description Newest attempt. */
             attempt: components["schemas"]["AttemptNumber"];
             /** @description The checkpoint of another run it started from, as a REF. */
@@ -867,9 +1253,9 @@ export interface components {
             /** @description Newest sign of life. */
             last_activity: components["schemas"]["Timestamp"];
             last_step?: components["schemas"]["Step"] | null;
-            /** @description Latest effective value of each metric asked for, system metrics excluded. */
+            /** @description What each metric asked for effectively comes to, system metrics excluded. */
             metrics: {
-                [key: string]: components["schemas"]["MetricValue"];
+                [key: string]: components["schemas"]["RunMetric"];
             };
             /** @description Name. */
             name: string;
@@ -891,6 +1277,15 @@ export interface components {
             /** @description Tags. */
             tags: string[];
         };
+        /** @description A view that somebody saved: what the address of a page says behind its path. */
+        SavedView: {
+            /** @description Its name, unique in the project. */
+            name: string;
+            /** @description The query part of the address, without the question mark. */
+            query: string;
+            /** @description When it was saved last. */
+            updated: components["schemas"]["Timestamp"];
+        };
         /** @description A stretch of an effective history. */
         SegmentInfo: {
             /** @description Which launch. */
@@ -909,6 +1304,12 @@ export interface components {
             first: components["schemas"]["JsonFloat"][];
             /** @description Last value, finite or not. */
             last: components["schemas"]["JsonFloat"][];
+            /**
+             * Format: int64
+             * @description Distinct points that the run's own launches logged of the metric, in the asked range or not. Who keeps buckets and asks for what
+             *     came since knows by this that nothing came behind them.
+             */
+            logged: number;
             /** @description Finite maximum. */
             max: components["schemas"]["JsonFloat"][];
             /** @description Mean of finite points. */
@@ -919,6 +1320,10 @@ export interface components {
             min: components["schemas"]["JsonFloat"][];
             /** @description Of them not finite. */
             nonfinite: number[];
+            /** @description Over another metric alone: the smallest place of each bucket's points. Buckets ascend by it. */
+            place_first?: components["schemas"]["JsonFloat"][] | null;
+            /** @description Over another metric alone: the largest place. */
+            place_last?: components["schemas"]["JsonFloat"][] | null;
             /**
              * Format: int64
              * @description Points the buckets stand for.
@@ -930,9 +1335,14 @@ export interface components {
             segment: number[];
             /** @description The run and launch of each segment, root first. */
             segments: components["schemas"]["SeriesSegment"][];
-            /** @description x of the first point of each bucket. */
+            /**
+             * Format: int64
+             * @description Over another metric alone: points that have no place, for that metric had no finite value yet.
+             */
+            unplaced?: number | null;
+            /** @description x of the first point of each bucket; over another metric, its step. */
             x_first: number[];
-            /** @description x of the last point of each bucket. */
+            /** @description x of the last point of each bucket; over another metric, its step. */
             x_last: number[];
         };
         /** @description What to draw. */
@@ -958,6 +1368,7 @@ export interface components {
             to?: number | null;
             /** @description The x axis. */
             x: components["schemas"]["XAxis"];
+            x_metric?: components["schemas"]["MetricAxis"] | null;
         };
         /** @description Answers, in the order asked. */
         SeriesResponse: {
@@ -970,17 +1381,24 @@ export interface components {
             attempt: components["schemas"]["AttemptNumber"];
             /** @description Whether it is another run's. */
             inherited: boolean;
+            place_start?: components["schemas"]["JsonFloat"] | null;
             /** @description RunId. */
             run: string;
             /**
              * Format: int64
-             * @description x where the stretch begins in this series, in units of the axis.
+             * @description x where the stretch begins in this series, in units of the axis; over another metric, the step of its first point
+             *     that has a place.
              */
             x_start: number;
         };
         /** @description One series. */
         SeriesSelector: {
             attempt?: components["schemas"]["AttemptNumber"] | null;
+            /**
+             * Format: int64
+             * @description Left edge of this series, if not the request's: where what is known of it ends.
+             */
+            from?: number | null;
             /** @description Metric name. */
             metric: string;
             /** @description RunId or display id. */
@@ -1008,6 +1426,26 @@ export interface components {
             version: string;
             /** @description Whether this server may write (fork, pin, delete). */
             writable: boolean;
+        };
+        /** @description A metric of siblings. */
+        SweepMetric: {
+            /** @description Whether a lower value is the better one, by its name: a loss, an error, a perplexity. */
+            lower_is_better: boolean;
+            /** @description Its name. */
+            name: string;
+        };
+        /** @description What was tried from one checkpoint. */
+        SweepTable: {
+            /** @description Dotted config keys in which a fork differs from the parent. */
+            config_keys: string[];
+            /** @description Metrics of any of them, by name. */
+            metrics: components["schemas"]["SweepMetric"][];
+            /** @description The run that was forked, as it went on itself. */
+            parent: components["schemas"]["RunSummary"];
+            /** @description The checkpoint, as a REF. */
+            reference: string;
+            /** @description The forks, oldest first. */
+            runs: components["schemas"]["RunSummary"][];
         };
         /** @description A tensor that differs. */
         TensorChange: {
@@ -1105,6 +1543,11 @@ export interface components {
          * @description Microseconds since 1970-01-01T00:00:00Z, UTC.
          */
         Timestamp: number;
+        /** @description A view to save. */
+        ViewRequest: {
+            /** @description The query part of the page's address, without the question mark. */
+            query: string;
+        };
         /**
          * @description The x axis of a chart.
          * @enum {string}
@@ -1489,6 +1932,38 @@ export interface operations {
             };
         };
     };
+    list_outlines: {
+        parameters: {
+            query: {
+                /** @description RunIds or display ids, separated by commas, at most 200. */
+                runs: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunOutline"][];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     list_projects: {
         parameters: {
             query?: never;
@@ -1518,6 +1993,142 @@ export interface operations {
             };
         };
     };
+    get_project_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectKeys"];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_views: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedView"][];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    save_view: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+                /** @description The view's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ViewRequest"];
+            };
+        };
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedView"][];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_view: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+                /** @description The view's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedView"][];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     list_runs: {
         parameters: {
             query?: {
@@ -1527,7 +2138,7 @@ export interface operations {
                 project?: string;
                 /** @description Words that must all occur in display id, key, name, tags, notes or config. */
                 search?: string;
-                /** @description Terms `status:running tag:x root:MMP-3 deleted:true`, and words as in `search`. */
+                /** @description Words, and conditions: `status = failed config.lr < 1e-4 min(val/loss) < 0.5 descendants(MMP-42)` (docs/filters.md). */
                 filter?: string;
                 /** @description States, separated by commas. */
                 status?: string;
@@ -1537,7 +2148,7 @@ export interface operations {
                 sort?: string;
                 /** @description `desc` (default) or `asc`. */
                 order?: components["schemas"]["Order"];
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the page before; or how many runs to leave out at the beginning, for a table that is scrolled far. */
                 cursor?: string;
                 /** @description Most runs of the page: 100, at most 1000. */
                 limit?: number;
@@ -1716,6 +2327,14 @@ export interface operations {
                 cursor?: string;
                 /** @description Most lines: 1000, at most 10,000. */
                 limit?: number;
+                /** @description Only lines at least as loud as `debug`, `info`, `warning`, `error`; those that say no level are not. */
+                level?: string;
+                /** @description Only lines with this text, capitals or not. */
+                search?: string;
+                /** @description Only of this launch. */
+                attempt?: number;
+                /** @description Only of this rank. */
+                rank?: number;
             };
             header?: never;
             path: {
@@ -1780,6 +2399,66 @@ export interface operations {
             };
         };
     };
+    set_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description RunId, display id, key or name */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    clear_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description RunId, display id, key or name */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     get_lineage: {
         parameters: {
             query?: never;
@@ -1799,6 +2478,171 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LineageTree"];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_media: {
+        parameters: {
+            query?: {
+                /** @description One launch's own alone, its ghost tail among them. */
+                attempt?: number;
+                /** @description Those of ancestors on the timeline; default true. */
+                inherited?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description RunId, display id, key or name */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MediaList"];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_media_content: {
+        parameters: {
+            query: {
+                /** @description The name. */
+                name: string;
+                /** @description The step. */
+                step: number;
+                /** @description Its place in the list that was logged; default 0. */
+                item?: number;
+                /** @description The launch that logged it; absent: the one whose entry the run's history has. */
+                attempt?: number;
+            };
+            header?: never;
+            path: {
+                /** @description RunId, display id, key or name */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_media_entries: {
+        parameters: {
+            query?: {
+                /** @description The name; absent, with `at`: of every name the newest entry at or before that step. */
+                name?: string;
+                /** @description The step of a slider. */
+                at?: number;
+                /** @description First step, inclusive; `next_step` of the page before. */
+                from?: number;
+                /** @description Last step, inclusive. */
+                to?: number;
+                /** @description One launch's own alone, its ghost tail among them. */
+                attempt?: number;
+                /** @description Those of ancestors on the timeline; default true. */
+                inherited?: boolean;
+                /** @description Most entries: 100, at most 1000. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description RunId, display id, key or name */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MediaPage"];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_metrics: {
+        parameters: {
+            query?: {
+                /** @description Those alone whose name this regular expression is found in: `^train/.*loss$`. Of ten thousand metrics a page wants a few. */
+                match?: string;
+                /**
+                 * @description Those of these names, separated by commas: what a page asks of those in sight while the run goes on. In a name, `%2C` stands for a
+                 *     comma and `%25` for a percent sign.
+                 */
+                names?: string;
+            };
+            header?: never;
+            path: {
+                /** @description RunId, display id, key or name */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricInfo"][];
                 };
             };
             /** @description Why it was not done, and what to do next */
@@ -1893,6 +2737,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StoreInfo"];
+                };
+            };
+            /** @description Why it was not done, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_sweep: {
+        parameters: {
+            query: {
+                /** @description REF of the checkpoint; a bare run means its newest. */
+                ref: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepTable"];
                 };
             };
             /** @description Why it was not done, and what to do next */

@@ -1,15 +1,15 @@
 /** uPlot as our charts want it: axes, ticks, the synced cursor, drag to zoom. What is drawn on it is `paint`'s. */
 import uPlot from 'uplot';
 
-import type { XAxis } from '../api/types';
+import { type AxisKind, rangeOf } from '../lib/axis';
 import { FLAG_ROW_PX } from '../lib/forks';
-import { fitting, labelDurations, labelSteps, labelWall, relativeTicks, stepTicks, wallTicks } from '../lib/ticks';
+import { fitting, labelDurations, labelSteps, labelTicks, labelWall, linearTicks, relativeTicks, stepTicks, wallTicks } from '../lib/ticks';
 
 export interface PlotWishes {
   width: number;
   height: number;
   log: boolean;
-  axis: XAxis;
+  axis: AxisKind;
   /** Steps that are milliseconds since the run began. */
   clock: boolean;
   edges: { left: number; right: number };
@@ -22,6 +22,8 @@ export interface PlotWishes {
   onzoom: (range: { from: number; to: number } | null) => void;
   onmove: (event: MouseEvent) => void;
   onleave: () => void;
+  /** A click that was no drag, in pixels of the plot. */
+  onclick: (event: MouseEvent) => void;
 }
 
 /** Steps of system samples, in µs. */
@@ -49,6 +51,8 @@ function xTicks({ width, axis, clock }: PlotWishes): { at: (from: number, to: nu
       return { at: (from, to) => stepTicks(from, to, target), labels: labelSteps };
     case 'relative':
       return { at: (from, to) => relativeTicks(from, to, target), labels: labelDurations };
+    case 'metric':
+      return { at: (from, to) => linearTicks(from, to, Math.max(3, Math.floor(width / 60))), labels: labelTicks };
     case 'wall':
       // Of the day that is shown: summer time changes the offset.
       return { at: (from, to) => wallTicks(from, to, Math.max(2, Math.floor(width / 120)), -new Date(from / 1000).getTimezoneOffset() * 60e6), labels: labelWall };
@@ -99,10 +103,9 @@ export function makePlot(box: HTMLElement, wishes: PlotWishes): uPlot {
         setSelect: [
           (u) => {
             if (u.select.width < LEAST_DRAG_PX) return;
-            const from = Math.floor(u.posToVal(u.select.left, 'x'));
-            const to = Math.ceil(u.posToVal(u.select.left + u.select.width, 'x'));
+            const range = rangeOf(u.posToVal(u.select.left, 'x'), u.posToVal(u.select.left + u.select.width, 'x'), wishes.axis);
             u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-            if (to > from) wishes.onzoom({ from, to });
+            if (range) wishes.onzoom(range);
           },
         ],
       },
@@ -113,5 +116,10 @@ export function makePlot(box: HTMLElement, wishes: PlotWishes): uPlot {
   const over = box.querySelector<HTMLElement>('.u-over');
   over?.addEventListener('mousemove', wishes.onmove);
   over?.addEventListener('mouseleave', wishes.onleave);
+  let down = { x: 0, y: 0 };
+  over?.addEventListener('mousedown', (event) => (down = { x: event.clientX, y: event.clientY }));
+  over?.addEventListener('click', (event) => {
+    if (Math.hypot(event.clientX - down.x, event.clientY - down.y) < LEAST_DRAG_PX) wishes.onclick(event);
+  });
   return plot;
 }

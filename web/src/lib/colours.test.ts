@@ -34,6 +34,20 @@ describe('run colours', () => {
     expect(new Set(children).size).toBe(8);
   });
 
+  it('keeps the forks of every family apart, in both themes', () => {
+    for (const dark of [false, true]) {
+      for (let slot = 0; slot < PALETTE.length; slot++) {
+        const slots = new Slots(new Map([['r', slot]]));
+        const colours = Array.from({ length: 9 }, (_, i) => runColour(run(i === 0 ? 'r' : `c${i}`, 'r', i + 1), slots, dark));
+        const [ls, hs] = [0, 2].map((at) => colours.map((c) => Number(/oklch\(([\d.]+) ([\d.]+) ([\d.]+)/.exec(c)?.[at + 1]))) as [number[], number[]];
+        ls.forEach((l, i) => ls.forEach((other, k) => {
+          const hue = Math.abs((hs[i] as number) - (hs[k] as number));
+          if (i < k) expect(Math.hypot((l - other) / 0.02, hue / 5), `slot ${slot}: ${colours[i]} and ${colours[k]}`).toBeGreaterThan(0.8);
+        }));
+      }
+    }
+  });
+
   it('keeps lightness legible on both backgrounds', () => {
     for (const dark of [false, true]) {
       for (let i = 0; i < 200; i++) {

@@ -53,6 +53,9 @@ export class Slots {
   }
 }
 
+/** How much lighter or darker than its root a fork is. */
+const [LEAST, MOST] = [0.1, 0.19];
+
 /** Low-discrepancy sequence in [0, 1): siblings with neighbouring numbers land far apart. */
 function spread(n: number): number {
   return (n * 0.6180339887498949) % 1;
@@ -71,17 +74,30 @@ function displayNumber(displayId: string): number {
 
 export function runColour(run: ColourOf, slots: Slots, dark: boolean): string {
   const base = PALETTE[slots.of(run.root)] as Slot;
-  let { l, h } = base;
+  const [low, high] = dark ? [0.56, 0.9] : [0.36, 0.76];
+  let { l, h } = { l: base.l + (dark ? 0.13 : 0), h: base.h };
   if (run.id !== run.root) {
     const t = spread(displayNumber(run.display_id));
     const u = spread(displayNumber(run.display_id) * 3 + 1);
     // 0.1 to 0.19 lighter or darker and 6 to 18 degrees of hue away: a lone child is told from its parent at a glance, siblings from each other,
-    // and none of them is taken for the neighbouring slot, which may be another family.
-    l += (t < 0.5 ? -1 : 1) * (0.1 + 0.09 * Math.abs(2 * t - 1));
+    // and none of them is taken for the neighbouring slot, which may be another family. What has no room on one side goes on on the other:
+    // clamped there, half of a sweep would have one colour.
+    l = apart(l, t, low, high);
     h += (u < 0.5 ? -1 : 1) * (6 + 12 * Math.abs(2 * u - 1));
   }
-  l = dark ? clamp(l + 0.13, 0.56, 0.9) : clamp(l, 0.36, 0.76);
+  l = clamp(l, low, high);
   return `oklch(${l.toFixed(3)} ${base.c} ${((h + 360) % 360).toFixed(1)})`;
+}
+
+/** A lightness at least `LEAST` and at most `MOST` from a parent's, by `t` in [0, 1) among those there are between `low` and `high`. */
+function apart(l: number, t: number, low: number, high: number): number {
+  const below = Math.max(0, Math.min(MOST, l - low) - LEAST);
+  const above = Math.max(0, Math.min(MOST, high - l) - LEAST);
+  const missing = 2 * (MOST - LEAST) - below - above;
+  const dark = below >= above ? Math.min(below + missing, Math.max(0, l - low - LEAST)) : below;
+  const light = above > below ? Math.min(above + missing, Math.max(0, high - l - LEAST)) : above;
+  const way = t * (dark + light);
+  return way < dark ? l - LEAST - (dark - way) : l + LEAST + (way - dark);
 }
 
 function clamp(x: number, low: number, high: number): number {

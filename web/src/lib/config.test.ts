@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { differingKeys, flatten, parseAssignments, telling } from './config';
+import { differences, differingKeys, flatten, parseAssignments, telling } from './config';
 import { mainMetric, matcher, sections } from './sections';
-import { forkCommand, forkPython, pythonLiteral, shellQuote } from './snippets';
 
 describe('config', () => {
   it('is flattened to dotted keys; lists and empty objects are values', () => {
@@ -15,6 +14,11 @@ describe('config', () => {
   });
   it('tells first what takes the most values', () => {
     expect(telling([{ a: 1, lr: 1, s: 0 }, { a: 1, lr: 2, s: 0 }, { a: 2, lr: 3, s: 0 }])).toEqual(['lr', 'a']);
+  });
+  it('tells last what only labels runs', () => {
+    const sweep = Array.from({ length: 9 }, (_, i) => ({ seed: i, lr: i % 3, note: `n${i}`, out_dir: i % 4 }));
+    expect(telling(sweep)[0]).toBe('lr');
+    expect(telling(sweep)).toHaveLength(4);
   });
   it('is typed as key=value lines', () => {
     expect(parseAssignments('lr=1e-4\n optimizer.name = sgd \n\nflag=true')).toEqual({ config: { lr: 1e-4, optimizer: { name: 'sgd' }, flag: true }, bad: null });
@@ -48,14 +52,15 @@ describe('sections', () => {
   });
 });
 
-describe('snippets', () => {
-  it('survive a shell', () => {
-    expect(shellQuote("it's")).toBe(`'it'\\''s'`);
-    expect(forkCommand('MMP-1@500', 'my run', ['lr=1e-4', ''])).toBe("runtree fork MMP-1@500 --name 'my run' --set lr=1e-4");
-    expect(shellQuote('MMP-1@<=500')).toBe("'MMP-1@<=500'");
-  });
-  it('are Python', () => {
-    expect(pythonLiteral({ a: [true, null, 'x"y'] })).toBe('{"a": [True, None, "x\\"y"]}');
-    expect(forkPython('MMP-1@500', '', { lr: 1e-4 }).split('\n')).toHaveLength(3);
+describe('what changes do to a config', () => {
+  it('says old and new, what stays the same, and which keys are new', () => {
+    const config = { lr: 0.1, optim: { name: 'adamw', betas: [0.9, 0.95] } };
+    expect(differences(config, parseAssignments('lr=0.2\noptim.name=adamw\noptim.eps=1e-8').config)).toEqual([
+      { key: 'lr', before: 0.1, after: 0.2, had_before: true, same: false },
+      { key: 'optim.name', before: 'adamw', after: 'adamw', had_before: true, same: true },
+      { key: 'optim.eps', before: undefined, after: 1e-8, had_before: false, same: false },
+    ]);
+    expect(differences(config, {})).toEqual([]);
+    expect(differences(config, parseAssignments('toString=1').config)[0]?.had_before).toBe(false);
   });
 });

@@ -22,12 +22,18 @@ export function differingKeys(configs: readonly Record<string, unknown>[]): stri
   return [...keys].filter(differs).sort((a, b) => a.localeCompare(b));
 }
 
-/** Keys that differ, those with the most different values first: what was most likely changed on purpose. */
+/** Such a key tells runs apart without saying why they differ. */
+const LABEL = /(^|[._-])(seed|id|name|run|uuid|path|dir|output|rank|port)$/i;
+/** From so many runs on, a key with another value in each is a label too. */
+const MANY = 6;
+
+/** Keys that differ, those first that were most likely changed on purpose: with many different values, but not another one in every run. */
 export function telling(configs: readonly Record<string, unknown>[]): string[] {
   const values = (key: string) => new Set(configs.map((c) => JSON.stringify(c[key]))).size;
+  const isLabel = (key: string, n: number) => LABEL.test(key) || (n === configs.length && n >= MANY);
   return differingKeys(configs)
     .map((key) => ({ key, n: values(key) }))
-    .sort((a, b) => b.n - a.n)
+    .sort((a, b) => Number(isLabel(a.key, a.n)) - Number(isLabel(b.key, b.n)) || b.n - a.n)
     .map(({ key }) => key);
 }
 
@@ -63,4 +69,21 @@ export function parseAssignments(text: string): { config: Record<string, unknown
     Object.defineProperty(node, path[path.length - 1] as string, { value: parseValue(line.slice(equals + 1).trim()), enumerable: true, configurable: true, writable: true });
   }
   return { config, bad: null };
+}
+
+export interface Change {
+  key: string;
+  before: unknown;
+  after: unknown;
+  had_before: boolean;
+  /** Changed to what it is. */
+  same: boolean;
+}
+
+/** What some changes do to a config, key by key. */
+export function differences(config: unknown, changes: Record<string, unknown>): Change[] {
+  const before = flatten(config);
+  return Object.entries(flatten(changes))
+    .filter(([key]) => key !== '')
+    .map(([key, after]) => ({ key, before: before[key], after, had_before: Object.hasOwn(before, key), same: Object.hasOwn(before, key) && JSON.stringify(before[key]) === JSON.stringify(after) }));
 }

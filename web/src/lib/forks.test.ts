@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { forkLines, placeFlags } from './forks';
+import { forkLines, placeFlags, shareFlags } from './forks';
 import { toCurve } from './series';
 import { buckets, segment } from './testing';
 
@@ -38,5 +38,12 @@ describe('fork lines', () => {
   it('prefer the selected runs where there is no room for all', () => {
     const flags = [{ x: 0, width: 100, wanted: false }, { x: 5, width: 100, wanted: true }];
     expect(placeFlags(flags, 300, 1).map((p) => p.row)).toEqual([-1, 0]);
+  });
+
+  it('share the flag of a sweep, for which a selected run speaks, and leave others theirs', () => {
+    const flag = (x: number, label: string, wanted = true) => ({ x, label, wanted });
+    const shared = shareFlags([flag(100, 'fork @300 ← A-1', false), flag(100, 'fork @300 ← A-1'), flag(100, 'fork @300 ← B-1'), flag(101, 'fork @300 ← A-1'), flag(160, 'fork @300 ← A-1')]);
+    expect(shared.map((s) => s.by)).toEqual([1, null, null, 1, null]);
+    expect(shared[1]?.also).toEqual([3, 0]);
   });
 });

@@ -11,6 +11,8 @@ export function formatNumber(value: number, digits = 5): string {
     const [mantissa = '', exponent = ''] = value.toExponential(Math.max(0, digits - 2)).split('e');
     return minus(`${trimZeros(mantissa)}e${exponent.replace('+', '')}`);
   }
+  // Below a million it is written out, with all digits before the point: 22520, not 2.252e+4.
+  if (magnitude >= 10 ** (digits - 1)) return minus(groupDigits(String(Math.round(value))));
   return minus(trimZeros(value.toPrecision(digits)));
 }
 
@@ -74,11 +76,6 @@ const pad = (n: number, width = 2) => String(n).padStart(width, '0');
 export function formatTime(micros: number): string {
   const d = new Date(micros / 1000);
   return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
-}
-
-export function formatX(x: number, axis: 'step' | 'relative' | 'wall'): string {
-  if (axis === 'step') return `step ${formatStep(Math.round(x))}`;
-  return axis === 'relative' ? formatDuration(x) : formatTime(x);
 }
 
 /** A config value on one line. */

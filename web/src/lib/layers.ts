@@ -1,7 +1,8 @@
 /** What a chart draws, from curves: which stretches, in which colour, on which axes. Pure: looks and runs come in, layers go out. */
-import type { XAxis } from '../api/types';
+import type { AxisKind } from './axis';
+import type { Curve } from './curve';
 import { sharePrefixes } from './prefix';
-import { type Curve, extent, type Mark, nonfiniteMarks, penLifts } from './series';
+import { extent, type Mark, nonfiniteMarks, penLifts } from './series';
 import { smooth } from './smoothing';
 
 /** An abandoned tail of an attempt. */
@@ -35,21 +36,24 @@ export interface Paint {
 }
 
 export interface Drawing {
-  axis: XAxis;
+  axis: AxisKind;
   smoothing: number;
   ghosts: readonly Ghost[];
   /** What each shown run looks like; runs that it does not have are left out. */
   paint: ReadonlyMap<string, Paint>;
+  /** Whether what is inherited is drawn; it is smoothed over in any case. */
+  inherited?: boolean;
 }
 
 /** Shorter pauses, as a part of the whole, belong to training: saving, evaluating. Steps know no pauses. */
 const LEAST_PAUSE = 0.02;
 
 /** Ghost tails first, for what counts is drawn over them; of a history that several runs share every stretch once. */
-export function layersOf(curves: readonly Curve[], { axis, smoothing, ghosts, paint }: Drawing): Layer[] {
+export function layersOf(curves: readonly Curve[], { axis, smoothing, ghosts, paint, inherited = true }: Drawing): Layer[] {
   const least = axis === 'step' ? 0 : LEAST_PAUSE;
-  const layer = (curve: Curve, y: Float64Array, look: Paint, from: number, joins: boolean, ghost: boolean): Layer => ({
-    curve, y, lifts: penLifts(curve, least), marks: nonfiniteMarks(curve), colour: look.colour, run: curve.run, key: look.key, from, joins, ghost,
+  const layer = (curve: Curve, look: Paint, from: number, joins: boolean, ghost: boolean): Layer => ({
+    curve, y: smoothing > 0 ? smooth(curve, smoothing) : curve.y, lifts: penLifts(curve, least), marks: nonfiniteMarks(curve, from), colour: look.colour, run: curve.run, key: look.key,
+    from, joins, ghost,
   });
   const out: Layer[] = [];
   for (const curve of curves) {
@@ -58,18 +62,23 @@ export function layersOf(curves: readonly Curve[], { axis, smoothing, ghosts, pa
     if (!look || !ghost) continue;
     let from = 0;
     if (axis === 'step') while (from < curve.x.length && (curve.xFirst[from] as number) < ghost.from) from++;
-    if (from < curve.x.length) out.push(layer(curve, curve.y, look, from, from > 0, true));
+    if (from < curve.x.length) out.push(layer(curve, look, from, from > 0, true));
   }
   const effective = curves.filter((c) => c.attempt === null && paint.has(c.run));
-  const ranges = sharePrefixes(effective);
+  const ranges = inherited ? sharePrefixes(effective) : effective.map((c) => ({ from: firstOwn(c), joins: false }));
   effective.forEach((curve, i) => {
     const look = paint.get(curve.run);
     const range = ranges[i];
-    if (!look || !range) return;
-    const y = smoothing > 0 ? smooth(curve.y, curve.count, smoothing) : curve.y;
-    out.push(layer(curve, y, look, range.from, range.joins, false));
+    if (look && range) out.push(layer(curve, look, range.from, range.joins, false));
   });
   return out;
+}
+
+/** The first bucket of the run itself. */
+function firstOwn(curve: Curve): number {
+  let i = 0;
+  while (i < curve.x.length && curve.segments[curve.segment[i] as number]?.inherited) i++;
+  return i;
 }
 
 /** From the first to the last point; a fork's line stays in sight when what is before it is hidden. */

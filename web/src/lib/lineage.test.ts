@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { dotKind, layout } from './lineage';
+import { changesText, checkpointBefore, dotKind, layout, sweepsOf } from './lineage';
 import { attempt, checkpoint, member } from './testing';
 
 const label = (id: string) => ({ id, display_id: id, name: id });
@@ -8,6 +8,7 @@ const label = (id: string) => ({ id, display_id: id, name: id });
 describe('lineage layout', () => {
   const tree = {
     root: 'A',
+    head_is_set: false,
     experiment: 'e',
     runs: [
       member('A', null, null, [
@@ -54,16 +55,59 @@ describe('lineage layout', () => {
 
   it('covers all steps', () => {
     expect([plan.from, plan.to]).toEqual([0, 300]);
-    const none = layout({ root: 'A', experiment: 'e', runs: [] });
+    const none = layout({ root: 'A', experiment: 'e', head_is_set: false, runs: [] });
     expect(none.to).toBeGreaterThan(none.from);
   });
 
   it('lays out a chain of thousands', () => {
     const runs = Array.from({ length: 5000 }, (_, i) => member(`r${i}`, i === 0 ? null : `r${i - 1}`, i === 0 ? null : i * 10, [attempt(1, i * 10 + 1, i * 10 + 15)]));
-    expect(layout({ root: 'r0', experiment: 'e', runs }).lanes.length).toBe(5000);
+    expect(layout({ root: 'r0', experiment: 'e', head_is_set: false, runs }).lanes.length).toBe(5000);
   });
 
   it('names what became of a checkpoint', () => {
     expect((['complete', 'deleted', 'pending', 'abandoned', 'quarantined'] as const).map((state) => dotKind(checkpoint('A', 1, { state })))).toEqual(['stored', 'deleted', 'pending', 'abandoned', 'damaged']);
+  });
+});
+
+describe('base edges', () => {
+  it('lead from the lane whose weights were taken, or from outside the tree', () => {
+    const a = member('A', null, null, [attempt(1, 0, 100)]);
+    const b = member('B', 'A', 50, [attempt(1, 51, 100)]);
+    b.summary.base = 'A@40';
+    const c = member('C', null, null, [attempt(1, 0, 10)]);
+    c.summary.base = 'other/X-1@7';
+    const lanes = layout({ root: 'A', experiment: 'e', head_is_set: false, runs: [a, b, c] }).lanes;
+    expect(lanes.find((l) => l.run === b)?.base).toEqual({ reference: 'A@40', x: 51, fromX: 40, fromY: 0 });
+    expect(lanes.find((l) => l.run === c)?.base).toEqual({ reference: 'other/X-1@7', x: 0, fromX: 0, fromY: null });
+    expect(lanes.find((l) => l.run === a)?.base).toBeNull();
+  });
+});
+
+describe('what a fork changed', () => {
+  it('is told on one line', () => {
+    const change = (key: string, before: unknown, after: unknown) => ({ key, before, after, had_before: before !== undefined, has_after: after !== undefined });
+    expect(changesText([change('lr', 1, 2)], String)).toBe('lr 1 → 2');
+    expect(changesText([change('lr', undefined, 2), change('b', 1, undefined), change('c', 1, 2)], String)).toBe('lr – → 2, b 1 → – +1');
+    expect(changesText([], String)).toBe('');
+  });
+});
+
+describe('the checkpoint to fork from', () => {
+  it('is the newest at or before the step that can be started from', () => {
+    const list = [checkpoint('A', 10), checkpoint('A', 20), checkpoint('A', 20, { id: 'newer', created: 5 }), checkpoint('A', 25, { state: 'pending' }), checkpoint('A', 26, { effective: false }), checkpoint('A', 30)];
+    expect(checkpointBefore(list, 29)?.id).toBe('newer');
+    expect(checkpointBefore(list, 19)?.step).toBe(10);
+    expect(checkpointBefore(list, 9)).toBeNull();
+    expect(checkpointBefore(list, 1000)?.step).toBe(30);
+  });
+});
+
+describe('sweeps', () => {
+  it('are where several runs were forked from, the largest first', () => {
+    const at = (step: number, ...forks: string[]) => checkpoint('A', step, { forks: forks.map(label) });
+    const a = member('A', null, null, [attempt(1, 0, 100)], [at(10, 'B'), at(20, 'C', 'D'), at(30, 'E', 'F', 'G')]);
+    const others = ['B', 'C', 'D', 'E', 'F', 'G'].map((id) => member(id, 'A', 20, []));
+    a.checkpoints.push(at(40, 'B', 'took-weights'));
+    expect(sweepsOf({ root: 'A', experiment: 'e', head_is_set: false, runs: [a, ...others] })).toEqual([{ reference: 'A@30', forks: 3 }, { reference: 'A@20', forks: 2 }]);
   });
 });

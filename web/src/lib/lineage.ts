@@ -23,6 +23,8 @@ export interface Lane {
   ghosts: (Stretch & { leaves: number })[];
   /** Where the lane leaves its parent's. */
   fork: { x: number; fromY: number } | null;
+  /** Where it starts from a checkpoint of a run whose history it does not continue; that run's lane, if it is in the tree. */
+  base: { reference: string; x: number; fromX: number; fromY: number | null } | null;
   end: number;
 }
 
@@ -108,7 +110,24 @@ function placeLane(run: LineageRun, depth: number, y: number, laneOf: ReadonlyMa
     }
   }
   const end = Math.max(fork?.x ?? -Infinity, ...own.map((s) => s.to));
-  return { run, y, depth, own, ghosts, fork, end };
+  return { run, y, depth, own, ghosts, fork, base: baseOf(run, own[0]?.from ?? 0, laneOf), end };
+}
+
+/** A base edge: weights were taken, history was not. It may lead to a run of another tree, or of another project. */
+function baseOf(run: LineageRun, x: number, laneOf: ReadonlyMap<string, Lane>): Lane['base'] {
+  const reference = run.summary.base;
+  if (!reference) return null;
+  const at = reference.lastIndexOf('@');
+  const id = at < 0 ? reference : reference.slice(0, at);
+  const lane = [...laneOf.values()].find((l) => l.run.summary.display_id === id);
+  const step = Number(reference.slice(at + 1));
+  return { reference, x, fromX: lane && Number.isFinite(step) ? step : x, fromY: lane?.y ?? null };
+}
+
+/** What a fork changed, on one line: the first changes, and how many more. */
+export function changesText(changes: readonly { key: string; before?: unknown; after?: unknown; had_before: boolean; has_after: boolean }[], format: (value: unknown) => string, most = 2): string {
+  const told = changes.slice(0, most).map((c) => `${c.key} ${c.had_before ? format(c.before) : '–'} → ${c.has_after ? format(c.after) : '–'}`);
+  return changes.length > most ? `${told.join(', ')} +${changes.length - most}` : told.join(', ');
 }
 
 /** A fork's lane begins at its fork step, a resumed attempt's where it took over, a root's at its first point. */
@@ -147,4 +166,22 @@ export function dotKind(c: CheckpointInfo): 'stored' | 'deleted' | 'pending' | '
     default:
       return 'abandoned';
   }
+}
+
+/** The newest checkpoint at or before a step from which something can start; of several at one step the newest. */
+export function checkpointBefore(checkpoints: readonly CheckpointInfo[], step: number): CheckpointInfo | null {
+  let best: CheckpointInfo | null = null;
+  for (const c of checkpoints) {
+    if (c.state !== 'complete' || !c.effective || c.superseded || c.step > step) continue;
+    if (best === null || c.step > best.step || (c.step === best.step && c.created >= best.created)) best = c;
+  }
+  return best;
+}
+
+/** Checkpoints that several runs were forked from, each with how many, those with most first. A run that only took weights there is no fork. */
+export function sweepsOf(tree: LineageTree): { reference: string; forks: number }[] {
+  const members = new Set(tree.runs.map((r) => r.summary.id));
+  const own = tree.runs.flatMap((r) => r.checkpoints.filter((c) => !c.inherited));
+  const found = own.map((c) => ({ reference: c.reference, forks: c.forks.filter((f) => members.has(f.id)).length })).filter(({ forks }) => forks > 1);
+  return found.sort((x, y) => y.forks - x.forks);
 }

@@ -5,7 +5,7 @@
  * (run, attempt), how far it is drawn already, is enough to draw every stretch exactly once. Owners come first, so that a stretch that is
  * somebody's own is drawn as own, and the inherited copies of it are left out.
  */
-import type { Curve } from './series';
+import type { Curve } from './curve';
 
 export interface DrawRange {
   /** First bucket of this curve that is drawn: what is before it stands on the chart already. */

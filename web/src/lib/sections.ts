@@ -1,4 +1,5 @@
 /** Metrics in sections by their prefix; pinned ones first; a regular expression filters. */
+import { isCumulative } from './axis';
 
 export interface Section {
   name: string;
@@ -27,19 +28,26 @@ export function sections(metrics: readonly string[], pinned: ReadonlySet<string>
   return top.length > 0 ? [{ name: 'pinned', metrics: top }, ...out] : out;
 }
 
-function byNumber(a: string, b: string): number {
-  return a.localeCompare(b, 'en', { numeric: true });
+/** Made once: with ten thousand names, `localeCompare` alone would take most of a second. */
+const collator = new Intl.Collator('en', { numeric: true });
+const byNumber = (a: string, b: string) => collator.compare(a, b);
+
+/** A filter as typed. */
+export interface Matcher {
+  (text: string): boolean;
+  /** What is wrong with it as a regular expression; it is taken as plain text then, for somebody may still be typing. */
+  problem: string | null;
 }
 
-/** A filter as typed: a regular expression if it is one, else plain text. Never throws while somebody types. */
-export function matcher(pattern: string): (text: string) => boolean {
-  if (pattern === '') return () => true;
+export function matcher(pattern: string): Matcher {
+  if (pattern === '') return Object.assign(() => true, { problem: null });
   try {
     const re = new RegExp(pattern, 'i');
-    return (text) => re.test(text);
-  } catch {
+    return Object.assign((text: string) => re.test(text), { problem: null });
+  } catch (error) {
     const plain = pattern.toLowerCase();
-    return (text) => text.toLowerCase().includes(plain);
+    const problem = (error instanceof Error ? error.message : String(error)).replace(/^Invalid regular expression: \/.*\/\w*: /, '');
+    return Object.assign((text: string) => text.toLowerCase().includes(plain), { problem });
   }
 }
 
@@ -52,4 +60,18 @@ export function mainMetric(metrics: readonly string[]): string | null {
     if (hit !== undefined) return hit;
   }
   return metrics[0] ?? null;
+}
+
+const MOST_AXES = 50;
+
+/** Metrics for the x axis: what usually stands there first, then by name. */
+export function mainAxes(metrics: readonly string[], pattern: string): string[] {
+  const found = metrics.filter(matcher(pattern));
+  return found.sort((a, b) => Number(isCumulative(b)) - Number(isCumulative(a)) || byNumber(a, b)).slice(0, MOST_AXES);
+}
+
+export function chunks<T>(list: readonly T[], size: number): T[][] {
+  const out: T[][] = [];
+  for (let i = 0; i < list.length; i += size) out.push(list.slice(i, i + size));
+  return out;
 }

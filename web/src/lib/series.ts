@@ -1,47 +1,7 @@
-/** Buckets of the wire as arrays to draw: the line, the band, the gaps, the marks of what is not finite. */
-import type { SeriesBuckets, SeriesSegment } from '../api/types';
-import { toArray } from './floats';
+/** What of a curve is ink: the gaps, the marks of what is not finite, what is nearest, how far it reaches. */
+import type { Curve } from './curve';
 
-export interface Curve {
-  run: string;
-  metric: string;
-  attempt: number | null;
-  x: Float64Array;
-  xFirst: ArrayLike<number>;
-  xLast: ArrayLike<number>;
-  y: Float64Array;
-  min: Float64Array;
-  max: Float64Array;
-  first: Float64Array;
-  last: Float64Array;
-  count: ArrayLike<number>;
-  nonfinite: ArrayLike<number>;
-  segment: ArrayLike<number>;
-  segments: SeriesSegment[];
-  points: number;
-}
-
-/** One point per bucket: the value itself where the bucket is one point, its mean in the middle where it is many. */
-export function toCurve(b: SeriesBuckets): Curve {
-  const n = b.x_first.length;
-  const x = new Float64Array(n);
-  const y = new Float64Array(n);
-  const mean = toArray(b.mean);
-  const first = toArray(b.first);
-  const last = toArray(b.last);
-  for (let i = 0; i < n; i++) {
-    const a = b.x_first[i] as number;
-    const z = b.x_last[i] as number;
-    x[i] = a + (z - a) / 2;
-    y[i] = b.count[i] === 1 ? (last[i] as number) : (mean[i] as number);
-    if (!Number.isFinite(y[i] as number)) y[i] = NaN;
-  }
-  return {
-    run: b.run, metric: b.metric, attempt: b.attempt ?? null, x, xFirst: b.x_first, xLast: b.x_last, y,
-    min: toArray(b.min), max: toArray(b.max), first, last, count: b.count, nonfinite: b.nonfinite, segment: b.segment,
-    segments: b.segments, points: b.points,
-  };
-}
+export { type Curve, splice, toCurve } from './curve';
 
 /**
  * Before which buckets the pen lifts: after a bucket without a finite value, and where nothing was logged for more than `factor` times the
@@ -77,44 +37,6 @@ export function penLifts(c: Curve, least = 0, factor = 20): Uint8Array {
   return lifts;
 }
 
-/**
- * The zoomed curve between what the overview knows to its left and right, so that lines run on to the edges and a moving average starts
- * warm. Buckets of the overview that reach into the zoomed range are left out: their points are in the zoomed curve.
- */
-export function splice(overview: Curve, zoomed: Curve, from: number, to: number): Curve {
-  const before: number[] = [];
-  const after: number[] = [];
-  for (let i = 0; i < overview.x.length; i++) {
-    if ((overview.xLast[i] as number) < from) before.push(i);
-    else if ((overview.xFirst[i] as number) > to) after.push(i);
-  }
-  // The overview's stretches, root first; the zoomed answer leaves out those without a point in its range, and may know a newer attempt.
-  const segments = [...overview.segments];
-  const mapped = zoomed.segments.map((s) => {
-    const at = segments.findIndex((o) => o.run === s.run && o.attempt === s.attempt);
-    return at >= 0 ? at : segments.push(s) - 1;
-  });
-  const pick = (key: 'x' | 'y' | 'min' | 'max' | 'first' | 'last' | 'xFirst' | 'xLast' | 'count' | 'nonfinite') =>
-    Float64Array.from([...before.map((i) => overview[key][i] as number), ...Array.from(zoomed[key]), ...after.map((i) => overview[key][i] as number)]);
-  const out: Curve = {
-    ...zoomed, segments, x: pick('x'), y: pick('y'), min: pick('min'), max: pick('max'), first: pick('first'), last: pick('last'),
-    xFirst: pick('xFirst'), xLast: pick('xLast'), count: pick('count'), nonfinite: pick('nonfinite'),
-    segment: [...before.map((i) => overview.segment[i] as number), ...Array.from(zoomed.segment, (s) => mapped[s] ?? 0), ...after.map((i) => overview.segment[i] as number)],
-  };
-  // The neighbours just outside stand for the one value nearest to the edge, which is exact.
-  const left = before.length - 1;
-  if (left >= 0) {
-    out.x[left] = out.xLast[left] as number;
-    out.y[left] = out.last[left] as number;
-  }
-  const right = before.length + zoomed.x.length;
-  if (right < out.x.length) {
-    out.x[right] = out.xFirst[right] as number;
-    out.y[right] = out.first[right] as number;
-  }
-  return out;
-}
-
 /** A stretch of the axis on which a curve has values that are not finite. */
 export interface Mark {
   from: number;
@@ -123,10 +45,11 @@ export interface Mark {
   count: number;
 }
 
-export function nonfiniteMarks(c: Curve): Mark[] {
+/** From bucket `start` on: what is before it is another curve's to mark. */
+export function nonfiniteMarks(c: Curve, start = 0): Mark[] {
   const marks: Mark[] = [];
   let open: (Mark & { index: number }) | null = null;
-  for (let i = 0; i < c.x.length; i++) {
+  for (let i = start; i < c.x.length; i++) {
     const count = c.nonfinite[i] as number;
     if (count === 0) continue;
     const kind = kindOf(c.first[i] as number) ?? kindOf(c.last[i] as number) ?? 'not finite';

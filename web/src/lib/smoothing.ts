@@ -1,23 +1,27 @@
 /**
  * Debiased exponential moving average over buckets.
  *
- * A bucket stands for `count` points, so it decays the memory `count` times: the smoothed curve looks the same zoomed out (one bucket of a
- * hundred points) and zoomed in (a hundred buckets of one). Debiasing divides by the weight seen so far, or the curve would start at zero.
- * What is not finite is skipped and leaves the memory as it was.
+ * A bucket stands for as many points as are finite in it, so it decays the memory that often: the smoothed curve looks the same zoomed out
+ * (one bucket of a hundred points) and zoomed in (a hundred buckets of one). Debiasing divides by the weight seen so far, or the curve would
+ * start at zero. What is not finite is skipped and leaves the memory as it was.
+ *
+ * The memory runs over everything it is given: over the joint of a fork or a resume, and from the overview into a zoomed range. Where the
+ * beginning of a curve is not drawn, it is smoothed all the same.
  */
-export function smooth(values: Float64Array, counts: ArrayLike<number>, alpha: number): Float64Array {
-  if (alpha <= 0) return values;
-  const out = new Float64Array(values.length);
+import type { Curve } from './curve';
+
+export function smooth({ mean, count, nonfinite }: Pick<Curve, 'mean' | 'count' | 'nonfinite'>, alpha: number): Float64Array {
+  const out = new Float64Array(mean.length);
   let memory = 0;
   let weight = 0;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i] as number;
-    if (!Number.isFinite(value)) {
+  for (let i = 0; i < mean.length; i++) {
+    const finite = (count[i] as number) - (nonfinite[i] as number);
+    if (finite <= 0) {
       out[i] = NaN;
       continue;
     }
-    const decay = alpha ** Math.max(1, counts[i] ?? 1);
-    memory = decay * memory + (1 - decay) * value;
+    const decay = alpha ** finite;
+    memory = decay * memory + (1 - decay) * (mean[i] as number);
     weight = decay * weight + (1 - decay);
     out[i] = memory / weight;
   }

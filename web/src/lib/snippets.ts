@@ -4,31 +4,41 @@ export function shellQuote(text: string): string {
   return /^[A-Za-z0-9_@%+=:,./<>~-]+$/.test(text) && !/[<>~]/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-export function pythonLiteral(value: unknown): string {
-  if (value === null || value === undefined) return 'None';
-  if (value === true) return 'True';
-  if (value === false) return 'False';
-  if (Array.isArray(value)) return `[${value.map(pythonLiteral).join(', ')}]`;
-  if (typeof value === 'object') return `{${Object.entries(value).map(([k, v]) => `${JSON.stringify(k)}: ${pythonLiteral(v)}`).join(', ')}}`;
-  return JSON.stringify(value);
+export interface ForkPlan {
+  /** REF of the checkpoint. */
+  reference: string;
+  name: string;
+  /** `key=value`, as typed. */
+  assignments: readonly string[];
+  /** The fork's own key: by it a script finds the run again. */
+  key: string;
 }
 
-export function forkCommand(reference: string, name: string, assignments: readonly string[]): string {
+export function forkCommand({ reference, name, assignments, key }: ForkPlan): string {
   const parts = ['runtree', 'fork', shellQuote(reference)];
   if (name !== '') parts.push('--name', shellQuote(name));
   for (const line of assignments) if (line.trim() !== '') parts.push('--set', shellQuote(line.trim()));
+  parts.push('--run-id', shellQuote(key));
   return parts.join(' ');
 }
 
-export function forkPython(reference: string, name: string, config: Record<string, unknown>): string {
-  const options = [`fork=${JSON.stringify(reference)}`];
-  if (name !== '') options.push(`name=${JSON.stringify(name)}`);
-  if (Object.keys(config).length > 0) options.push(`config=${pythonLiteral(config)}`);
-  return `import runtree\nrun = runtree.init(${options.join(', ')})\nstate = run.load()`;
+/** The launch of a fork that was made: an unchanged script goes on as it. */
+export function launchCommand(key: string): string {
+  return `RUNTREE_RUN_ID=${shellQuote(key)} RUNTREE_RESUME=must python train.py`;
+}
+
+export function continuePython(project: string, key: string): string {
+  return `import runtree\nrun = runtree.init(${JSON.stringify(project)}, run_id=${JSON.stringify(key)}, resume="must")\nstate = run.load()`;
 }
 
 export function loadPython(reference: string): string {
   return `import runtree\ncheckpoint = runtree.Store().checkpoint(${JSON.stringify(reference)})\nstate = checkpoint.load()`;
+}
+
+/** A key for a fork: of its name, or else of its parent and step, and of `salt`, which keeps two of them apart. */
+export function keyFor(name: string, parent: string, step: number, salt: string): string {
+  const slug = name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-|-$/g, '').slice(0, 40);
+  return `${slug === '' ? `${parent.toLowerCase()}-at-${step}` : slug}-${salt}`;
 }
 
 export const FIRST_RUN = `import runtree

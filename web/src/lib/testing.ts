@@ -5,7 +5,7 @@ import type { AttemptInfo, CheckpointInfo, LineageRun, RunSummary, SeriesBuckets
 export function buckets(run: string, points: readonly (readonly [number, number, number?])[], segments: SeriesSegment[]): SeriesBuckets {
   const wire = (v: number) => (Number.isFinite(v) ? v : Number.isNaN(v) ? 'NaN' : v > 0 ? 'Infinity' : '-Infinity');
   return {
-    run, metric: 'loss', attempt: null, points: points.length,
+    run, metric: 'loss', attempt: null, points: points.length, logged: points.length,
     x_first: points.map((p) => p[0]), x_last: points.map((p) => p[0]),
     min: points.map((p) => (Number.isFinite(p[1]) ? p[1] : 'NaN')), max: points.map((p) => (Number.isFinite(p[1]) ? p[1] : 'NaN')), mean: points.map((p) => (Number.isFinite(p[1]) ? p[1] : 'NaN')),
     first: points.map((p) => wire(p[1])), last: points.map((p) => wire(p[1])), count: points.map(() => 1), nonfinite: points.map((p) => (Number.isFinite(p[1]) ? 0 : 1)),

@@ -26,10 +26,22 @@ describe('the tip', () => {
     expect(tipRows(draw(line('A', 1)), 5, { x: 50, y: 50 }, places, 10)).toEqual({ rows: [], more: 0 });
   });
 
-  it('says whose an inherited value is, and that once', () => {
-    const child = toCurve(buckets('B', [[0, 1], [10, 2, 1]], [segment('A', 1, true, 0), segment('B', 1, false, 1)]));
-    expect(tipRows(draw(child), 0, { x: 0, y: 0 }, places, 10).rows.map((r) => r.owner)).toEqual(['A']);
-    expect(tipRows(draw(child), 10, { x: 100, y: 0 }, places, 10).rows.map((r) => r.owner)).toEqual([null]);
-    expect(tipRows(draw(line('A', 1), child), 0, { x: 0, y: 0 }, places, 10).rows.map((r) => r.layer.run)).toEqual(['A']);
+  it('says whose each value is, run and launch, and that once', () => {
+    const child = toCurve(buckets('B', [[0, 1], [10, 2, 1]], [segment('A', 3, true, 0), segment('B', 1, false, 1)]));
+    const told = (x: number, ...curves: ReturnType<typeof toCurve>[]) => tipRows(draw(...curves), x, { x: x * 10, y: 0 }, places, 10).rows.map((r) => [r.layer.run, r.owner, r.attempt, r.inherited]);
+    expect(told(0, child)).toEqual([['B', 'A', 3, true]]);
+    expect(told(10, child)).toEqual([['B', 'B', 1, false]]);
+    const parent = toCurve(buckets('A', [[0, 1], [10, 1]], [segment('A', 3, false, 0)]));
+    expect(told(0, parent, child)).toEqual([['A', 'A', 3, false]]);
+  });
+
+  it('tells what was logged beside what is smoothed, and the whole bucket', () => {
+    const b = buckets('A', [[0, 1], [10, 2]], [segment('A', 1, false, 0)]);
+    Object.assign(b, { x_last: [0, 19], count: [1, 10], min: [1, -1], max: [1, 7], mean: [1, 2], nonfinite: [0, 2] });
+    const layers = layersOf([toCurve(b)], { axis: 'step', smoothing: 0.5, ghosts: [], paint });
+    const row = tipRows(layers, 14.5, { x: 145, y: 0 }, places, 1).rows[0];
+    expect(row).toMatchObject({ value: 2, from: 10, to: 19, many: 10, nonfinite: 2, min: -1, max: 7 });
+    expect(row?.smoothed).toBeCloseTo(2, 1);
+    expect(row?.smoothed).not.toBe(2);
   });
 });

@@ -1,17 +1,28 @@
-/** What a chart tells at the cursor: of each layer the bucket that is nearest, if it is near. */
+/** What a chart tells at the cursor: of each layer the bucket that is nearest, if it is near, and whose points it holds. */
 import type { Layer } from './layers';
 import { nearest } from './series';
 
 export interface TipRow {
   layer: Layer;
+  /** As it was logged: the value of one point, the mean of many; of none that is finite, the last. */
   value: number;
+  /** What the line shows there instead; null where it shows the value. */
+  smoothed: number | null;
   x: number;
-  /** How many points the value is the mean of, and between which it lies. */
+  /** Steps of the bucket, where the axis is not steps and they are known. */
+  steps: { first: number; last: number } | null;
+  /** The bucket: first and last x, points, of them not finite, between which values. */
+  from: number;
+  to: number;
   many: number;
+  nonfinite: number;
   min: number;
   max: number;
-  /** Whose points these are, if not the run's own. */
-  owner: string | null;
+  /** Whose points these are: run and launch. */
+  owner: string;
+  attempt: number;
+  /** Whether they are another run's. */
+  inherited: boolean;
   /** From the cursor, in pixels of height. */
   distance: number;
 }
@@ -36,11 +47,13 @@ export function tipRows(layers: readonly Layer[], at: number, cursor: { x: numbe
     if (i < 0 || i < layer.from) continue;
     if (Math.abs(places.x(curve.x[i] as number) - cursor.x) > NEAR_PX) continue;
     const segment = curve.segments[curve.segment[i] as number];
-    const value = Number.isFinite(layer.y[i] as number) ? (layer.y[i] as number) : (curve.last[i] as number);
+    const drawn = layer.y[i] as number;
+    const value = Number.isFinite(curve.y[i] as number) ? (curve.y[i] as number) : (curve.last[i] as number);
     rows.push({
-      layer, value, x: curve.x[i] as number, many: curve.count[i] as number, min: curve.min[i] as number, max: curve.max[i] as number,
-      owner: segment && segment.run !== layer.run ? segment.run : null,
-      distance: Number.isFinite(value) ? Math.abs(places.y(value) - cursor.y) : NOWHERE,
+      layer, value, smoothed: layer.y !== curve.y && Number.isFinite(drawn) ? drawn : null, x: curve.x[i] as number, from: curve.xFirst[i] as number, to: curve.xLast[i] as number,
+      steps: Number.isFinite(curve.stepLast[i] as number) ? { first: curve.stepFirst[i] as number, last: curve.stepLast[i] as number } : null, many: curve.count[i] as number, nonfinite: curve.nonfinite[i] as number, min: curve.min[i] as number, max: curve.max[i] as number, owner: segment?.run ?? layer.run,
+      attempt: segment?.attempt ?? curve.attempt ?? 1, inherited: segment !== undefined && segment.run !== layer.run,
+      distance: Number.isFinite(drawn) ? Math.abs(places.y(drawn) - cursor.y) : NOWHERE,
     });
   }
   const shown = [...rows].sort((a, b) => a.distance - b.distance).slice(0, most).sort((a, b) => Number(Number.isNaN(a.value)) - Number(Number.isNaN(b.value)) || b.value - a.value);

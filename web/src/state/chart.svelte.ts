@@ -1,10 +1,10 @@
-/** What a chart asks for and what it got: the whole range, and over it, while zoomed, the range in view with buckets of its own. */
+/** What a chart draws: curves over the whole range, and over them, while zoomed, those of the range in view with buckets of its own. */
 import { untrack } from 'svelte';
 
-import { api } from '../api/client';
-import type { SeriesRequest, SeriesResponse, XAxis } from '../api/types';
-import { type Curve, splice, toCurve } from '../lib/series';
-import { Loader } from './loader.svelte';
+import type { SeriesRequest, SeriesSelector } from '../api/types';
+import { type Curve, splice } from '../lib/curve';
+import { Curves } from './curves.svelte';
+import type { Frame } from './feed.svelte';
 
 export type Question = Omit<SeriesRequest, 'from' | 'to'>;
 
@@ -13,30 +13,29 @@ export interface Range {
   to: number;
 }
 
-interface Answer {
-  response: SeriesResponse;
-  axis: XAxis;
-  range: Range | null;
-}
-
 /** Use while a component is set up: it lives as long as that. */
 export class ChartData {
-  readonly #whole = new Loader<Answer>();
-  readonly #part = new Loader<Answer>();
-  #round = $state(0);
+  readonly #whole = new Curves();
+  readonly #part = new Curves();
+  /** What is inherited and hidden: a moving average runs over it. */
+  readonly #warm = new Curves();
+  readonly #all = [this.#whole, this.#part, this.#warm];
+  #stale: Set<string> | null = new Set();
+  readonly #asked: () => Question | null;
+  readonly #zoom: () => Range | null;
 
   /** The whole range where nothing more exact is there yet, so that a zoom redraws at once and sharpens later. */
   readonly curves: Curve[];
-  readonly loading = $derived(this.#whole.loading || this.#part.loading);
+  readonly loading = $derived(this.#all.some((c) => c.loading));
   /** Whether there was an answer at all. */
-  readonly answered = $derived(this.#whole.value !== null);
+  answered = $state(false);
   /** What kept the newest question from being answered; what is drawn then is older, or coarser. */
   readonly error = $derived(this.#whole.error ?? this.#part.error);
 
-  /** `question` is null while nothing is to be drawn, `zoom` while all of it is. */
-  constructor(question: () => Question | null, zoom: () => Range | null) {
-    // What decides a request, as text: lists and zooms are made anew with every live update and every change of the address, and asking
-    // again for the same would be waste.
+  /** `question` is null while nothing is to be drawn, `zoom` while all of it is; `warm`: hidden ancestors are wanted all the same. */
+  constructor(question: () => Question | null, zoom: () => Range | null, warm: () => boolean) {
+    // As text: lists and zooms are made anew with every live update and every change of the address, and asking again for the same would
+    // be waste.
     const asked = $derived.by(() => {
       const q = question();
       return q === null ? null : JSON.stringify(q);
@@ -45,54 +44,73 @@ export class ChartData {
       const z = zoom();
       return z === null ? null : `${z.from}:${z.to}`;
     });
+    const heated = $derived(warm());
+    this.#asked = () => (asked === null ? null : (JSON.parse(asked) as Question));
+    this.#zoom = () => {
+      const [from, to] = range?.split(':').map(Number) ?? [];
+      return from === undefined || to === undefined ? null : { from, to };
+    };
     $effect(() => {
-      this.#load(this.#whole, asked, null, this.#round);
-    });
-    $effect(() => {
-      if (range !== null) this.#load(this.#part, asked, range, this.#round);
-      else {
-        this.#loaded.delete(this.#part);
-        untrack(() => this.#part.reset());
-      }
+      const q = this.#asked();
+      const z = this.#zoom();
+      const inherit = heated;
+      untrack(() => this.#want(q, z, inherit));
     });
     $effect(() => () => {
-      this.#whole.stop();
-      this.#part.stop();
+      for (const curves of this.#all) curves.stop();
+    });
+    $effect(() => {
+      if (this.#whole.version > 0 && this.#whole.answered) this.answered = true;
     });
     this.curves = $derived.by(() => {
-      const axis = question()?.x;
-      const whole = this.#whole.value;
-      if (!whole || (axis !== undefined && whole.axis !== axis)) return [];
-      const curves = whole.response.series.map(toCurve);
-      const part = this.#part.value;
-      if (!part?.range || part.axis !== whole.axis || range !== `${part.range.from}:${part.range.to}`) return curves;
-      const { from, to } = part.range;
-      return curves.map((c) => {
-        const z = part.response.series.find((s) => s.run === c.run && (s.attempt ?? null) === c.attempt);
-        return z ? splice(c, toCurve(z), from, to) : c;
+      const z = this.#zoom();
+      return this.#whole.list.map((whole) => {
+        const warmed = heated && whole.attempt === null ? this.#warm.exact(whole.run, whole.metric, null) : null;
+        const curve = warmed && whole.x.length > 0 ? splice(warmed, whole, whole.xFirst[0] as number, Infinity) : whole;
+        const part = z && this.#part.exact(whole.run, whole.metric, whole.attempt);
+        return part ? splice(curve, part, z.from, z.to) : curve;
       });
     });
   }
 
-  /** Asks again: something is new, or the last time failed. */
-  refresh(): void {
-    this.#round++;
+  #want(question: Question | null, zoom: Range | null, warm: boolean): void {
+    if (question === null) {
+      for (const curves of this.#all) curves.stop();
+      return;
+    }
+    const { series, ...frame } = question;
+    this.#whole.want({ ...frame, from: null, to: null }, series);
+    if (zoom === null) this.#part.reset();
+    else this.#part.want(frame.x_metric ? { ...frame, x_metric: { ...frame.x_metric, ...zoom }, from: null, to: null } : { ...frame, ...zoom }, series);
+    if (warm) this.#warm.want({ ...frame, inherited: true, from: null, to: null } satisfies Frame, series.filter((s) => (s.attempt ?? null) === null));
+    else this.#warm.reset();
+    if (this.#stale === null || this.#stale.size > 0) {
+      const changed = this.#stale;
+      this.#stale = new Set();
+      this.update(changed);
+    }
   }
 
-  readonly #loaded = new Map<Loader<Answer>, string>();
-  #load(loader: Loader<Answer>, asked: string | null, range: string | null, round: number): void {
-    if (asked === null) return;
-    // A chart that was scrolled away and back has its answer already.
-    const key = `${round} ${range ?? ''} ${asked}`;
-    if (this.#loaded.get(loader) === key) return;
-    this.#loaded.set(loader, key);
-    const question = JSON.parse(asked) as Question;
-    const [from = 0, to = 0] = range?.split(':').map(Number) ?? [];
-    const between = range === null ? null : { from, to };
-    void untrack(() =>
-      loader.load(async (signal) => ({
-        response: await api.series({ ...question, from: between?.from ?? null, to: between?.to ?? null }, signal), axis: question.x, range: between,
-      })),
-    );
+  /** News of some runs; null: of nobody knows whom. What is out of sight hears of it when it is seen again. */
+  update(changed: ReadonlySet<string> | null): void {
+    if (untrack(this.#asked) === null) {
+      if (changed === null) this.#stale = null;
+      else for (const run of changed) this.#stale?.add(run);
+      return;
+    }
+    const zoom = untrack(this.#zoom);
+    this.#part.update(changed, (s) => changed !== null && zoom !== null && this.#endOf(s) > zoom.to);
+    this.#whole.update(changed);
+  }
+
+  /** Nothing new stands left of it. */
+  #endOf(s: SeriesSelector): number {
+    const curve = this.#whole.exact(s.run, s.metric, s.attempt ?? null);
+    return curve && curve.xLast.length > 0 ? (curve.xLast[curve.xLast.length - 1] as number) : -Infinity;
+  }
+
+  /** Asks again: the last time failed. */
+  refresh(): void {
+    for (const curves of this.#all) curves.retry();
   }
 }

@@ -14,6 +14,7 @@ export const KEY_HELP: readonly (readonly [string, string])[] = [
   ['g l', 'lineage of the row or run'],
   ['g p', 'projects'],
   ['i', 'show inherited datapoints'],
+  ['a', 'show abandoned tails'],
   ['l', 'logarithmic value axis'],
   ['g g', 'group by lineage'],
   ['z', 'reset the zoom'],

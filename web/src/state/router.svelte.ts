@@ -57,7 +57,7 @@ export function setParams(changes: Record<string, string | null>, how: 'push' | 
 export function withView(href: string): string {
   const search = new URLSearchParams(place.search);
   const url = new URL(href, location.origin);
-  for (const key of ['x', 'sm', 'log', 'g', 'inh']) {
+  for (const key of ['x', 'sm', 'log', 'g', 'inh', 'gh']) {
     const value = search.get(key);
     if (value !== null && !url.searchParams.has(key)) url.searchParams.set(key, value);
   }
@@ -66,4 +66,5 @@ export function withView(href: string): string {
 
 export const runHref = (run: { display_id: string }) => withView(`/runs/${encodeURIComponent(run.display_id)}`);
 export const lineageHref = (run: { display_id: string }) => withView(`/lineage/${encodeURIComponent(run.display_id)}`);
+export const sweepHref = (reference: string) => withView(`/sweep?ref=${encodeURIComponent(reference)}`);
 export const projectHref = (project: string) => withView(`/projects/${encodeURIComponent(project)}`);

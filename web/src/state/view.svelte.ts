@@ -1,15 +1,14 @@
 /** How charts are looked at: every field lives in the address, so that a link is the view. */
-import type { XAxis } from '../api/types';
+import { type Axis, parseAxis, parseRange, printAxis } from '../lib/axis';
 import { packList, unpackList } from '../lib/lists';
 import { param, setParams } from './router.svelte';
 
 export const view = {
-  get x(): XAxis {
-    const x = param('x');
-    return x === 'relative' || x === 'wall' ? x : 'step';
+  get x(): Axis {
+    return parseAxis(param('x'));
   },
-  set x(value: XAxis) {
-    setParams({ x: value === 'step' ? null : value, z: null });
+  set x(value: Axis) {
+    setParams({ x: printAxis(value), z: null });
   },
   get smoothing(): number {
     const n = Number(param('sm') ?? 0);
@@ -36,13 +35,16 @@ export const view = {
   set inherited(value: boolean) {
     setParams({ inh: value ? null : '0' });
   },
+  /** Whether abandoned tails of resumed runs are drawn. */
+  get ghosts(): boolean {
+    return param('gh') !== '0';
+  },
+  set ghosts(value: boolean) {
+    setParams({ gh: value ? null : '0' });
+  },
   /** The zoomed range of the x axis, in its units. */
   get zoom(): { from: number; to: number } | null {
-    const match = /^(-?\d+):(-?\d+)$/.exec(param('z') ?? '');
-    if (!match) return null;
-    const from = Number(match[1]);
-    const to = Number(match[2]);
-    return to > from ? { from, to } : null;
+    return parseRange(param('z'));
   },
   set zoom(value: { from: number; to: number } | null) {
     setParams({ z: value ? `${value.from}:${value.to}` : null });

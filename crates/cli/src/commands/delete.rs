@@ -1,9 +1,13 @@
 //! `runtree delete`
 
+use runtree_core::wire::ChildInfo;
 use runtree_engine::{OpenMode, Purpose};
 
 use crate::context::{Context, Target};
 use crate::error::Failure;
+
+/// Children that are named; of more, how many.
+const MAX_NAMED: usize = 5;
 
 /// Delete a run, or a checkpoint if the REF has a selector
 ///
@@ -34,8 +38,27 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
         return super::tag::print_checkpoint_as(&reference, &info, &what, context);
     }
     let run = session.run(&args.target, Purpose::Write)?;
+    let children = session.engine.run(run)?.children;
     session.engine.delete_run(run)?;
     let summary = session.engine.summary(run)?;
-    let what = format!("deleted; runtree undelete {run} takes it back");
+    let what = format!(
+        "deleted{}; runtree undelete {run} takes it back",
+        what_children_keep(&children)
+    );
     super::tag::print_run(&summary, &what, context)
+}
+
+/// Who deletes a parent wants to know whose history it is.
+fn what_children_keep(children: &[ChildInfo]) -> String {
+    let name = |child: &ChildInfo| child.run.display_id.clone();
+    let named: Vec<String> = children.iter().take(MAX_NAMED).map(name).collect();
+    match (named.as_slice(), children.len() - named.len()) {
+        ([], _) => String::new(),
+        ([only], 0) => format!("; its fork {only} keeps what it shows"),
+        (_, 0) => format!("; its forks {} keep what they show", named.join(", ")),
+        (_, more) => format!(
+            "; its forks {} and {more} more keep what they show",
+            named.join(", ")
+        ),
+    }
 }

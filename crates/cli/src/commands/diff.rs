@@ -60,7 +60,7 @@ fn print(report: &DiffReport, context: &mut Context) -> Result<(), Failure> {
             ("AT", Align::Right),
         ]);
         for (name, pair) in &report.metrics {
-            let side = |value: Option<&runtree_core::wire::MetricValue>| {
+            let side = |value: Option<&runtree_core::wire::RunMetric>| {
                 value.map_or_else(Default::default, |value| {
                     (human::value(value.value.0), value.step.to_string())
                 })

@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// REF of a run or a checkpoint
     #[arg(value_name = "REF")]
     target: Target,
+    /// Project that the fork is born in [default: its parent's]
+    #[arg(long, value_name = "PROJECT")]
+    into: Option<String>,
     /// Name of the fork [default: <parent>-f<k>]
     #[arg(long)]
     name: Option<String>,
@@ -50,6 +53,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let reference = session.reference(&args.target)?;
     let spec = ForkSpec {
         project: session.project().map(str::to_owned),
+        into: args.into,
         name: args.name,
         key: args.run_id,
         config: (!args.set.is_empty())

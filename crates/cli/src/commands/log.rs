@@ -3,7 +3,7 @@
 use runtree_core::event::RunStatus;
 use runtree_core::wire::RunDetail;
 use runtree_core::{AttemptNumber, Result, Step, Timestamp};
-use runtree_engine::{CheckpointScope, OpenMode, Purpose};
+use runtree_engine::{CheckpointScope, ConsoleFilter, OpenMode, Purpose};
 use serde::Serialize;
 
 use crate::commands::{checkpoints, show};
@@ -32,6 +32,12 @@ pub(crate) struct Args {
     /// Print the run's console, oldest line first
     #[arg(long)]
     console: bool,
+    /// With --console: only lines at least as loud: debug, info, warning, error
+    #[arg(long, requires = "console")]
+    level: Option<String>,
+    /// With --console: only lines with this text, capitals or not
+    #[arg(long, requires = "console", value_name = "TEXT")]
+    search: Option<String>,
 }
 
 /// Something that happened.
@@ -48,7 +54,12 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let session = context.open(OpenMode::ReadOnly, &[&args.target])?;
     let run = session.run(&args.target, Purpose::Read)?;
     if args.console {
-        return console(&session, run, args.limit, context);
+        let filter = ConsoleFilter {
+            level: args.level.as_deref().map(str::parse).transpose()?,
+            search: args.search,
+            ..ConsoleFilter::default()
+        };
+        return console(&session, run, args.limit, &filter, context);
     }
     let detail = session.engine.run(run)?;
     let mut entries = entries(&session, &detail)?;
@@ -64,7 +75,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     for entry in &entries {
         let style = match entry.kind {
             "checkpoint" => Style::Mark,
-            "lost" => Style::Warn,
+            "lost" | "alert" => Style::Warn,
             "ended" => Style::Bad,
             _ => Style::Plain,
         };
@@ -146,6 +157,13 @@ fn entries(session: &Session, detail: &RunDetail) -> Result<Vec<Entry>> {
         step: None,
         text: format!("{} {}", file.name, human::bytes(file.bytes)),
     }));
+    entries.extend(detail.alerts.iter().map(|alert| Entry {
+        at: alert.at,
+        kind: "alert",
+        attempt: Some(alert.attempt),
+        step: alert.step,
+        text: format!("{}: {}", alert.level.as_str(), alert.title),
+    }));
     entries.extend(detail.lost.iter().map(|lost| Entry {
         at: lost.at,
         kind: "lost",
@@ -183,15 +201,19 @@ fn console(
     session: &Session,
     run: runtree_core::RunId,
     limit: Option<usize>,
+    filter: &ConsoleFilter,
     context: &mut Context,
 ) -> Result<(), Failure> {
     let mut left = limit.unwrap_or(usize::MAX);
     let mut cursor: Option<String> = None;
     let mut all = Vec::new();
     while left > 0 {
-        let page = session
-            .engine
-            .console(run, cursor.as_deref(), left.min(CONSOLE_PAGE))?;
+        let page = session.engine.console(
+            run,
+            cursor.as_deref(),
+            left.min(CONSOLE_PAGE),
+            filter.clone(),
+        )?;
         left -= page.lines.len().min(left);
         let ended =
             page.lines.is_empty() || page.next_cursor.is_none() || page.next_cursor == cursor;

@@ -3,7 +3,6 @@
 use runtree_core::Timestamp;
 use runtree_core::wire::{RunPage, RunSummary};
 use runtree_engine::{OpenMode, RunQuery};
-use runtree_server::{parse_sort, refine};
 
 use crate::context::{Context, now};
 use crate::error::Failure;
@@ -16,17 +15,23 @@ const DEFAULT_METRICS: usize = 3;
 
 /// List runs
 ///
-/// Filters are words that must occur in the id, name, key, tags, notes or config, and
-/// terms: `status:running`, `tag:baseline`, `root:MMP-3` (a whole family), `deleted:true`.
+/// A filter is words that must occur in the id, name, key, project, tags, notes or config,
+/// and conditions on fields, config and metrics, joined by and, or, not and parentheses:
 ///
 ///   runtree runs adamw status:failed --sort metric:val/loss --asc
-///   runtree runs --columns id,name,step,config.lr,metric:loss
+///   runtree runs 'config.lr < 1e-4 and min(val/loss) < 0.5' --sort min:val/loss --asc
+///   runtree runs 'descendants(MMP-42) created > -7d' --columns id,name,config.lr,metric:loss
+///
+/// Fields: id name key project status tag notes created active step attempt number
+/// fork_step checkpoints deleted config.KEY METRIC last(METRIC) min(METRIC) max(METRIC).
+/// Comparisons: = != < <= > >= ~ (contains) !~ in (a, b). Short for =: status:failed tag:x.
+/// Relatives: descendants(RUN) ancestors(RUN) forks(RUN) root(RUN), root:RUN.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// Words and terms
+    /// Words and conditions
     filter: Vec<String>,
-    /// created, last_activity, name, display_id, status, last_step, metric:NAME or config:KEY
+    /// created, last_activity, name, display_id, status, last_step, metric:NAME, min:NAME, max:NAME or config:KEY
     #[arg(long, default_value = "created")]
     sort: String,
     /// Smallest or oldest first
@@ -45,15 +50,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let session = context.open(OpenMode::ReadOnly, &[])?;
-    let mut query = RunQuery {
+    let query = RunQuery {
+        filter: args.filter.join(" ").parse()?,
         project: session.project().map(str::to_owned),
-        sort: parse_sort(&args.sort)?,
+        sort: args.sort.parse()?,
         descending: !args.asc,
         limit: args.limit,
         cursor: args.after,
         ..RunQuery::default()
     };
-    refine(&session.engine, &mut query, &args.filter.join(" "))?;
     let page = session.engine.runs(&query)?;
     if context.out.json {
         return context.out.json(&page);
@@ -172,7 +177,10 @@ fn other_cell(run: &RunSummary, column: &str) -> Cell {
     config_value(&run.config, key).map_or_else(Cell::default, |value| human::json(value).into())
 }
 
-fn config_value<'a>(config: &'a serde_json::Value, path: &str) -> Option<&'a serde_json::Value> {
+pub(super) fn config_value<'a>(
+    config: &'a serde_json::Value,
+    path: &str,
+) -> Option<&'a serde_json::Value> {
     if let Some(value) = config.get(path) {
         return Some(value);
     }

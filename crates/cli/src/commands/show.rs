@@ -13,6 +13,7 @@ mod checkpoint;
 mod tensors;
 mod values;
 
+use values::Scope;
 pub(crate) use values::change_lines;
 
 /// Width of the labels on the left.
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// Show system metrics too
     #[arg(long)]
     system: bool,
+    /// Show of each metric what the run logged itself, without what it inherits
+    #[arg(long)]
+    own: bool,
     #[command(flatten)]
     tensors: tensors::TensorArgs,
 }
@@ -54,7 +58,12 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     if context.out.json {
         return context.out.json(&detail);
     }
-    show_run(&detail, args.system, context)
+    let scope = if args.own {
+        Scope::Own
+    } else {
+        Scope::Effective
+    };
+    show_run(&detail, args.system, scope, context)
 }
 
 fn field(out: &mut Output, label: &str, text: &str) -> Result<(), Failure> {
@@ -62,7 +71,12 @@ fn field(out: &mut Output, label: &str, text: &str) -> Result<(), Failure> {
     out.line(format!("{label}{text}"))
 }
 
-fn show_run(detail: &RunDetail, system: bool, context: &mut Context) -> Result<(), Failure> {
+fn show_run(
+    detail: &RunDetail,
+    system: bool,
+    scope: Scope,
+    context: &mut Context,
+) -> Result<(), Failure> {
     let now = now();
     let out = &mut context.out;
     let run = &detail.summary;
@@ -178,7 +192,7 @@ fn show_run(detail: &RunDetail, system: bool, context: &mut Context) -> Result<(
         )?;
     }
     values::config(&detail.config_diff, run.owner.is_some(), out)?;
-    values::metrics(&detail.metrics, system, out)
+    values::metrics(&detail.metrics, system, scope, out)
 }
 
 /// A launch in words: what it is built upon, what it logged, what of it was given up.

@@ -65,6 +65,7 @@ fn run(number: u64, name: &str, fork: Option<(&RunSummary, i64)>, last: i64) -> 
         checkpoints: 0,
         first_nonfinite: None,
         deleted: false,
+        alerts: None,
     };
     let attempt = AttemptInfo {
         attempt: AttemptNumber::FIRST,
@@ -162,6 +163,8 @@ fn family() -> LineageTree {
     let mut waiting = run(4, "digits-f2", Some((&root.summary, 300)), 0);
     waiting.summary.status = RunStatus::Created;
     LineageTree {
+        head: None,
+        head_is_set: false,
         root: "run001".to_owned(),
         experiment: "digits".to_owned(),
         runs: vec![root, hotter, recovered, waiting],
@@ -244,6 +247,8 @@ fn a_chain_of_ten_thousand_forks_stays_narrow() {
         runs.push(run(number, "a", Some((&parent, step)), step + 10));
     }
     let tree = LineageTree {
+        head: None,
+        head_is_set: false,
         root: "run001".to_owned(),
         experiment: "chain".to_owned(),
         runs,
@@ -262,6 +267,8 @@ fn siblings_of_siblings_keep_their_columns() {
     let other = run(4, "inner-2", Some((&left.summary, 60)), 95);
     let right = run(5, "right", Some((&root.summary, 50)), 70);
     let tree = LineageTree {
+        head: None,
+        head_is_set: false,
         root: "run001".to_owned(),
         experiment: "siblings".to_owned(),
         runs: vec![root, left, inner, other, right],
@@ -274,6 +281,8 @@ fn a_family_that_logged_nothing_has_no_axis() {
     let mut empty = run(1, "empty", None, -1);
     empty.summary.status = RunStatus::Running;
     let tree = LineageTree {
+        head: None,
+        head_is_set: false,
         root: "run001".to_owned(),
         experiment: "empty".to_owned(),
         runs: vec![empty],
@@ -287,6 +296,8 @@ fn a_long_name_gives_way_to_where_the_run_comes_from() {
     let root = run(1, "root", None, 100);
     let fork = run(2, &long, Some((&root.summary, 20)), 80);
     let tree = LineageTree {
+        head: None,
+        head_is_set: false,
         root: "run001".to_owned(),
         experiment: "long".to_owned(),
         runs: vec![root, fork],

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::fixture::Sandbox;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 27] = [
     "runs",
     "show",
     "tree",
@@ -22,9 +22,12 @@ const COMMANDS: [&str; 24] = [
     "delete",
     "undelete",
     "export",
+    "export-metrics",
+    "export-html",
     "import",
     "verify",
     "reindex",
+    "seal",
     "stats",
     "serve",
     "project",

@@ -23,6 +23,8 @@ const COMMANDS: &[&[&str]] = &[
     &["cat", "DIG-1@50", "weight"],
     &["cat", "DIG-1@50", "weight[0:2, ::3]"],
     &["fork", "DIG-1@50", "--name", "third"],
+    &["sweep", "DIG-1@50"],
+    &["head", "DIG-2", "--set"],
     &["rewind", "DIG-2@60"],
     &["pin", "DIG-1@50"],
     &["unpin", "DIG-1@50"],
@@ -34,6 +36,9 @@ const COMMANDS: &[&[&str]] = &[
     &["undelete", "third"],
     &["export", "DIG-1@50", "out"],
     &["import", "files", "--run", "DIG-1", "--step", "101"],
+    &["seal"],
+    &["export-metrics", "DIG-1", "-o", "points.parquet"],
+    &["export-html", "DIG-1", "-o", "run.html"],
     &["stats"],
     &["verify"],
     &["reindex"],
@@ -64,6 +69,7 @@ fn a_failure_prints_nothing_to_stdout() {
         &["show", "DIG-9"][..],
         &["cat", "DIG-1@50", "bias"],
         &["export", "DIG-1@51", "out"],
+        &["sweep", "DIG-1@51"],
     ] {
         let args: Vec<&str> = command.iter().copied().chain(["--json"]).collect();
         let ran = sandbox.run(&args);

@@ -4,6 +4,7 @@
     reason = "in helpers and properties too, a panic is how a test fails"
 )]
 
+mod filter;
 mod float;
 mod foreign;
 mod foreign_files;
@@ -11,6 +12,7 @@ mod index;
 mod lineage;
 mod lineage_model;
 mod manifest;
+mod media;
 mod record;
 mod reference;
 mod region;

@@ -10,10 +10,11 @@ use runtree_core::manifest::JournalPosition;
 use runtree_core::{Error, ErrorKind, Result, RunId, WriterId};
 use runtree_index::{FoldItem, Frame, FrameContent, FrameRange, Index as _, JournalCursor};
 use runtree_metrics::{Limits, PointsBatch};
-use runtree_store::{Cursor, FrameKind, JournalReader};
+use runtree_store::{Cursor, FrameKind, JournalReader, ListedJournal};
 
 use super::damage::{RunDamage, Told, corrupt, missing_journal};
 use super::run::Known;
+use super::sealed::Sealed;
 use crate::engine::Engine;
 
 /// Frames of at most about this many bytes are folded in one transaction.
@@ -21,7 +22,7 @@ const RANGE_BYTES: usize = 8 << 20;
 /// At most this many frames are.
 const RANGE_FRAMES: usize = 2048;
 /// How often a fold that met another one tries again.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// Which journals are read once more although they are folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Again {
 }
 
 /// What became of the frames of a journal that were folded.
-enum Standing {
+pub(super) enum Standing {
     /// They are there, the same.
     Whole,
     /// The last of them are not, and look like what was never written to its end.
@@ -64,30 +65,38 @@ impl Engine {
         told: &mut Told,
         damage: &mut RunDamage,
     ) -> Result<bool> {
-        let mut sizes: BTreeMap<WriterId, u64> = BTreeMap::new();
+        // Before the journals: what is collected in between is then known to be sealed.
+        let sealed = Sealed::list(&self.store, run)?;
+        let mut journals: BTreeMap<WriterId, ListedJournal> = BTreeMap::new();
         for journal in self.store.list_journals(run)? {
-            sizes.insert(journal.writer, journal.bytes);
+            journals.insert(journal.writer, journal);
         }
         let mut hurt: BTreeSet<WriterId> = BTreeSet::new();
         let mut is_shorter = false;
         for (&writer, &cursor) in &known.cursors {
-            let why = match sizes.get(&writer) {
-                None if cursor.ordinal > 0 => missing_journal(run, writer),
-                Some(&size) if size < cursor.offset => {
-                    is_shorter = true;
-                    continue;
-                }
-                Some(_) if cursor.ordinal > 0 && (!known.trusted || again.holds(writer)) => {
-                    match self.read_again(run, writer, cursor, told) {
-                        Ok(Standing::Whole) => continue,
-                        Ok(Standing::Torn) => {
-                            is_shorter = true;
-                            continue;
-                        }
-                        Err(error) => corrupt(error)?,
+            if cursor.ordinal == 0 {
+                continue;
+            }
+            let reach = sealed.reach(writer, 0);
+            let journal = journals.get(&writer);
+            let is_smaller = journal.is_some_and(|journal| journal.bytes < cursor.offset);
+            if is_smaller && reach == 0 {
+                is_shorter = true;
+                continue;
+            }
+            let why = if journal.is_none() && reach < cursor.ordinal {
+                missing_journal(run, writer)
+            } else if is_smaller || !known.trusted || again.holds(writer) {
+                match self.read_again(run, writer, cursor, &sealed, told) {
+                    Ok(Standing::Whole) => continue,
+                    Ok(Standing::Torn) => {
+                        is_shorter = true;
+                        continue;
                     }
+                    Err(error) => corrupt(error)?,
                 }
-                _ => continue,
+            } else {
+                continue;
             };
             damage.journals.push(why);
             hurt.insert(writer);
@@ -96,7 +105,7 @@ impl Engine {
             let (recorded, _) = self.recorded_positions(run)?;
             for (writer, recorded) in recorded {
                 if !hurt.contains(&writer)
-                    && let Err(error) = self.store.check_journals(run, &recorded)
+                    && let Err(error) = self.check_recorded(run, writer, &sealed, &recorded)
                 {
                     damage.journals.push(corrupt(error)?);
                     hurt.insert(writer);
@@ -106,62 +115,90 @@ impl Engine {
                 return Ok(true);
             }
         }
-        let writers: BTreeSet<WriterId> = sizes.keys().chain(positions.keys()).copied().collect();
+        let mut writers: BTreeSet<WriterId> = journals.keys().copied().collect();
+        writers.extend(positions.keys());
+        writers.extend(sealed.writers());
         for writer in writers.difference(&hurt).copied() {
-            let cursor = known.cursors.get(&writer).copied().unwrap_or_default();
-            let expected: Vec<_> = positions
-                .remove(&writer)
-                .into_iter()
-                .flatten()
-                .filter(|position| position.ordinal > cursor.ordinal)
-                .collect();
-            let read = match sizes.get(&writer) {
-                None => self.store.check_journals(run, &expected),
-                Some(&size) if cursor.offset < size || !expected.is_empty() => {
-                    if cursor.offset > size {
-                        continue;
-                    }
-                    self.fold_journal(run, writer, known, &expected, told)
-                }
-                Some(_) => Ok(()),
-            };
-            if let Err(error) = read {
+            let expected = positions.remove(&writer).unwrap_or_default();
+            let journal = journals.get(&writer);
+            if let Err(error) =
+                self.fold_writer(run, known, journal, &sealed, (writer, expected), told)
+            {
                 damage.journals.push(corrupt(error)?);
             }
         }
         Ok(false)
     }
 
-    /// Reads the frames of a journal that are folded once more, hears what they tell of other objects, and compares where they end.
+    /// Folds what is new of one writer, from its journal where that is whole, else from segments.
+    fn fold_writer(
+        &self,
+        run: RunId,
+        known: &mut Known,
+        journal: Option<&ListedJournal>,
+        sealed: &Sealed,
+        (writer, recorded): (WriterId, Vec<JournalPosition>),
+        told: &mut Told,
+    ) -> Result<()> {
+        loop {
+            let cursor = known.cursors.get(&writer).copied().unwrap_or_default();
+            let mut expected = recorded.clone();
+            expected.retain(|position| position.ordinal > cursor.ordinal);
+            // Where the cursor is in the files of a journal whose first frames were collected, its offset does not tell.
+            let is_cut = |journal: &ListedJournal| {
+                journal.first_ordinal > 0 || (cursor.offset == 0 && cursor.ordinal > 0)
+            };
+            let read = match journal {
+                None if expected.is_empty() && sealed.reach(writer, 0) <= cursor.ordinal => Ok(()),
+                None => Err(missing(run, writer)),
+                Some(journal) if is_cut(journal) => {
+                    self.fold_journal(run, writer, known, &expected, told)
+                }
+                Some(journal) if cursor.offset < journal.bytes || !expected.is_empty() => {
+                    if cursor.offset > journal.bytes {
+                        return Ok(());
+                    }
+                    self.fold_journal(run, writer, known, &expected, told)
+                }
+                Some(_) => Ok(()),
+            };
+            let Err(error) = read else { return Ok(()) };
+            if error.kind() != ErrorKind::Corrupt {
+                return Err(error);
+            }
+            match self.fold_sealed(run, writer, known, sealed, told) {
+                Ok(true) => {}
+                Ok(false) => return Err(error),
+                Err(also) if also.kind() == ErrorKind::Corrupt => {
+                    return Err(error.in_context(also.message().to_owned()));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Reads the frames of a journal that are folded once more, hears what they tell of other objects, and compares where they end. What is not whole in
+    /// the journal may be in segments.
     fn read_again(
         &self,
         run: RunId,
         writer: WriterId,
         until: JournalCursor,
+        sealed: &Sealed,
         told: &mut Told,
     ) -> Result<Standing> {
-        let mut reader = JournalReader::open(&self.store, run, writer, Cursor::START)?;
-        while reader.cursor().ordinal < until.ordinal {
-            let Some(frame) = reader.next_frame()? else {
-                if reader.tail_is_damaged()? {
-                    return Err(Error::corrupt(format!(
-                        "journal {writer} of run {run} is damaged in its last frame, after frame {}",
-                        reader.cursor().ordinal
-                    )));
-                }
-                return Ok(Standing::Torn);
-            };
-            if frame.kind == FrameKind::Event {
-                told.take_event(&frame.event()?);
+        let read = JournalReader::open(&self.store, run, writer, Cursor::START)
+            .and_then(|reader| read_until(reader, run, writer, until, told));
+        let is_whole = matches!(read, Ok(Standing::Whole));
+        if is_whole || sealed.reach(writer, 0) == 0 {
+            return read;
+        }
+        match read {
+            Err(error) if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                Err(error)
             }
+            _ => self.read_sealed_again(run, writer, until, sealed, told),
         }
-        if reader.cursor().hash != until.hash {
-            return Err(Error::corrupt(format!(
-                "journal {writer} of run {run} differs from what was read of it before (frame {})",
-                until.ordinal
-            )));
-        }
-        Ok(Standing::Whole)
     }
 
     /// Positions in journals that the parts of a run recorded, by writer, and how many parts could not be read.
@@ -213,7 +250,22 @@ impl Engine {
             None => self.index.cursor(run, writer)?,
         };
         loop {
-            let mut reader = JournalReader::open(&self.store, run, writer, to_store(before))?;
+            let reader = if before.offset == 0 && before.ordinal > 0 {
+                JournalReader::open_behind(&self.store, run, position_of(writer, before))?
+            } else {
+                Some(JournalReader::open(
+                    &self.store,
+                    run,
+                    writer,
+                    to_store(before),
+                )?)
+            };
+            let Some(mut reader) = reader else {
+                return match expected {
+                    [] => Ok(()),
+                    _ => Err(missing(run, writer)),
+                };
+            };
             for position in expected {
                 reader.expect(*position);
             }
@@ -246,6 +298,47 @@ impl Engine {
             before = self.index.cursor(run, writer)?;
         }
     }
+}
+
+/// Reads up to a cursor, hears what the frames tell of other objects, and compares where they end.
+pub(super) fn read_until(
+    mut reader: JournalReader,
+    run: RunId,
+    writer: WriterId,
+    until: JournalCursor,
+    told: &mut Told,
+) -> Result<Standing> {
+    while reader.cursor().ordinal < until.ordinal {
+        let Some(frame) = reader.next_frame()? else {
+            if reader.tail_is_damaged()? {
+                return Err(Error::corrupt(format!(
+                    "journal {writer} of run {run} is damaged in its last frame, after frame {}",
+                    reader.cursor().ordinal
+                )));
+            }
+            return Ok(Standing::Torn);
+        };
+        if frame.kind == FrameKind::Event {
+            told.take_event(&frame.event()?);
+        }
+    }
+    if reader.cursor().hash != until.hash {
+        return Err(differs(run, writer, until.ordinal));
+    }
+    Ok(Standing::Whole)
+}
+
+pub(super) fn differs(run: RunId, writer: WriterId, ordinal: u64) -> Error {
+    Error::corrupt(format!(
+        "journal {writer} of run {run} differs from what was read of it before (frame {ordinal})"
+    ))
+}
+
+/// A journal that a checkpoint recorded, or that segments were made of, and that is not there.
+fn missing(run: RunId, writer: WriterId) -> Error {
+    Error::corrupt(format!(
+        "journal {writer} of run {run} is missing, and a checkpoint recorded it"
+    ))
 }
 
 /// Why a range ends.
@@ -305,6 +398,14 @@ fn read_range(
         frames,
     };
     (range, end)
+}
+
+fn position_of(writer: WriterId, cursor: JournalCursor) -> JournalPosition {
+    JournalPosition {
+        writer,
+        ordinal: cursor.ordinal,
+        hash: cursor.hash,
+    }
 }
 
 fn to_store(cursor: JournalCursor) -> Cursor {

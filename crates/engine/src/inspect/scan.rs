@@ -5,8 +5,6 @@
 //! that equal tensors have equal statistics to the bit, on any number of threads, for any size of step, and wherever their bytes lie.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use runtree_core::state::TensorRecord;
 use runtree_core::state::region::Region;
@@ -18,6 +16,7 @@ use super::moments::Moments;
 use crate::engine::Engine;
 use crate::load::stream::slice;
 use crate::load::{LoadedManifest, ReadJob};
+use crate::parallel::work_off;
 use crate::save::threads;
 
 /// Bytes that a thread holds at a time.
@@ -231,41 +230,18 @@ impl StatisticsScan<'_> {
 
     /// Of every stretch, in order.
     fn measure(&self, units: &[Vec<Stretch>]) -> Result<Vec<Moments>> {
-        let queue = Mutex::new(units.iter().enumerate());
-        let failed = AtomicBool::new(false);
-        let work = || -> Result<Vec<(usize, Vec<Moments>)>> {
-            let mut buffer = Vec::new();
-            let mut found = Vec::new();
-            while !failed.load(Ordering::Relaxed) {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((index, unit)) = next else { break };
-                match self.measure_unit(unit, &mut buffer) {
-                    Ok(moments) => found.push((index, moments)),
-                    Err(error) => {
-                        failed.store(true, Ordering::Relaxed);
-                        return Err(error);
-                    }
-                }
-            }
-            Ok(found)
-        };
-        let count = threads().min(units.len());
-        let mut found = if count < 2 {
-            work()?
-        } else {
-            std::thread::scope(|scope| {
-                let helpers: Vec<_> = (1..count).map(|_| scope.spawn(work)).collect();
-                let own = work();
-                helpers.into_iter().fold(own, |all, helper| {
-                    let theirs = helper
-                        .join()
-                        .unwrap_or_else(|_| Err(Error::internal("a measuring thread panicked")));
-                    let mut all = all?;
-                    all.append(&mut theirs?);
-                    Ok(all)
-                })
-            })?
-        };
+        // A thread has one buffer, and what it found: of which units is chance.
+        let states = work_off(
+            units.iter().enumerate(),
+            threads(),
+            "measuring",
+            || (Vec::new(), Vec::new()),
+            |(buffer, found), (index, unit)| {
+                found.push((index, self.measure_unit(unit, buffer)?));
+                Ok(())
+            },
+        )?;
+        let mut found: Vec<_> = states.into_iter().flat_map(|(_, found)| found).collect();
         found.sort_unstable_by_key(|(index, _)| *index);
         Ok(found.into_iter().flat_map(|(_, moments)| moments).collect())
     }

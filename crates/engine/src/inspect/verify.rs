@@ -1,7 +1,6 @@
 //! Reading everything again: is what the store holds what was saved?
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use runtree_core::manifest::{CheckpointName, ChunkRecord};
 use runtree_core::{CheckpointId, ChunkHash, Error, ErrorKind, Result};
@@ -9,6 +8,7 @@ use runtree_store::ObjectName;
 
 use super::VerifyReport;
 use crate::engine::Engine;
+use crate::parallel::work_off;
 use crate::save::threads;
 
 mod records;
@@ -97,30 +97,12 @@ fn is_finding(error: &Error) -> bool {
 }
 
 fn verify_chunks(engine: &Engine, needed: &[Needed]) -> Result<Vec<String>> {
-    let queue = Mutex::new(needed.iter());
-    let work = || -> Result<Vec<String>> {
-        let mut problems = Vec::new();
-        loop {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(needed) = next else {
-                return Ok(problems);
-            };
-            problems.extend(verify_chunk(engine, needed)?);
-        }
+    let verify = |problems: &mut Vec<String>, needed| {
+        problems.extend(verify_chunk(engine, needed)?);
+        Ok(())
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads().min(needed.len()))
-            .map(|_| scope.spawn(work))
-            .collect();
-        let mut problems = Vec::new();
-        for worker in workers {
-            let theirs = worker
-                .join()
-                .unwrap_or_else(|_| Err(Error::internal("a verifying thread panicked")))?;
-            problems.extend(theirs);
-        }
-        Ok(problems)
-    })
+    let problems = work_off(needed, threads(), "verifying", Vec::new, verify)?;
+    Ok(problems.concat())
 }
 
 fn verify_chunk(engine: &Engine, needed: &Needed) -> Result<Option<String>> {

@@ -1,10 +1,12 @@
 //! Everything a live run says besides saving: points, console, config, tags, files.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use runtree_core::event::{Event, Lamport};
 use runtree_core::manifest::JournalPosition;
+use runtree_core::media::AlertLevel;
 use runtree_core::{Error, Result, Step, Timestamp};
 use serde_json::Value;
 
@@ -13,6 +15,22 @@ use super::{RunWriter, WarningKind, lock};
 
 /// How long `flush` waits for the thread before it says that the disk does not answer.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest title and text of an alert; the rest is cut off.
+const MAX_TITLE_BYTES: usize = 256;
+const MAX_ALERT_BYTES: usize = 16 << 10;
+
+/// At most so many bytes of a text, whole characters, with a mark where it was cut.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
 
 impl RunWriter {
     /// Logs values of one step. Without a step: the next. With `commit == false` they are kept until the next call with `true`.
@@ -44,7 +62,7 @@ impl RunWriter {
         self.after_push(pushed, step)
     }
 
-    fn after_push(&self, pushed: Pushed, step: Option<Step>) -> Result<()> {
+    pub(super) fn after_push(&self, pushed: Pushed, step: Option<Step>) -> Result<()> {
         let shared = &*self.shared;
         match pushed {
             Pushed::Kept => {}
@@ -94,13 +112,63 @@ impl RunWriter {
             at: self.shared.engine.now(),
             lines,
         };
-        if !lock(&self.shared.front).push_console(event) {
+        if !lock(&self.shared.front).push_bounded(event) {
             self.warn(
                 WarningKind::QueueFull,
                 "the disk is slower than the console: lines are dropped",
             );
         }
         Ok(())
+    }
+
+    /// Says something that somebody should see. Dropped, with a warning, if the disk is too slow.
+    ///
+    /// # Errors
+    /// `Invalid` without a title.
+    pub fn alert(&self, title: &str, text: &str, level: AlertLevel) -> Result<()> {
+        if title.trim().is_empty() {
+            return Err(Error::invalid("an alert has a title"));
+        }
+        let mut front = lock(&self.shared.front);
+        let alert = Event::Alert {
+            title: cut(title, MAX_TITLE_BYTES),
+            text: cut(text, MAX_ALERT_BYTES),
+            level,
+            step: front.last_step(),
+            at: self.shared.engine.now(),
+        };
+        if !front.push_bounded(alert) {
+            drop(front);
+            self.warn(
+                WarningKind::QueueFull,
+                "the disk is slower than the alerts: some are dropped",
+            );
+        }
+        Ok(())
+    }
+
+    /// Adds what was found out about this process after it began.
+    pub fn add_process_facts(&self, facts: BTreeMap<String, String>) {
+        self.push_event(Event::Environment {
+            facts,
+            at: self.shared.engine.now(),
+        });
+    }
+
+    /// Attaches bytes as a file; they are durable when this returns.
+    ///
+    /// # Errors
+    /// `Unavailable` if they can not be stored.
+    pub fn log_file_bytes(&self, name: &str, bytes: bytes::Bytes) -> Result<()> {
+        let engine = &self.shared.engine;
+        let (bytes, chunks) = engine.put_bytes(bytes)?;
+        self.push_event(Event::File {
+            name: name.to_owned(),
+            bytes,
+            chunks,
+            at: engine.now(),
+        });
+        self.flush().map(|_| ())
     }
 
     /// Sets config keys, deep-merged.
@@ -209,13 +277,19 @@ impl RunWriter {
             ));
         }
         let shared = &*self.shared;
+        let deadline = std::time::Instant::now() + FLUSH_PATIENCE;
+        // Their events come after their bytes: a flush that did not wait for those would leave what was logged before it out.
+        if let Err(failed) = shared.media.drain(Some(deadline)) {
+            return Err(Error::unavailable(format!(
+                "media can not be stored: {failed}"
+            )));
+        }
         let ticket = {
             let mut front = lock(&shared.front);
             front.asked += 1;
             front.asked
         };
         shared.wake.notify_one();
-        let deadline = std::time::Instant::now() + FLUSH_PATIENCE;
         let mut durable = lock(&shared.durable);
         while durable.answered < ticket && !durable.ended {
             let left = deadline.saturating_duration_since(std::time::Instant::now());

@@ -12,7 +12,7 @@ use runtree_store::{FrameKind, JournalWriter};
 
 use super::front::{Item, QUEUE_BYTES};
 use super::{Shared, WarningKind, lock};
-use crate::runs::is_rival;
+use crate::seal::{Journals, Urgency};
 
 /// Group commit: what was logged is durable after at most this long.
 pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,6 +50,8 @@ struct Worker {
     /// Frames appended or not, that are not durable: written again if the journal has to be replaced.
     unsynced: VecDeque<(FrameKind, Vec<u8>)>,
     unsynced_bytes: usize,
+    /// Bytes that went into the journal at hand since it was sealed last.
+    unsealed_bytes: u64,
     last_frame: Instant,
 }
 
@@ -67,6 +69,7 @@ impl Flusher {
             attempt,
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
+            unsealed_bytes: 0,
             last_frame: Instant::now(),
         };
         let thread = std::thread::Builder::new()
@@ -122,20 +125,11 @@ pub(super) fn look_for_newer_attempt(shared: &Shared) {
     if shared.fenced_by().is_some() {
         return;
     }
-    let (run, mine, key) = {
-        let attempt = lock(&shared.attempt);
-        (attempt.run, attempt.attempt, attempt.launch_key.clone())
-    };
-    let mut next = mine.next();
-    while let Ok(newer) = shared.engine.store.read_attempt(run, next) {
-        // A rewind of this launch itself, by another of its ranks, is no rival.
-        if is_rival(&newer, &key) {
-            lock(&shared.notices).fenced_by = Some(next);
-            let error = super::fenced_error(&shared.record.display_id, next);
-            shared.warn(WarningKind::Fenced, error.message());
-            return;
-        }
-        next = next.next();
+    let launch = lock(&shared.attempt).clone();
+    if let Some(newer) = shared.engine.find_rival(&launch) {
+        lock(&shared.notices).fenced_by = Some(newer);
+        let error = super::fenced_error(&shared.record.display_id, newer);
+        shared.warn(WarningKind::Fenced, error.message());
     }
 }
 
@@ -297,13 +291,26 @@ impl Worker {
         }
         let written = self.try_write();
         if written.is_ok() {
+            self.unsealed_bytes += self.unsynced_bytes as u64;
             self.unsynced.clear();
             self.unsynced_bytes = 0;
             self.last_frame = Instant::now();
+            self.seal_what_is_much();
         } else {
             self.journal = None;
         }
         written
+    }
+
+    fn seal_what_is_much(&mut self) {
+        let limit = self.shared.engine.options.seal;
+        if limit.is_some_and(|limit| self.unsealed_bytes >= limit)
+            && let Some(journal) = &self.journal
+        {
+            self.unsealed_bytes = 0;
+            self.shared
+                .seal(Journals::Of(journal.writer()), Urgency::Beside);
+        }
     }
 
     fn try_write(&mut self) -> Result<()> {

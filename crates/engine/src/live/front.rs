@@ -16,6 +16,10 @@ const BATCH_POINTS: usize = 1 << 18;
 /// The flusher is woken early when this much waits.
 pub(super) const WAKE_BYTES: usize = 8 << 20;
 
+/// Lines printed within this time after the first of an event join it, up to so many.
+const JOINED_MICROS: i64 = 100_000;
+const JOINED_LINES: usize = 1000;
+
 /// Points that are collected, with the names they know.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -134,6 +138,12 @@ pub(super) enum Pushed {
     Full,
 }
 
+impl Pushed {
+    pub(super) fn is_below(&self) -> bool {
+        matches!(self, Self::FirstBelow(_) | Self::Below)
+    }
+}
+
 impl Front {
     pub(super) fn new(bounds: Bounds, rank: Option<u32>) -> Self {
         Self {
@@ -212,12 +222,30 @@ impl Front {
         self.queue.push_back(Item::Event(event));
     }
 
-    /// Lines of a console are the one event that may come in any amount.
-    pub(super) fn push_console(&mut self, event: Event) -> bool {
-        if self.queued_bytes() + event_bytes(&event) > QUEUE_BYTES {
+    /// For events that may come in any amount: says whether there was room. Lines that are printed one soon after another become one event.
+    pub(super) fn push_bounded(&mut self, event: Event) -> bool {
+        let bytes = event_bytes(&event);
+        if self.queued_bytes() + bytes > QUEUE_BYTES {
             return false;
         }
-        self.push_event(event);
+        let last = self.queue.back_mut();
+        match (last, event) {
+            (
+                Some(Item::Event(Event::Console {
+                    stream: last_stream,
+                    at: last_at,
+                    lines: last_lines,
+                })),
+                Event::Console { stream, at, lines },
+            ) if *last_stream == stream
+                && (0..=JOINED_MICROS).contains(&at.micros_since(*last_at))
+                && last_lines.len() < JOINED_LINES =>
+            {
+                last_lines.extend(lines);
+                self.queued += bytes;
+            }
+            (_, event) => self.push_event(event),
+        }
         true
     }
 
@@ -342,22 +370,74 @@ impl Front {
         values: &[(&str, f64)],
     ) -> Result<Pushed> {
         let names = || values.iter().map(|(name, _)| *name);
-        let lowered = self.lowered_by(step);
-        if step < self.bounds.first && lowered.is_none() {
-            let first = !std::mem::replace(&mut self.refused_below, true);
-            if first {
-                // The caller is told, so nothing is lost silently.
-                return Ok(Pushed::FirstBelow(self.bounds.first));
-            }
-            self.count_dropped("step below the start of the run", names());
-            return Ok(Pushed::Below);
+        if let Some(below) = self.refuse_below(step, names()) {
+            return Ok(below);
         }
         if self.queued_bytes() + values.len() * POINT_BYTES > QUEUE_BYTES {
             self.count_dropped("the queue was full", names());
             return Ok(Pushed::Full);
         }
         self.push_points(step, timestamp, values, false, self.rank)?;
-        if let Some(first) = lowered {
+        self.settle_start(step);
+        Ok(if self.queued_bytes() > WAKE_BYTES {
+            Pushed::KeptMuch
+        } else {
+            Pushed::Kept
+        })
+    }
+
+    /// One call of `log` with media beside the values, which are logged at the step that the values have. Says which step that is, and the rank that
+    /// keeps a series of its own.
+    pub(super) fn log_beside(
+        &mut self,
+        step: Option<Step>,
+        timestamp: Timestamp,
+        values: &[(&str, f64)],
+        media: &[&str],
+        commit: bool,
+    ) -> Result<(Step, Pushed, Option<u32>)> {
+        let step = match (step, &self.pending) {
+            (Some(step), _) => step,
+            (None, Some(row)) => row.step,
+            (None, None) => self.automatic_step()?,
+        };
+        let mut pushed = Pushed::Kept;
+        if !values.is_empty() || !commit || self.pending.is_some() {
+            pushed = self.log(Some(step), timestamp, values, commit)?;
+        }
+        if pushed.is_below() {
+            if pushed == Pushed::Below {
+                self.count_dropped("step below the start of the run", media.iter().copied());
+            }
+            return Ok((step, pushed, self.rank));
+        }
+        if let Some(below) = self.refuse_below(step, media.iter().copied()) {
+            return Ok((step, below, self.rank));
+        }
+        self.settle_start(step);
+        Ok((step, pushed, self.rank))
+    }
+
+    /// Refuses a step below the start, unless it is the first of a resumed launch and moves the start.
+    fn refuse_below<'a>(
+        &mut self,
+        step: Step,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Option<Pushed> {
+        if step >= self.bounds.first || self.lowered_by(step).is_some() {
+            return None;
+        }
+        if !std::mem::replace(&mut self.refused_below, true) {
+            // The caller is told, so nothing is lost silently.
+            return Some(Pushed::FirstBelow(self.bounds.first));
+        }
+        self.count_dropped("step below the start of the run", names);
+        Some(Pushed::Below)
+    }
+
+    /// Something was logged at a step: the start of the launch does not move any more.
+    fn settle_start(&mut self, step: Step) {
+        if let Some(first) = self.lowered_by(step) {
             self.bounds.first = first;
             self.push_event(Event::StartLowered { first });
         }
@@ -366,11 +446,6 @@ impl Front {
         }
         // Only once the start is settled by a first point may it not move any more.
         self.bounds.floor = None;
-        Ok(if self.queued_bytes() > WAKE_BYTES {
-            Pushed::KeptMuch
-        } else {
-            Pushed::Kept
-        })
     }
 
     /// Where the start moves if `step` is the first that a resumed launch logs.
@@ -422,7 +497,12 @@ impl Front {
 fn event_bytes(event: &Event) -> usize {
     let text = match event {
         Event::Console { lines, .. } => lines.iter().map(|line| line.len() + 24).sum(),
-        Event::Config { .. } | Event::File { .. } => 1024,
+        Event::Alert { title, text, .. } => title.len() + text.len(),
+        Event::Media { items, .. } => items
+            .iter()
+            .map(|item| 256 + item.inline.as_ref().map_or(0, String::len) + 192 * item.chunks.len())
+            .sum(),
+        Event::Config { .. } | Event::File { .. } | Event::Environment { .. } => 1024,
         _ => 64,
     };
     text + 64

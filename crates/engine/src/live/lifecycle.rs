@@ -7,20 +7,27 @@ use std::time::{Duration, Instant};
 use runtree_core::event::{Event, RunStatus};
 use runtree_core::lineage::AttemptId;
 use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
-use runtree_core::{ComponentName, Error, Result, SaveKey, Step, WriterId};
+use runtree_core::{AttemptNumber, ComponentName, Error, Result, SaveKey, Step, WriterId};
 
 use super::flusher::{Durable, Flusher, open_journal};
 use super::front::{Bounds, Front};
-use super::{FinishReport, Notices, RunWriter, Shared, Warning, WarningKind, fenced_error, lock};
+use super::{
+    FinishReport, MediaLane, Notices, RunWriter, Shared, Warning, WarningKind, fenced_error, lock,
+};
 use crate::engine::Engine;
 use crate::runs::{LogRanks, is_random};
 use crate::save::RunSaves;
+use crate::seal::{Journals, Urgency};
 
 /// How long a writer that is dropped without `finish` waits for its last flush.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long `finish` waits for its last flush at least, whatever its deadline.
 const LAST_FLUSH_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long `finish` waits at most for its points to be sealed. They are durable before; what is not sealed by then is by the same process if it goes on,
+/// else by the next launch or `runtree seal`.
+const SEAL_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Everything that is settled before the writer starts.
 pub(crate) struct Launch {
@@ -56,6 +63,7 @@ impl RunWriter {
             durable: Mutex::new(Durable::default()),
             flushed: Condvar::new(),
             notices: Mutex::new(Notices::default()),
+            media: MediaLane::default(),
         });
         for warning in launch.warnings {
             shared.warn(warning.kind, warning.message);
@@ -74,9 +82,16 @@ impl RunWriter {
             })?;
         }
         journal.sync()?;
+        let attempt = launch.attempt.attempt;
         let flusher = Flusher::spawn(Arc::clone(&shared), journal, launch.attempt)?;
         engine.encoder().begin(shared.record.run);
+        if launch.rank == 0 && attempt > AttemptNumber::FIRST {
+            // What a launch left that did not come to seal it.
+            let rank = launch.rank;
+            shared.seal(Journals::Ended { attempt, rank }, Urgency::Beside);
+        }
         Ok(Arc::new(Self {
+            staging: Mutex::new(Some(engine.saver().enter())),
             engine,
             saves,
             shared,
@@ -191,6 +206,7 @@ impl RunWriter {
         let status = status.unwrap_or(RunStatus::Completed);
         let (saves, failure) = self.finish_saves(deadline);
         self.engine.encoder().stop(self.run(), deadline);
+        shared.media.finish(deadline);
         self.say_goodbye(status, reason);
         let flusher = lock(&self.flusher).take();
         // Saves that never came may have used up the time; the last points and the goodbye still get theirs.
@@ -203,12 +219,14 @@ impl RunWriter {
         }
         self.warn_about_lost_frames();
         let report = self.report(status, saves);
+        lock(&self.staging).take();
         *finished = Some(report.clone());
         drop(finished);
         // The index is a cache: what it can not take now it takes at the next query.
         if let Err(error) = shared.engine.refresh_known(self.run()) {
             shared.warn(WarningKind::Index, error.chain());
         }
+        self.seal_at_the_end(deadline);
         if let Some(newer) = self.fenced_by() {
             return Err(fenced_error(self.display_id(), newer));
         }
@@ -216,6 +234,17 @@ impl RunWriter {
             Some(text) => Err(Error::lost_data(text)),
             None => Ok(report),
         }
+    }
+
+    fn seal_at_the_end(&self, deadline: Option<Instant>) {
+        let ended = Journals::Ended {
+            attempt: self.attempt(),
+            rank: self.rank(),
+        };
+        self.seal(ended, Urgency::Now);
+        let patience = Instant::now() + SEAL_PATIENCE;
+        let until = deadline.map_or(patience, |end| end.min(patience));
+        self.engine.sealer().wait(self.run(), until);
     }
 
     /// Waits for the saves that were returned; says how many are durable, and what is not.
@@ -239,7 +268,13 @@ impl RunWriter {
         if let Err(error) = lock(&shared.front).commit_pending() {
             shared.warn(WarningKind::Storage, error.message().to_owned());
         }
-        // One rank speaks for all that went well; whoever failed says so itself.
+        // One rank speaks for all that went well; whoever failed says so itself, and which it is.
+        let reason = if status == RunStatus::Failed && shared.world_size > 1 {
+            let reason = reason.as_deref().unwrap_or("failed");
+            Some(format!("rank {}: {reason}", shared.rank))
+        } else {
+            reason
+        };
         if shared.rank == 0 || status != RunStatus::Completed {
             let lamport = self.next_lamport();
             self.push_event(Event::Status {
@@ -320,8 +355,10 @@ impl Drop for RunWriter {
         let Some(flusher) = lock(&self.flusher).take() else {
             return;
         };
+        let deadline = Instant::now() + DROP_PATIENCE;
+        self.shared.media.finish(Some(deadline));
         lock(&self.shared.front).stopping = true;
         self.shared.wake.notify_all();
-        flusher.join(&self.shared, Some(Instant::now() + DROP_PATIENCE));
+        flusher.join(&self.shared, Some(deadline));
     }
 }

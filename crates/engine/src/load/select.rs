@@ -3,10 +3,10 @@
 use runtree_core::Result;
 use runtree_core::manifest::BLOCK_BYTES;
 use runtree_core::state::index::Selection;
-use runtree_core::state::region::{Region, row_major};
+use runtree_core::state::region::Region;
 
 use super::whole::MAX_STRETCHES;
-use super::{LoadedManifest, ReadJob, RegionRead, WholeTensor};
+use super::{LoadedManifest, WholeTensor};
 use crate::engine::Engine;
 
 /// Most bytes that are held at a time.
@@ -51,6 +51,8 @@ impl Engine {
             if batch.is_empty() {
                 break;
             }
+            let bytes: u64 = batch.iter().map(|region| tensor.region_bytes(region)).sum();
+            buffer.resize(bytes as usize, 0);
             self.read_boxes(manifest, tensor, &batch, &mut buffer)?;
             picked.clear();
             let mut rest = buffer.as_slice();
@@ -64,40 +66,5 @@ impl Engine {
             write(&picked[..(count * item) as usize])?;
         }
         Ok(())
-    }
-
-    /// Reads boxes, each row-major, one after another.
-    fn read_boxes(
-        &self,
-        manifest: &LoadedManifest,
-        tensor: &WholeTensor,
-        boxes: &[Region],
-        buffer: &mut Vec<u8>,
-    ) -> Result<()> {
-        let mut reads: Vec<RegionRead> = Vec::new();
-        let mut end = 0;
-        for region in boxes {
-            let found = tensor.reads(region, region, &row_major(&region.shape))?;
-            reads.extend(found.into_iter().map(|read| RegionRead {
-                at: read.at + end,
-                ..read
-            }));
-            end += tensor.region_bytes(region);
-        }
-        reads.sort_unstable_by_key(|read| read.at);
-        buffer.resize(end as usize, 0);
-        let mut rest = buffer.as_mut_slice();
-        let mut jobs = Vec::with_capacity(reads.len());
-        for read in &reads {
-            let (into, behind) = std::mem::take(&mut rest).split_at_mut(read.extent.bytes as usize);
-            rest = behind;
-            jobs.push(ReadJob {
-                part: read.part,
-                extents: std::slice::from_ref(&read.extent),
-                what: &tensor.name,
-                into,
-            });
-        }
-        self.read_tensors(manifest, jobs, 0)
     }
 }

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runtree_core::float::JsonFloat;
 use runtree_core::lineage::{AttemptId, Segment};
 use runtree_core::manifest::AttemptKind;
 use runtree_core::{AttemptNumber, Result, RunId, Step, wire};
 use runtree_index::{AttemptRow, MetricChoice, Snapshot};
 use runtree_metrics::Points;
 
+use super::list::run_metric;
 use crate::engine::Engine;
 use crate::runs::{config, require_row};
 use crate::series::{MetricName, SeriesView, rows_of};
 
 impl Engine {
-    /// What differs between two runs: config and latest metrics.
+    /// What differs between two runs: config and metrics.
     ///
     /// # Errors
     /// `NotFound`.
@@ -28,18 +28,12 @@ impl Engine {
         };
         let (left, right) = (row(a)?, row(b)?);
         let names: BTreeSet<&String> = left.metrics.keys().chain(right.metrics.keys()).collect();
-        let value = |point: Option<&runtree_index::MetricPoint>| {
-            point.map(|point| wire::MetricValue {
-                step: point.step,
-                value: JsonFloat(point.value),
-            })
-        };
         let metrics = names
             .into_iter()
             .map(|name| {
                 let pair = wire::MetricPair {
-                    a: value(left.metrics.get(name)),
-                    b: value(right.metrics.get(name)),
+                    a: left.metrics.get(name).map(run_metric),
+                    b: right.metrics.get(name).map(run_metric),
                 };
                 (name.clone(), pair)
             })

@@ -1,17 +1,21 @@
 //! A run, whole.
 
 use runtree_core::lineage::{AttemptId, Segment, Timeline};
-use runtree_core::{Result, RunId, Step, wire};
-use runtree_index::{AttemptRow, MetricChoice, Snapshot};
+use runtree_core::{AttemptNumber, Result, RunId, Step, wire};
+use runtree_index::{AlertRow, AttemptRow, MetricChoice, Snapshot, WriterRow};
 use serde_json::Value;
 
 use super::compare::resume_report_in;
 use super::last_good;
 use super::list::Labels;
+use super::media::MAX_ALERTS;
 use super::metrics::metric_infos;
 use crate::engine::Engine;
 use crate::runs::{config, require_row};
 use crate::series::timeline_of;
+
+/// Most processes that a run's page lists: a launch of thousands of ranks needs no more to be recognised.
+const MAX_PROCESSES: usize = 256;
 
 impl Engine {
     /// A run, whole.
@@ -58,6 +62,8 @@ impl Engine {
                     at: file.at,
                 })
                 .collect(),
+            alerts: alert_infos(snapshot, run)?,
+            processes: process_infos(snapshot.writers(run)?),
             lost: snapshot
                 .lost(run)?
                 .into_iter()
@@ -96,6 +102,42 @@ impl Engine {
         let before = owner.map_or(nothing, |owner| owner.config);
         Ok(config::diff(&before, &row.config))
     }
+}
+
+fn alert_infos(snapshot: &dyn Snapshot, run: RunId) -> Result<Vec<wire::AlertInfo>> {
+    let alerts = snapshot.alerts(run, MAX_ALERTS)?.into_iter();
+    let info = |alert: AlertRow| wire::AlertInfo {
+        title: alert.title,
+        text: alert.text,
+        level: alert.level,
+        step: alert.step,
+        at: alert.at,
+        attempt: alert.attempt.unwrap_or(AttemptNumber::FIRST),
+        rank: alert.rank,
+    };
+    Ok(alerts.map(info).collect())
+}
+
+/// The processes of the newest launches, by launch and rank.
+fn process_infos(writers: Vec<WriterRow>) -> Vec<wire::ProcessInfo> {
+    let mut processes: Vec<wire::ProcessInfo> = writers
+        .into_iter()
+        .filter_map(|writer| {
+            Some(wire::ProcessInfo {
+                attempt: writer.attempt?,
+                rank: writer.rank,
+                world_size: writer.world_size,
+                opened: writer.opened,
+                last_alive: writer.last_alive,
+                closed: writer.closed,
+                facts: writer.process,
+            })
+        })
+        .collect();
+    processes.sort_by_key(|process| (process.attempt, process.rank, process.opened));
+    let extra = processes.len().saturating_sub(MAX_PROCESSES);
+    processes.drain(..extra);
+    processes
 }
 
 fn segment_infos(
@@ -150,6 +192,20 @@ pub(super) fn attempt_infos(
         })
     };
     attempts.into_iter().map(info).collect()
+}
+
+/// The abandoned tails of a run's launches.
+pub(super) fn ghost_tails(
+    timeline: &Timeline,
+    run: RunId,
+    attempts: &[AttemptRow],
+) -> Vec<wire::GhostTail> {
+    let tail = |row: &AttemptRow| {
+        let attempt = row.record.attempt;
+        let from = ghost_from(timeline, AttemptId { run, attempt }, row.steps)?;
+        Some(wire::GhostTail { attempt, from })
+    };
+    attempts.iter().filter_map(tail).collect()
 }
 
 /// First step of an attempt's own that is beyond its stretch of the timeline.

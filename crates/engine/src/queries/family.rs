@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use runtree_core::filter::{Filter, Relation};
 use runtree_core::lineage::{AttemptFacts, AttemptId, Timeline};
 use runtree_core::manifest::BasePoint;
 use runtree_core::{AttemptNumber, Result, RunId, wire};
-use runtree_index::{AttemptRow, Deleted, Lineage, Order, RunRow, RunSort, Snapshot};
+use runtree_index::{AttemptRow, Deleted, Order, RunRow, RunSort, Snapshot};
 use serde_json::Value;
 
 use super::detail::attempt_infos;
@@ -13,6 +14,7 @@ use super::last_good;
 use super::list::{Labels, to_summary};
 use crate::engine::Engine;
 use crate::runs::{config, require_row};
+use crate::settings::active_last;
 
 /// Members fetched at once.
 const PAGE: u32 = 1000;
@@ -41,17 +43,28 @@ impl Engine {
                 runs.push(self.lineage_run(snapshot, &mut labels, row, before)?);
             }
         }
+        let chosen = self.chosen_head(snapshot, row.root)?;
+        let head = match chosen.or_else(|| active_last(rows.values())) {
+            Some(head) => Some(labels.get(snapshot, head)?),
+            None => None,
+        };
         Ok(wire::LineageTree {
             root: row.root.to_string(),
             experiment: row.record.experiment,
+            head,
+            head_is_set: chosen.is_some(),
             runs,
         })
     }
 
     /// Every member of a family, deleted ones included, in few queries.
-    fn family_rows(&self, snapshot: &dyn Snapshot, root: RunId) -> Result<BTreeMap<RunId, RunRow>> {
+    pub(crate) fn family_rows(
+        &self,
+        snapshot: &dyn Snapshot,
+        root: RunId,
+    ) -> Result<BTreeMap<RunId, RunRow>> {
         let mut query = runtree_index::RunQuery::new(self.liveness());
-        query.lineage = Some(Lineage::Root(root));
+        query.filter = Filter::Relative(Relation::Root, root);
         query.deleted = Deleted::Include;
         query.sort = RunSort::Created;
         query.order = Order::Ascending;

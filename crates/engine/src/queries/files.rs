@@ -1,7 +1,7 @@
 //! What a run printed and attached.
 
 use runtree_core::{AttemptNumber, Error, Result, RunId, wire};
-use runtree_index::ConsoleQuery;
+use runtree_index::{ConsoleFilter, ConsoleQuery};
 
 use super::legible;
 use crate::engine::Engine;
@@ -10,7 +10,7 @@ use crate::engine::Engine;
 const MAX_LINES: usize = 100_000;
 
 impl Engine {
-    /// Lines of a run's console, oldest first.
+    /// Lines of a run's console that a filter wants, oldest first.
     ///
     /// # Errors
     /// `Invalid` if the cursor is none of this console.
@@ -19,17 +19,21 @@ impl Engine {
         run: RunId,
         cursor: Option<&str>,
         limit: usize,
+        filter: ConsoleFilter,
     ) -> Result<wire::ConsolePage> {
         self.refresh_for(run)?;
         let slice = self.snapshot()?.console(&ConsoleQuery {
             run,
             cursor: cursor.map(str::to_owned),
             limit: limit.clamp(1, MAX_LINES) as u32,
+            filter,
         })?;
         let lines = slice.lines.into_iter().map(|line| wire::ConsoleLine {
             attempt: line.attempt.unwrap_or(AttemptNumber::FIRST),
             stream: line.stream,
             at: line.at,
+            rank: line.rank,
+            level: line.level,
             text: line.text,
         });
         Ok(wire::ConsolePage {

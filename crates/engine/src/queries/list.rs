@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use runtree_core::filter::{Comparison, Field, Filter, Relation, Value};
 use runtree_core::float::JsonFloat;
 use runtree_core::lineage::Timeline;
 use runtree_core::{Result, RunId, wire};
-use runtree_index::{Deleted, Lineage, MetricChoice, Order, RunRow, Snapshot};
+use runtree_index::{Deleted, MetricChoice, MetricPoint, MetricRow, Order, RunRow, Snapshot};
 
 use super::{RunQuery, RunSort};
 use crate::engine::Engine;
+use crate::resolve::Purpose;
 use crate::runs::require_row;
 use crate::series::timeline_of;
 
@@ -29,14 +31,28 @@ impl Engine {
     pub fn runs(&self, query: &RunQuery) -> Result<wire::RunPage> {
         self.refresh()?;
         let snapshot = self.snapshot()?;
+        let asked = self.asked(query)?;
+        let slice = snapshot.runs(&asked)?;
+        let mut labels = Labels::default();
+        let runs = slice
+            .runs
+            .into_iter()
+            .map(|row| to_summary(&*snapshot, &mut labels, row))
+            .collect::<Result<_>>()?;
+        Ok(wire::RunPage {
+            runs,
+            total: slice.total,
+            next_cursor: slice.next_cursor,
+        })
+    }
+
+    /// What the index is asked.
+    pub(super) fn asked(&self, query: &RunQuery) -> Result<runtree_index::RunQuery> {
         let mut asked = runtree_index::RunQuery::new(self.liveness());
         asked.project = query.project.as_deref().map(str::parse).transpose()?;
         asked.runs.clone_from(&query.runs);
-        asked.text.clone_from(&query.search);
-        asked.status.clone_from(&query.statuses);
-        asked.tags.clone_from(&query.tags);
-        asked.lineage = query.root.map(Lineage::Root);
-        asked.deleted = if query.deleted {
+        asked.filter = self.filter_of(query)?;
+        asked.deleted = if query.deleted || asked.filter.mentions(&Field::Deleted) {
             Deleted::Include
         } else {
             Deleted::Hide
@@ -48,7 +64,9 @@ impl Engine {
             RunSort::DisplayId => runtree_index::RunSort::Number,
             RunSort::Status => runtree_index::RunSort::Status,
             RunSort::LastStep => runtree_index::RunSort::LastStep,
-            RunSort::Metric(name) => runtree_index::RunSort::Metric(name.clone()),
+            RunSort::Metric(name, summary) => {
+                runtree_index::RunSort::Metric(name.clone(), *summary)
+            }
             RunSort::Config(key) => runtree_index::RunSort::Config(key.clone()),
         };
         asked.order = if query.descending {
@@ -62,18 +80,37 @@ impl Engine {
         };
         asked.cursor.clone_from(&query.cursor);
         asked.limit = query.limit.clamp(1, MAX_LIMIT) as u32;
-        let slice = snapshot.runs(&asked)?;
-        let mut labels = Labels::default();
-        let runs = slice
-            .runs
-            .into_iter()
-            .map(|row| to_summary(&*snapshot, &mut labels, row))
-            .collect::<Result<_>>()?;
-        Ok(wire::RunPage {
-            runs,
-            total: slice.total,
-            next_cursor: slice.next_cursor,
-        })
+        Ok(asked)
+    }
+
+    /// Everything that must hold, with the runs that it names found.
+    fn filter_of(&self, query: &RunQuery) -> Result<Filter<RunId>> {
+        let project = query.project.as_deref();
+        let mut filter = query
+            .filter
+            .clone()
+            .resolve(&mut |run: String| self.resolve_run(&run, project, Purpose::Read))?;
+        let equal = |field: Field, text: &str| Filter::Compare {
+            field,
+            comparison: Comparison::Equal,
+            value: Value::Text(text.to_owned()),
+        };
+        let words = query.search.iter().flat_map(|text| text.split_whitespace());
+        for word in words {
+            filter = filter.and(Filter::Word(word.to_owned()));
+        }
+        if !query.statuses.is_empty() {
+            let statuses = query.statuses.iter();
+            let any = statuses.map(|status| equal(Field::Status, status.as_str()));
+            filter = filter.and(Filter::Any(any.collect()));
+        }
+        for tag in &query.tags {
+            filter = filter.and(equal(Field::Tag, tag));
+        }
+        if let Some(root) = query.root {
+            filter = filter.and(Filter::Relative(Relation::Root, root));
+        }
+        Ok(filter)
     }
 
     /// A run as lists show it.
@@ -149,6 +186,7 @@ pub(super) fn to_summary(
         }
         None => None,
     };
+    let alerts = snapshot.alert_count(record.run)?;
     Ok(wire::RunSummary {
         id: record.run.to_string(),
         display_id: record.display_id.to_string(),
@@ -172,13 +210,7 @@ pub(super) fn to_summary(
         metrics: row
             .metrics
             .into_iter()
-            .map(|(name, point)| {
-                let value = wire::MetricValue {
-                    step: point.step,
-                    value: JsonFloat(point.value),
-                };
-                (name, value)
-            })
+            .map(|(name, metric)| (name, run_metric(&metric)))
             .collect(),
         config: row.config,
         tags: row.tags,
@@ -189,7 +221,25 @@ pub(super) fn to_summary(
             last_good: bad.last_good,
         }),
         deleted: row.deleted,
+        alerts: alerts.worst.map(|worst| wire::AlertSummary {
+            count: alerts.alerts,
+            worst,
+        }),
     })
+}
+
+/// What a metric comes to, as it goes over the wire.
+pub(super) fn run_metric(metric: &MetricRow) -> wire::RunMetric {
+    let value = |point: MetricPoint| wire::MetricValue {
+        step: point.step,
+        value: JsonFloat(point.value),
+    };
+    wire::RunMetric {
+        step: metric.last.step,
+        value: JsonFloat(metric.last.value),
+        min: metric.extremes.min.map(value),
+        max: metric.extremes.max.map(value),
+    }
 }
 
 /// Labels of runs, each looked up once per answer.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use runtree_core::event::RunStatus;
+use runtree_core::filter::{Comparison, Field, Filter, Value};
 use runtree_core::{Result, RunId};
 use runtree_index::{Deleted, MetricChoice};
 
@@ -32,7 +33,11 @@ impl Engine {
     fn running(&self) -> Result<BTreeSet<RunId>> {
         let snapshot = self.snapshot()?;
         let mut query = runtree_index::RunQuery::new(self.liveness());
-        query.status = vec![RunStatus::Running];
+        query.filter = Filter::Compare {
+            field: Field::Status,
+            comparison: Comparison::Equal,
+            value: Value::Text(RunStatus::Running.as_str().to_owned()),
+        };
         query.deleted = Deleted::Include;
         query.show_metrics = MetricChoice::None;
         query.limit = PAGE;

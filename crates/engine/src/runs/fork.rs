@@ -385,7 +385,7 @@ pub(crate) fn effective_steps(
 }
 
 /// The newest attempt of a run.
-pub(crate) fn newest_attempt_of(snapshot: &dyn Snapshot, run: RunId) -> Result<AttemptId> {
+pub(super) fn newest_attempt_of(snapshot: &dyn Snapshot, run: RunId) -> Result<AttemptId> {
     let newest = snapshot.attempts(run)?.pop();
     newest
         .map(|row| AttemptId {

@@ -96,6 +96,19 @@ impl Engine {
             .take_seat(attempt.run, attempt.attempt, rank, writer)
     }
 
+    /// A launch that is newer than `launch` and not its own, if there is one. Errors of the store say nothing about launches.
+    pub(crate) fn find_rival(&self, launch: &AttemptRecord) -> Option<AttemptNumber> {
+        let mut next = launch.attempt.next();
+        while let Ok(newer) = self.store.read_attempt(launch.run, next) {
+            // A rewind of the launch itself, by another of its ranks, is no rival.
+            if is_rival(&newer, &launch.launch_key) {
+                return Some(next);
+            }
+            next = next.next();
+        }
+        None
+    }
+
     pub(crate) fn random_launch_key(&self) -> String {
         format!("{RANDOM}{:032x}", self.options.entropy.bits())
     }

@@ -4,20 +4,21 @@
 //! needs them, and reused. A segment is lent out as plain `&mut [u8]` while a save fills it, then frozen into [`Bytes`] that any number
 //! of writers share; the last of them to drop gives it back. No unsafe code and no lock is held while bytes move.
 //!
-//! Segments are anonymous mappings and not from the allocator: they begin at a page, so that writers may hand them to the disk without the page cache
-//! between, and the kernel is asked for huge pages, of which a first save faults in 512 times fewer.
+//! What a segment is made of is for [`super::memory`] to say.
 //!
 //! The bound: at most twice the largest checkpoint so far (so that one can be written while the next is copied), never more than the arena's
 //! limit, which is half of the memory the process may use unless set. A save that is larger than the limit is staged in turns: it waits
-//! for its own first segments to be written. Memory is kept until the arena is dropped.
+//! for its own first segments to be written. Memory is kept until nobody saves any more ([`Use`]).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use memmap2::MmapMut;
 use runtree_core::manifest::MAX_CHUNK_BYTES;
+
+use super::memory::{Memory, Supply};
+use runtree_shm::Room;
 
 /// Bytes of a segment: the largest chunk fits.
 pub(crate) const SEGMENT_BYTES: u64 = MAX_CHUNK_BYTES;
@@ -28,16 +29,22 @@ const LEAST_LIMIT_BYTES: u64 = 2 * SEGMENT_BYTES;
 #[derive(Debug)]
 pub(crate) struct Arena {
     limit_segments: AtomicUsize,
+    supply: Supply,
     state: Mutex<State>,
     returned: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    free: Vec<MmapMut>,
+    /// Lent from the end: memory with a name lies there.
+    free: Vec<Memory>,
     lent: usize,
     /// Segments of the largest save so far.
     largest: usize,
+    /// Who may save.
+    users: usize,
+    /// The last of them is gone.
+    deserted: bool,
 }
 
 impl Arena {
@@ -45,6 +52,7 @@ impl Arena {
     pub(crate) fn new(limit_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             limit_segments: AtomicUsize::new(segments(limit_bytes)),
+            supply: Supply::default(),
             state: Mutex::default(),
             returned: Condvar::new(),
         })
@@ -56,7 +64,23 @@ impl Arena {
         self.limit_segments.store(limit, Ordering::Relaxed);
         let mut state = self.lock();
         let keep = limit.saturating_sub(state.lent);
-        state.free.truncate(keep);
+        let surplus = state.free.len().saturating_sub(keep);
+        state.free.drain(..surplus);
+    }
+
+    /// Says that somebody will save, until what is returned is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Use {
+        let mut state = self.lock();
+        state.users += 1;
+        state.deserted = false;
+        Use {
+            arena: Arc::clone(self),
+        }
+    }
+
+    /// Where the memory comes from.
+    pub(crate) fn supply(&self) -> &Supply {
+        &self.supply
     }
 
     fn limit(&self) -> usize {
@@ -102,18 +126,10 @@ impl Arena {
             let count = wanted.min(self.room(&state));
             if count > 0 {
                 let keep = state.free.len() - count.min(state.free.len());
-                let mut buffers = state.free.split_off(keep);
-                // It comes untouched from the kernel: the copy itself faults the pages in, on all its threads.
-                buffers.extend((buffers.len()..count).map_while(|_| map_segment()));
-                state.lent += buffers.len();
+                let buffers = state.free.split_off(keep);
+                state.lent += count;
                 drop(state);
-                return buffers
-                    .into_iter()
-                    .map(|buffer| Segment {
-                        buffer: Some(buffer),
-                        arena: Arc::downgrade(self),
-                    })
-                    .collect();
+                return self.make_up(buffers, count);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
@@ -125,6 +141,28 @@ impl Arena {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// Segments of `buffers`, and new ones up to `count`, which are counted as lent already. Without the lock: it takes the system a while to have them.
+    fn make_up(self: &Arc<Self>, mut buffers: Vec<Memory>, count: usize) -> Vec<Segment> {
+        // The copy itself faults the pages in, on all its threads.
+        buffers.extend((buffers.len()..count).map_while(|_| self.map_segment()));
+        if buffers.len() < count {
+            self.lock().lent -= count - buffers.len();
+            self.returned.notify_all();
+        }
+        buffers
+            .into_iter()
+            .map(|buffer| Segment {
+                buffer: Some(buffer),
+                arena: Arc::downgrade(self),
+            })
+            .collect()
+    }
+
+    /// Fresh zeroed memory of a segment, if the system has any.
+    fn map_segment(&self) -> Option<Memory> {
+        self.supply.memory(SEGMENT_BYTES as usize)
     }
 
     /// Makes segments for a save of `bytes` bytes and touches their pages, so that the first save copies into warm memory. Returns when that is done.
@@ -141,7 +179,7 @@ impl Arena {
             if there >= wanted.min(self.limit() / 2) {
                 return;
             }
-            let Some(mut buffer) = map_segment() else {
+            let Some(mut buffer) = self.map_segment() else {
                 return;
             };
             let touched = untouched.min(buffer.len());
@@ -149,7 +187,7 @@ impl Arena {
                 page[0] = 1;
             }
             untouched -= touched;
-            self.lock().free.push(buffer);
+            self.lock().keep(buffer);
             self.returned.notify_all();
         }
     }
@@ -172,25 +210,44 @@ impl Arena {
     }
 }
 
+/// Somebody who may save. When the last one is gone all memory goes back to the system.
+#[derive(Debug)]
+pub(crate) struct Use {
+    arena: Arc<Arena>,
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let mut state = self.arena.lock();
+        state.users -= 1;
+        if state.users == 0 {
+            state.deserted = true;
+            let free = std::mem::take(&mut state.free);
+            drop(state);
+            drop(free);
+        }
+    }
+}
+
+impl State {
+    fn keep(&mut self, buffer: Memory) {
+        match buffer {
+            Memory::Shared(_) => self.free.push(buffer),
+            Memory::Private(_) => self.free.insert(0, buffer),
+        }
+    }
+}
+
 /// The segments of a limit.
 fn segments(limit_bytes: u64) -> usize {
     (limit_bytes.max(LEAST_LIMIT_BYTES) / SEGMENT_BYTES) as usize
-}
-
-/// Fresh zeroed memory of a segment, if the system has any.
-fn map_segment() -> Option<MmapMut> {
-    let segment = MmapMut::map_anon(SEGMENT_BYTES as usize).ok()?;
-    // Advice: where it is not taken, the first save takes longer.
-    #[cfg(target_os = "linux")]
-    let _ = segment.advise(memmap2::Advice::HugePage);
-    Some(segment)
 }
 
 /// A lent segment: memory that one save fills. Goes back to its pool when it, or what it was frozen into, is dropped.
 #[derive(Debug)]
 pub(crate) struct Segment {
     /// There until it is dropped.
-    buffer: Option<MmapMut>,
+    buffer: Option<Memory>,
     arena: Weak<Arena>,
 }
 
@@ -198,6 +255,11 @@ impl Segment {
     /// The whole memory; what an earlier save left is still in it.
     pub(crate) fn memory(&mut self) -> &mut [u8] {
         self.buffer.as_deref_mut().unwrap_or_default()
+    }
+
+    /// What the next process finds the memory by, if it outlives this one.
+    pub(crate) fn name(&self) -> Option<(&Arc<Room>, &str)> {
+        self.buffer.as_ref()?.name()
     }
 
     /// Ends the filling: the memory as shared bytes.
@@ -217,10 +279,15 @@ impl Drop for Segment {
         if let (Some(arena), Some(buffer)) = (self.arena.upgrade(), self.buffer.take()) {
             let mut state = arena.lock();
             state.lent -= 1;
-            if state.free.len() + state.lent < arena.limit() {
-                state.free.push(buffer);
+            let mut surplus = Some(buffer);
+            if !state.deserted && state.free.len() + state.lent < arena.limit() {
+                surplus
+                    .take()
+                    .into_iter()
+                    .for_each(|buffer| state.keep(buffer));
             }
             drop(state);
+            drop(surplus);
             arena.returned.notify_all();
         }
     }
@@ -257,6 +324,23 @@ mod tests {
                 .any(|segment| segment.as_ref().as_ptr() == address)
         );
         assert!(arena.lend(1, 1, now).is_empty());
+    }
+
+    #[test]
+    fn memory_goes_back_when_nobody_saves_any_more() {
+        let arena = Arena::new(8 * SEGMENT_BYTES);
+        let (first, second) = (arena.enter(), arena.enter());
+        let mut lent = arena.lend(3, 3, Instant::now());
+        drop(lent.pop());
+        drop(first);
+        assert_eq!(arena.lock().free.len(), 1, "the other may save");
+        drop(second);
+        assert_eq!(arena.lock().free.len(), 0);
+        drop(lent);
+        assert_eq!(arena.lock().free.len(), 0, "what comes late goes, too");
+        let _again = arena.enter();
+        drop(arena.lend(1, 1, Instant::now()));
+        assert_eq!(arena.lock().free.len(), 1);
     }
 
     #[test]

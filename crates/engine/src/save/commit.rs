@@ -37,6 +37,10 @@ pub(crate) trait Owner: Send + Sync {
     fn check_fence(&self) -> Result<()>;
     /// Journals that a commit was written, durably if the disk lets it: without the commit this is all that says that there was one.
     fn saved(&self, key: SaveKey);
+    /// Whether a part that can not be written now will never be.
+    fn is_last_hope(&self) -> bool {
+        true
+    }
     /// Warns the user once, and remembers for `finish`.
     fn save_failed(&self, key: SaveKey, error: Error);
 }
@@ -72,6 +76,29 @@ impl Active {
     }
 }
 
+impl Active {
+    /// Whether everything is there for a note by which the next process could finish this save.
+    pub(crate) fn wants_note(&self) -> bool {
+        self.writing.outlive.is_waiting()
+    }
+
+    /// Leaves that note. Where it can not be written the save does not outlive the process, and that is all.
+    pub(crate) fn leave_note(&self, owner: &dyn Owner) {
+        let part = self
+            .part
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let pin = self.pin.is_some();
+        self.writing.outlive.leave_note(owner, part, pin);
+    }
+
+    /// Takes the note away, and lets go of the memory that it speaks of.
+    pub(crate) fn let_go(&self) {
+        self.writing.outlive.let_go();
+    }
+}
+
 /// The journal position of a draft, replaced when the part is published.
 pub(crate) fn no_position() -> JournalPosition {
     JournalPosition {
@@ -92,7 +119,8 @@ pub(crate) fn publish(owner: &dyn Owner, save: &Active) -> Result<Option<Ended>>
         Ok(Some(Ended::Failed(error))) => Some(error.as_ref()),
         Ok(_) => None,
     };
-    let hopeless = error.is_some_and(|error| error.kind() != runtree_core::ErrorKind::Conflict);
+    let hopeless = owner.is_last_hope()
+        && error.is_some_and(|error| error.kind() != runtree_core::ErrorKind::Conflict);
     if hopeless && save.role.part_count() > 1 && save.progress.published().is_none() {
         let store = owner.engine().store();
         // Best effort: if this can not be written either, the others wait until they give up by themselves.
@@ -109,7 +137,11 @@ fn publish_part(owner: &dyn Owner, save: &Active) -> Result<Option<Ended>> {
         Ok(chunks) => chunks,
         Err(error) => return Ok(Some(Ended::Failed(error))),
     };
-    let journal = owner.flush()?;
+    // Where there is a note, everything logged before the save is durable since it was written.
+    let journal = match save.writing.outlive.position() {
+        Some(position) => position,
+        None => owner.flush()?,
+    };
     owner.check_fence()?;
     let part = save
         .part
@@ -127,6 +159,7 @@ fn publish_part(owner: &dyn Owner, save: &Active) -> Result<Option<Ended>> {
         .map_err(|error| explain_conflict(error, &save.role))?;
     let confirmed = published.confirm(|chunk| Ok(save.writing.kept(&chunk.hash)))?;
     save.writing.keep_nothing();
+    save.let_go();
     save.progress.set_published(confirmed.hash());
     save.progress
         .keep_waiting_until(Instant::now() + PARTS_TIMEOUT);

@@ -126,6 +126,8 @@ impl RunSaves {
         let mut state = self.shared.lock();
         state.active.push(Arc::clone(&save));
         if state.running {
+            drop(state);
+            self.shared.changed.notify_all();
             return;
         }
         let (shared, owner) = (Arc::clone(&self.shared), Arc::clone(owner));
@@ -226,6 +228,11 @@ impl Shared {
                         worked = true;
                         guarded(|| commit::publish(owner, &save))
                     }
+                    None if save.wants_note() => {
+                        worked = true;
+                        save.leave_note(owner);
+                        continue;
+                    }
                     Some((due, _)) if due <= Instant::now() => {
                         worked = true;
                         guarded(|| commit::try_commit(owner, &save))
@@ -253,10 +260,10 @@ impl Shared {
                 return;
             }
             // Looked at again under the lock: what became ready since would not wake anybody.
-            let ready = state
-                .active
-                .iter()
-                .any(|save| !polls.contains_key(&save.id()) && save.progress.chunks_are_done());
+            let ready = state.active.iter().any(|save| {
+                !polls.contains_key(&save.id())
+                    && (save.progress.chunks_are_done() || save.wants_note())
+            });
             if ready {
                 continue;
             }
@@ -281,6 +288,7 @@ impl Shared {
             Ended::Declined(_) => {}
         }
         drop(state);
+        save.let_go();
         if let Ended::Failed(error) = &ended {
             owner.save_failed(save.progress.key(), share(error));
         }

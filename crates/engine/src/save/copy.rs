@@ -7,10 +7,12 @@ use std::fs::File;
 use std::num::NonZero;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use runtree_core::{Error, Result};
+
+use crate::parallel::work_off;
 
 /// Most bytes of a piece, and about the bytes of a batch.
 pub(crate) const PIECE_BYTES: usize = 4 << 20;
@@ -54,29 +56,15 @@ pub(crate) struct Piece<'a> {
 pub(crate) fn copy_all(pieces: Vec<Piece<'_>>, threads: usize) -> Result<()> {
     let total: usize = pieces.iter().map(|piece| piece.to.len()).sum();
     let batches = deal(pieces);
-    let threads = threads.min(batches.len()).min(total / PIECE_BYTES + 1);
-    let queue = Mutex::new(batches.into_iter());
-    let work = || -> Result<()> {
-        loop {
-            // Taken in one statement: the lock is not held while bytes move.
-            let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(batch) = batch else { return Ok(()) };
-            batch.into_iter().try_for_each(copy)?;
-        }
-    };
-    if threads < 2 {
-        return work();
-    }
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let own = work();
-        helpers.into_iter().fold(own, |result, helper| {
-            let theirs = helper
-                .join()
-                .unwrap_or_else(|_| Err(Error::internal("a copying thread panicked")));
-            result.and(theirs)
-        })
-    })
+    let threads = threads.min(total / PIECE_BYTES + 1);
+    work_off(
+        batches,
+        threads,
+        "copying",
+        || (),
+        |(), batch| batch.into_iter().try_for_each(copy),
+    )
+    .map(drop)
 }
 
 /// Threads that this machine copies, hashes or reads with. Asked for once: the answer is in a dozen files of control groups.

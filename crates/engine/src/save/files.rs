@@ -12,6 +12,23 @@ use super::copy::open_nofollow;
 use crate::engine::Engine;
 
 impl Engine {
+    /// Puts bytes into the store as chunks and makes them durable, as [`Engine::put_file`] does with a file's.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub(crate) fn put_bytes(&self, bytes: Bytes) -> Result<(u64, Vec<ChunkRecord>)> {
+        let session = self.store().begin_save()?;
+        let mut chunks = Vec::new();
+        for start in (0..bytes.len()).step_by(MAX_CHUNK_BYTES as usize) {
+            let end = bytes.len().min(start + MAX_CHUNK_BYTES as usize);
+            let chunk = bytes.slice(start..end);
+            let sum = checksum(&chunk);
+            chunks.push(session.put_chunk(chunk, sum)?.record);
+        }
+        session.make_durable()?;
+        Ok((bytes.len() as u64, chunks))
+    }
+
     /// Puts a file's bytes into the store as chunks and makes them durable. Says how many bytes, and which chunks, in order.
     ///
     /// Whoever journals them relies on files of a run being kept with the run.

@@ -36,7 +36,7 @@ fn copy(rest: Rest, chunks: &ChunkJobs) {
     // Whatever happens, a panic included: nobody waits for ever in front of a step.
     let staged = SetStaged(&chunks.progress);
     let copied = || drop(staged);
-    if let Err(error) = rest.copy(copied, |index, bytes| chunks.submit(index, bytes)) {
+    if let Err(error) = rest.copy(copied, chunks) {
         chunks.fail(error);
     }
 }

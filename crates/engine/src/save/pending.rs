@@ -8,6 +8,7 @@ use runtree_core::manifest::CheckpointName;
 use runtree_core::{Error, Result, RunId, SaveKey, wire};
 
 use super::commit::missing_parts;
+use super::outlive::Outlive;
 use super::progress::{Ended, Progress};
 use super::request::Role;
 use crate::engine::Engine;
@@ -22,6 +23,8 @@ pub struct PendingSave {
     pub(super) run: RunId,
     pub(super) role: Arc<Role>,
     pub(super) progress: Arc<Progress>,
+    /// Of a save that was refused, nothing.
+    pub(super) outlive: Arc<Outlive>,
 }
 
 impl PendingSave {
@@ -103,6 +106,7 @@ impl PendingSave {
     /// Gives the save up if this process has not published its part yet. What was published stays: other ranks may rely on it.
     pub fn cancel(&self) {
         self.progress.cancel();
+        self.outlive.cancel();
     }
 
     /// Its key.

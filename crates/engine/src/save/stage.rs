@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use runtree_core::Result;
+use runtree_shm::Room;
 
 use super::arena::{Arena, SEGMENT_BYTES, Segment};
 use super::copy::{Piece, Source, copy_all, threads};
 use super::draft::Draft;
+use super::outlive::{Held, StagedPlace};
 use super::plan::lay_out;
 use super::request::{IfBusy, Ready};
 
@@ -20,6 +22,16 @@ use super::request::{IfBusy, Ready};
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
 /// A state up to this size gets memory of its own: a segment would be wasted on it.
 pub(crate) const SMALL_BYTES: u64 = 1 << 20;
+
+/// Where staged chunks go.
+pub(crate) trait Sink {
+    /// There is not memory for the whole save at once: it comes in turns, and needs every segment back soon.
+    fn in_turns(&self);
+    /// All of the save lies in memory that may outlive the process. Comes before its first chunk, if it comes.
+    fn hold(&self, held: Held);
+    /// Chunk `index`.
+    fn submit(&self, index: usize, bytes: Bytes);
+}
 
 /// What became of staging.
 pub(crate) enum Staged {
@@ -57,17 +69,13 @@ struct Chunk {
 }
 
 impl Rest {
-    /// Copies it and calls `submit(chunk index, bytes)` for every chunk of the save; `copied()` between, when nothing is read from guarded memory any more.
+    /// Copies it and submits every chunk of the save; calls `copied()` between, when nothing is read from guarded memory any more.
     ///
     /// Half of the threads: the trainer computes meanwhile, and a step takes longer than a copy.
     ///
     /// # Errors
     /// What `ready` returned.
-    pub(crate) fn copy(
-        self,
-        copied: impl FnOnce(),
-        submit: impl FnMut(usize, Bytes),
-    ) -> Result<()> {
+    pub(crate) fn copy(self, copied: impl FnOnce(), sink: &impl Sink) -> Result<()> {
         let Self {
             ready,
             mut segments,
@@ -91,12 +99,12 @@ impl Rest {
         drop(places);
         drop(copies);
         copied();
-        hand_on(segments, 0, &chunks, submit);
+        hand_on_whole(segments, &chunks, sink);
         Ok(())
     }
 }
 
-/// Copies everything and calls `submit(chunk index, bytes)` for every chunk, in order of segments; `in_turns()` before, if there is not memory for all at once.
+/// Copies everything and submits every chunk, in order of segments.
 ///
 /// # Errors
 /// What reading a file, or `ready`, returned.
@@ -105,12 +113,11 @@ pub(crate) fn stage(
     draft: &Draft<'_>,
     if_busy: IfBusy,
     mut ready: Option<Ready>,
-    mut submit: impl FnMut(usize, Bytes),
-    mut in_turns: impl FnMut(),
+    sink: &impl Sink,
 ) -> Result<Staged> {
     if draft.bytes <= SMALL_BYTES {
         await_ready(&mut ready)?;
-        return stage_small(draft, submit).map(|()| Staged::Whole);
+        return stage_small(draft, sink).map(|()| Staged::Whole);
     }
     let (places, total) = lay_out(&draft.chunk_bytes, SEGMENT_BYTES);
     let mut copies: Vec<Place<Source<'_>>> = draft
@@ -153,7 +160,7 @@ pub(crate) fn stage(
             copy_all(pieces(&mut segments, 0, &now), threads())?;
             if later.is_empty() {
                 await_ready(&mut ready)?;
-                hand_on(segments, 0, &chunks, submit);
+                hand_on_whole(segments, &chunks, sink);
                 return Ok(Staged::Whole);
             }
             return Ok(Staged::Rest(Rest {
@@ -165,7 +172,7 @@ pub(crate) fn stage(
         }
         await_ready(&mut ready)?;
         if segments.len() < total - done {
-            in_turns();
+            sink.in_turns();
         }
         let end = done + segments.len();
         let turn = rest.partition_point(|copy| copy.segment < end);
@@ -173,7 +180,7 @@ pub(crate) fn stage(
         rest = &rest[turn..];
         let first = chunks.partition_point(|chunk| chunk.segment < done);
         let last = chunks.partition_point(|chunk| chunk.segment < end);
-        hand_on(segments, done, &chunks[first..last], &mut submit);
+        hand_on(freeze(segments), done, &chunks[first..last], sink);
         done = end;
     }
     Ok(Staged::Whole)
@@ -227,23 +234,54 @@ fn pieces<'s, 'a: 's>(
     pieces
 }
 
-/// Hands on the chunks in `segments`, the first of which is number `first`.
-fn hand_on(
-    segments: Vec<Segment>,
-    first: usize,
-    chunks: &[Chunk],
-    mut submit: impl FnMut(usize, Bytes),
-) {
+/// Hands on all chunks of a save, whose segments these are.
+fn hand_on_whole(segments: Vec<Segment>, chunks: &[Chunk], sink: &impl Sink) {
+    let place = names_of(&segments);
+    let memory = freeze(segments);
+    if let Some((room, names)) = place {
+        let mut places = vec![StagedPlace::default(); chunks.len()];
+        for chunk in chunks {
+            places[chunk.index] = StagedPlace {
+                segment: chunk.segment as u32,
+                offset: chunk.range.start as u64,
+                bytes: chunk.range.len() as u64,
+            };
+        }
+        sink.hold(Held {
+            room,
+            memory: memory.clone(),
+            names,
+            places,
+        });
+    }
+    hand_on(memory, 0, chunks, sink);
+}
+
+/// What the next process finds segments by, if all of them lie in one room.
+fn names_of(segments: &[Segment]) -> Option<(Arc<Room>, Vec<String>)> {
+    let (room, _) = segments.first()?.name()?;
+    let names = segments.iter().map(|segment| {
+        let (other, name) = segment.name()?;
+        Arc::ptr_eq(room, other).then(|| name.to_owned())
+    });
+    Some((Arc::clone(room), names.collect::<Option<_>>()?))
+}
+
+fn freeze(segments: Vec<Segment>) -> Vec<Bytes> {
+    segments.into_iter().map(Segment::freeze).collect()
+}
+
+/// Hands on the chunks in segments, the first of which is number `first`. Each is let go of as soon as its chunks are handed on.
+fn hand_on(segments: Vec<Bytes>, first: usize, chunks: &[Chunk], sink: &impl Sink) {
     let mut chunks = chunks.iter().peekable();
-    for (index, segment) in segments.into_iter().enumerate() {
-        let memory = segment.freeze();
+    for (index, memory) in segments.into_iter().enumerate() {
         while let Some(chunk) = chunks.next_if(|chunk| chunk.segment == first + index) {
-            submit(chunk.index, memory.slice(chunk.range.clone()));
+            sink.submit(chunk.index, memory.slice(chunk.range.clone()));
         }
     }
 }
 
-fn stage_small(draft: &Draft<'_>, mut submit: impl FnMut(usize, Bytes)) -> Result<()> {
+fn stage_small(draft: &Draft<'_>, sink: &impl Sink) -> Result<()> {
     let mut chunks: Vec<Vec<u8>> = draft
         .chunk_bytes
         .iter()
@@ -255,19 +293,39 @@ fn stage_small(draft: &Draft<'_>, mut submit: impl FnMut(usize, Bytes)) -> Resul
         copy_all(vec![Piece { from: *from, to }], 1)?;
     }
     for (index, chunk) in chunks.into_iter().enumerate() {
-        submit(index, Bytes::from(chunk));
+        sink.submit(index, Bytes::from(chunk));
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::mpsc;
 
     use super::super::draft::Inputs;
     use super::super::request::{EntrySource, TensorSource};
     use super::*;
     use runtree_core::state::{Dtype, StateNode};
+
+    struct ToWriter {
+        sender: mpsc::Sender<(usize, Bytes)>,
+        turns: Cell<u32>,
+    }
+
+    impl Sink for ToWriter {
+        fn in_turns(&self) {
+            self.turns.set(self.turns.get() + 1);
+        }
+
+        fn hold(&self, _held: Held) {
+            panic!("what comes in turns can not be held");
+        }
+
+        fn submit(&self, index: usize, bytes: Bytes) {
+            self.sender.send((index, bytes)).unwrap();
+        }
+    }
 
     #[test]
     fn a_state_larger_than_the_arena_is_staged_in_turns_and_arrives_whole() {
@@ -301,12 +359,14 @@ mod tests {
                 }
                 seen
             });
-            let mut turns = 0;
-            let submit = |index, bytes| sender.send((index, bytes)).unwrap();
-            let staged = stage(&arena, &draft, IfBusy::Wait, None, submit, || turns += 1).unwrap();
+            let sink = ToWriter {
+                sender,
+                turns: Cell::new(0),
+            };
+            let staged = stage(&arena, &draft, IfBusy::Wait, None, &sink).unwrap();
             assert!(matches!(staged, Staged::Whole));
-            assert!(turns > 0);
-            drop(sender);
+            assert!(sink.turns.get() > 0);
+            drop(sink);
             assert_eq!(writer.join().unwrap(), data.len());
         });
     }

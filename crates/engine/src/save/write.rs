@@ -9,7 +9,9 @@ use runtree_core::{ChunkHash, Error, Result};
 use runtree_store::{SaveSession, Store, checksum};
 
 use super::committer::Waker;
+use super::outlive::{Held, Outlive};
 use super::progress::Progress;
+use super::stage::Sink;
 use crate::engine::Engine;
 
 /// What the chunk jobs of one save share: its session in the store, begun by the first of them (W1 costs a listing, which the trainer does not wait for).
@@ -20,6 +22,8 @@ pub(crate) struct Writing {
     /// Bytes of chunks that were found and not put: if a collector takes such an object before the part is confirmed, they are put from here. None
     /// if the save is larger than the staging memory: then it needs every segment back at once.
     kept: Mutex<Option<HashMap<ChunkHash, Bytes>>>,
+    /// So that the save may outlive this process.
+    pub(crate) outlive: Arc<Outlive>,
 }
 
 impl Writing {
@@ -28,6 +32,7 @@ impl Writing {
             store,
             session: RwLock::new(None),
             kept: Mutex::new(Some(HashMap::new())),
+            outlive: Arc::default(),
         }
     }
 
@@ -90,9 +95,18 @@ pub(crate) struct ChunkJobs {
     pub(crate) waker: Waker,
 }
 
-impl ChunkJobs {
+impl Sink for ChunkJobs {
+    fn in_turns(&self) {
+        self.writing.keep_nothing();
+    }
+
+    fn hold(&self, held: Held) {
+        self.writing.outlive.hold(held);
+        self.waker.wake();
+    }
+
     /// Has chunk `index` written.
-    pub(crate) fn submit(&self, index: usize, bytes: Bytes) {
+    fn submit(&self, index: usize, bytes: Bytes) {
         let job = ChunkJob {
             writing: Arc::clone(&self.writing),
             progress: Arc::clone(&self.progress),
@@ -102,7 +116,9 @@ impl ChunkJobs {
         let pool = &self.engine.saver().pool;
         pool.submit(Box::new(move || job.run(bytes)));
     }
+}
 
+impl ChunkJobs {
     /// Ends the save: its chunks will not come.
     pub(crate) fn fail(&self, error: Error) {
         self.progress.fail(error);

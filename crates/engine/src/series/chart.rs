@@ -1,15 +1,14 @@
 //! Charts: buckets per pixel column.
 
-use runtree_core::float::JsonFloat;
 use runtree_core::lineage::{AttemptId, Segment, Timeline};
-use runtree_core::{Error, Result, RunId, wire};
-use runtree_index::Snapshot;
-use runtree_metrics::{Buckets, Query};
+use runtree_core::{Error, Result, RunId, Timestamp, wire};
+use runtree_index::{Liveness, MetricChoice, Snapshot};
+use runtree_metrics::{JoinedQuery, Query, joined};
 
 use super::read::{self, MetricName, SeriesView, SystemMetric};
+use super::to_wire;
 use crate::engine::Engine;
 use crate::resolve::Purpose;
-use crate::runs::newest_attempt_of;
 
 /// Most series of one request.
 const MAX_SERIES: usize = 1000;
@@ -25,6 +24,10 @@ impl Engine {
                 "a request has at most {MAX_SERIES} series, this one {}",
                 request.series.len()
             )));
+        }
+        if request.x_metric.is_some() && (request.from.is_some() || request.to.is_some()) {
+            let error = Error::invalid("from and to are steps or times; a metric is the x axis");
+            return Err(error.with_hint("give the range in x_metric"));
         }
         self.refresh()?;
         let mut runs = Vec::with_capacity(request.series.len());
@@ -54,20 +57,62 @@ impl Engine {
         self.check_damage(segments.iter().map(|segment| segment.id.run))?;
         let rows = read::rows_of(snapshot, &segments, vec![metric.name.clone()])?;
         let view = SeriesView::along(snapshot, &segments, &metric, &rows)?;
+        let own = rows.iter().filter(|(id, _)| id.run == run);
+        let logged = own
+            .flat_map(|(_, rows)| rows)
+            .filter(|row| MetricName::of(row) == metric)
+            .map(|row| row.stats.points)
+            .sum();
+        if let Some(axis) = &request.x_metric {
+            let whole = axis_segments(snapshot, run, selector.attempt)?;
+            // Places come from ancestors, too, whose points may not be drawn at all.
+            self.check_damage(whole.iter().map(|segment| segment.id.run))?;
+            let over = view_of(snapshot, &whole, &MetricName::parse(&axis.metric))?;
+            let query = JoinedQuery {
+                mode: axis.mode,
+                from: axis.from.map(|edge| edge.0),
+                to: axis.to.map(|edge| edge.0),
+                pixels: request.pixels.max(1),
+            };
+            let found = joined(view.stitched(), &view, over.stitched(), &over, &query)?;
+            return Ok(to_wire::joined(selector, run, logged, &segments, &found));
+        }
         let query = Query {
             axis: request.x,
-            from: request.from,
+            from: selector.from.or(request.from),
             to: request.to,
             pixels: request.pixels.max(1),
             shifts: Vec::new(),
         };
         let buckets = view.stitched().buckets(&query, &view)?;
-        Ok(to_wire(selector, run, &segments, &buckets))
+        Ok(to_wire::buckets(selector, run, logged, &segments, &buckets))
     }
 }
 
+fn view_of<'a>(
+    snapshot: &'a dyn Snapshot,
+    segments: &[Segment],
+    metric: &MetricName,
+) -> Result<SeriesView<'a>> {
+    let rows = read::rows_of(snapshot, segments, vec![metric.name.clone()])?;
+    SeriesView::along(snapshot, segments, metric, &rows)
+}
+
+/// The history that places points on a metric's axis: whole, whatever part of it is drawn, for what was seen before counts.
+fn axis_segments(
+    snapshot: &dyn Snapshot,
+    run: RunId,
+    attempt: Option<runtree_core::AttemptNumber>,
+) -> Result<Vec<Segment>> {
+    let timeline = match attempt {
+        None => timeline_of(snapshot, run)?,
+        Some(attempt) => Timeline::of(&Attempts(snapshot), AttemptId { run, attempt })?,
+    };
+    Ok(timeline.segments().to_vec())
+}
+
 /// Which segments show a metric of a run.
-pub(super) fn segments_of(
+pub(crate) fn segments_of(
     snapshot: &dyn Snapshot,
     run: RunId,
     metric: &MetricName,
@@ -96,8 +141,9 @@ fn kind_of(snapshot: &dyn Snapshot, run: RunId, metric: &MetricName) -> Result<S
             })
             .collect(),
         metrics: vec![metric.name.clone()],
+        system: Some(true),
     };
-    let system = snapshot.series(&filter)?.iter().any(|row| row.system);
+    let system = !snapshot.series(&filter)?.is_empty();
     Ok(if system {
         SystemMetric::Yes
     } else {
@@ -106,9 +152,32 @@ fn kind_of(snapshot: &dyn Snapshot, run: RunId, metric: &MetricName) -> Result<S
 }
 
 /// The effective history of a run's newest attempt.
+///
+/// A run is born before its first launch is written, and lists show it from then on: whoever asks in between, or after a crash in between,
+/// is told what the birth record says, which is what it inherits.
 pub(crate) fn timeline_of(snapshot: &dyn Snapshot, run: RunId) -> Result<Timeline> {
-    let leaf = newest_attempt_of(snapshot, run)?;
-    Timeline::of(&Attempts(snapshot), leaf)
+    if let Some(newest) = snapshot.attempts(run)?.pop() {
+        let attempt = newest.record.attempt;
+        return Timeline::of(&Attempts(snapshot), AttemptId { run, attempt });
+    }
+    // Whether it is alive is not asked here.
+    let liveness = Liveness {
+        now: Timestamp(0),
+        lost_after_micros: 0,
+    };
+    let row = snapshot
+        .run(run, &MetricChoice::None, liveness)?
+        .ok_or_else(|| Error::not_found(format!("run {run} is not in this store")))?;
+    match row.record.fork {
+        Some(fork) => {
+            let owner = AttemptId {
+                run: fork.owner.run,
+                attempt: fork.owner.attempt,
+            };
+            Timeline::up_to(&Attempts(snapshot), owner, fork.owner.step)
+        }
+        None => Ok(Timeline::default()),
+    }
 }
 
 /// A borrowed snapshot as a source of attempts.
@@ -117,52 +186,5 @@ pub(crate) struct Attempts<'a>(pub(crate) &'a dyn Snapshot);
 impl runtree_core::lineage::AttemptSource for Attempts<'_> {
     fn attempt(&self, id: AttemptId) -> Result<Option<runtree_core::lineage::AttemptFacts>> {
         self.0.attempt(id)
-    }
-}
-
-fn to_wire(
-    selector: &wire::SeriesSelector,
-    run: RunId,
-    segments: &[Segment],
-    buckets: &Buckets,
-) -> wire::SeriesBuckets {
-    // Segments without a point draw nothing and are left out.
-    let mut index_of = vec![None; segments.len()];
-    let mut shown = Vec::new();
-    for (index, segment) in segments.iter().enumerate() {
-        let Some(x_start) = buckets.starts.get(index).copied().flatten() else {
-            continue;
-        };
-        index_of[index] = Some(shown.len() as u32);
-        shown.push(wire::SeriesSegment {
-            run: segment.id.run.to_string(),
-            attempt: segment.id.attempt,
-            inherited: segment.id.run != run,
-            x_start,
-        });
-    }
-    let list = &buckets.buckets;
-    let floats = |of: fn(&runtree_metrics::Bucket) -> f64| -> Vec<JsonFloat> {
-        list.iter().map(|bucket| JsonFloat(of(bucket))).collect()
-    };
-    wire::SeriesBuckets {
-        run: run.to_string(),
-        metric: selector.metric.clone(),
-        attempt: selector.attempt,
-        points: buckets.points,
-        x_first: list.iter().map(|bucket| bucket.x_first).collect(),
-        x_last: list.iter().map(|bucket| bucket.x_last).collect(),
-        min: floats(|bucket| bucket.min),
-        max: floats(|bucket| bucket.max),
-        mean: floats(|bucket| bucket.mean),
-        first: floats(|bucket| bucket.first),
-        last: floats(|bucket| bucket.last),
-        count: list.iter().map(|bucket| bucket.count).collect(),
-        nonfinite: list.iter().map(|bucket| bucket.nonfinite).collect(),
-        segment: list
-            .iter()
-            .map(|bucket| index_of[bucket.segment as usize].unwrap_or_default())
-            .collect(),
-        segments: shown,
     }
 }

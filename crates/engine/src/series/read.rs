@@ -157,9 +157,23 @@ pub(crate) fn rows_of(
     segments: &[Segment],
     metrics: Vec<String>,
 ) -> Result<BTreeMap<AttemptId, Vec<SeriesRow>>> {
+    rows_of_kind(snapshot, segments, metrics, None)
+}
+
+/// [`rows_of`], of system metrics or of users' alone.
+pub(crate) fn rows_of_kind(
+    snapshot: &dyn Snapshot,
+    segments: &[Segment],
+    metrics: Vec<String>,
+    system: Option<bool>,
+) -> Result<BTreeMap<AttemptId, Vec<SeriesRow>>> {
+    let filter = SeriesFilter {
+        attempts: segments.iter().map(|segment| segment.id).collect(),
+        metrics,
+        system,
+    };
     let mut rows: BTreeMap<AttemptId, Vec<SeriesRow>> = BTreeMap::new();
-    let attempts = segments.iter().map(|segment| segment.id).collect();
-    for row in snapshot.series(&SeriesFilter { attempts, metrics })? {
+    for row in snapshot.series(&filter)? {
         rows.entry(row.attempt).or_default().push(row);
     }
     Ok(rows)
@@ -185,12 +199,10 @@ pub(crate) fn system_segments(
             .map(|metric| metric.name.clone())
             .into_iter()
             .collect(),
+        system: Some(true),
     };
     let mut spans: BTreeMap<AttemptId, (Step, Step)> = BTreeMap::new();
     for row in snapshot.series(&filter)? {
-        if !row.system {
-            continue;
-        }
         let (first, last) = (row.stats.first.step, row.stats.last.step);
         let span = spans.entry(row.attempt).or_insert((first, last));
         span.0 = span.0.min(first);

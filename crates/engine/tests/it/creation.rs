@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier};
 
+use runtree_core::manifest::{ForkOrigin, RunRecord};
+use runtree_core::wire::{SeriesRequest, SeriesSelector, XAxis};
 use runtree_core::{ErrorKind, RunId};
-use runtree_engine::{Engine, EngineOptions, ForkSpec, OpenMode, Purpose, ResumePolicy, RunSpec};
+use runtree_engine::{
+    CheckpointScope, Engine, EngineOptions, ForkSpec, OpenMode, Purpose, ResumePolicy, RunSpec,
+};
 use serde_json::json;
 
 use crate::support::*;
@@ -197,6 +201,72 @@ fn a_birth_that_stopped_half_way_is_completed_by_the_next_start() {
     let _ = bench.engine.store().create_run(&record).unwrap();
     let run = bench.start(keyed("later", ResumePolicy::Allow));
     assert_eq!((run.run(), run.attempt().0), (record.run, 1));
+}
+
+#[test]
+fn a_run_that_was_born_and_not_yet_launched_is_shown_with_what_it_inherits() {
+    let bench = Bench::new();
+    let parent = bench.trained("parent", 0..=10, &[5]);
+    let fork = bench.start(fork_of(parent, 7));
+    fork.finish(None, None, None).unwrap();
+    let project = "my project".parse().unwrap();
+    // Between the record and the first launch: for a moment, or for ever after a crash.
+    let mut born = Vec::new();
+    for (bits, fork) in [(2, fork.record().fork.clone()), (3, None)] {
+        let mut record = fork_of_record(fork.clone(), &bench, parent);
+        record.run = RunId::from_parts(1, bits);
+        record.display_id = bench
+            .engine
+            .store()
+            .take_number(&project, record.run)
+            .unwrap();
+        let _ = bench.engine.store().create_run(&record).unwrap();
+        born.push(record.run);
+    }
+    let listed = bench.engine.runs(&Default::default()).unwrap().runs;
+    for (run, steps) in born.into_iter().zip([8, 0]) {
+        assert!(listed.iter().any(|row| row.id == run.to_string()));
+        let detail = bench.engine.run(run).unwrap();
+        assert_eq!(detail.metrics.first().map_or(0, |fact| fact.points), steps);
+        let request = SeriesRequest {
+            series: vec![SeriesSelector {
+                run: run.to_string(),
+                metric: "loss".to_owned(),
+                attempt: None,
+                from: None,
+            }],
+            x: XAxis::Step,
+            x_metric: None,
+            from: None,
+            to: None,
+            pixels: 100,
+            inherited: true,
+        };
+        assert_eq!(
+            bench.engine.series(&request).unwrap().series[0].points,
+            steps
+        );
+        let scope = CheckpointScope {
+            inherited: true,
+            ..CheckpointScope::default()
+        };
+        let saved = bench.engine.checkpoints(run, scope).unwrap();
+        assert_eq!(saved.len() as u64, steps / 8);
+        assert!(bench.engine.lineage(run).is_ok());
+    }
+    assert_error(
+        bench.engine.run(RunId::from_parts(1, 9)),
+        ErrorKind::NotFound,
+        &[],
+    );
+}
+
+fn fork_of_record(fork: Option<ForkOrigin>, bench: &Bench, like: RunId) -> RunRecord {
+    RunRecord {
+        key: None,
+        fork,
+        ..bench.engine.store().read_run(like).unwrap()
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 /// A store with a bit of everything.
-fn forest(bench: &Bench) -> Vec<RunId> {
+pub(crate) fn forest(bench: &Bench) -> Vec<RunId> {
     let first = bench.start(RunSpec {
         config: Some(json!({"lr": 0.1})),
         ..keyed("root", ResumePolicy::Allow)
@@ -59,7 +59,7 @@ fn forest(bench: &Bench) -> Vec<RunId> {
 }
 
 /// Everything the edges show, as JSON.
-fn portrait(engine: &Engine, runs: &[RunId]) -> Value {
+pub(crate) fn portrait(engine: &Engine, runs: &[RunId]) -> Value {
     let all = CheckpointScope {
         inherited: true,
         pending: true,
@@ -79,12 +79,15 @@ fn portrait(engine: &Engine, runs: &[RunId]) -> Value {
         found.push(json!(engine.run(run).unwrap()));
         found.push(json!(engine.checkpoints(run, all).unwrap()));
         found.push(json!(engine.lineage(run).unwrap()));
-        found.push(json!(engine.console(run, None, 100).unwrap()));
+        found.push(json!(
+            engine.console(run, None, 100, Default::default()).unwrap()
+        ));
         for x in [XAxis::Step, XAxis::Relative, XAxis::Wall] {
             let selector = |attempt| SeriesSelector {
                 run: run.to_string(),
                 metric: "loss".to_owned(),
                 attempt,
+                from: None,
             };
             let request = SeriesRequest {
                 series: vec![
@@ -92,6 +95,7 @@ fn portrait(engine: &Engine, runs: &[RunId]) -> Value {
                     selector(Some(runtree_core::AttemptNumber(1))),
                 ],
                 x,
+                x_metric: None,
                 from: None,
                 to: None,
                 pixels: 37,
@@ -156,12 +160,20 @@ fn folding_every_moment_gives_what_folding_once_gives() {
 }
 
 #[test]
+fn what_others_do_to_runs_that_were_long_untouched_is_seen() {
+    see_what_others_do(&Bench::new());
+}
+
+#[test]
+fn a_large_store_is_folded_as_a_small_one() {
+    see_what_others_do(&Bench::large());
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "waits for a file system's clock, which nobody signals"
 )]
-fn what_others_do_to_runs_that_were_long_untouched_is_seen() {
-    let bench = Bench::new();
+fn see_what_others_do(bench: &Bench) {
     let runs: Vec<RunId> = (0..9)
         .map(|number| bench.trained(&format!("r{number}"), 0..=20, &[5, 10, 20]))
         .collect();

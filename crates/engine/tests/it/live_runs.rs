@@ -222,7 +222,10 @@ fn what_is_said_of_a_run_while_it_lives_is_shown() {
     assert_eq!(detail.summary.tags, ["one", "two"]);
     assert_eq!(detail.notes.as_deref(), Some("# notes"));
     assert_eq!(detail.summary.status, RunStatus::Completed);
-    let console = bench.engine.console(run.run(), None, 10).unwrap();
+    let console = bench
+        .engine
+        .console(run.run(), None, 10, Default::default())
+        .unwrap();
     assert_eq!(
         (
             console.lines[0].stream.as_str(),

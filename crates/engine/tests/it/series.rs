@@ -1,8 +1,12 @@
 //! Charts and numbers along a lineage.
 
-use runtree_core::wire::{SeriesBuckets, SeriesRequest, SeriesSelector, XAxis};
+use runtree_core::wire::{
+    AxisMode, MetricAxis, SeriesBuckets, SeriesRequest, SeriesSelector, XAxis,
+};
 use runtree_core::{AttemptNumber, ErrorKind, RunId, Step};
-use runtree_engine::{CheckpointScope, HistoryQuery, Purpose, ResumePolicy};
+use runtree_engine::{
+    CheckpointScope, HistoryQuery, MetricFilter, Purpose, ResumePolicy, RunQuery, RunWriter,
+};
 
 use crate::support::*;
 
@@ -12,8 +16,10 @@ fn chart(bench: &Bench, run: RunId, x: XAxis, inherited: bool) -> SeriesBuckets 
             run: run.to_string(),
             metric: "loss".to_owned(),
             attempt: None,
+            from: None,
         }],
         x,
+        x_metric: None,
         from: None,
         to: None,
         pixels: 500,
@@ -99,8 +105,10 @@ fn a_ghost_tail_is_a_series_of_its_own() {
             run: run.to_string(),
             metric: "loss".to_owned(),
             attempt: Some(AttemptNumber(1)),
+            from: None,
         }],
         x: XAxis::Step,
+        x_metric: None,
         from: Some(11),
         to: None,
         pixels: 100,
@@ -108,6 +116,140 @@ fn a_ghost_tail_is_a_series_of_its_own() {
     };
     let ghost = bench.engine.series(&ghost).unwrap().series.remove(0);
     assert_eq!((ghost.points, ghost.x_first[0]), (20, 11));
+}
+
+#[test]
+fn over_tokens_a_fork_goes_on_from_what_its_parent_had_seen() {
+    let bench = Bench::new();
+    let both = |run: &RunWriter, step: i64, tokens: f64| {
+        let values = [("loss", 1.0 / (step + 1) as f64), ("tokens", tokens)];
+        run.log(Some(Step(step)), None, &values, true).unwrap();
+    };
+    let parent = bench.start(keyed("p", ResumePolicy::Never));
+    (0..=10).for_each(|step| both(&parent, step, 100.0 * step as f64));
+    parent.finish(None, None, None).unwrap();
+    // The fork's process counts from zero again.
+    let child = bench.start(fork_of(parent.run(), 5));
+    (6..=8).for_each(|step| both(&child, step, 100.0 * (step - 5) as f64));
+    child.finish(None, None, None).unwrap();
+    let request = SeriesRequest {
+        series: vec![SeriesSelector {
+            run: child.run().to_string(),
+            metric: "loss".to_owned(),
+            attempt: None,
+            from: None,
+        }],
+        x: XAxis::Step,
+        x_metric: Some(MetricAxis {
+            metric: "tokens".to_owned(),
+            mode: AxisMode::Continued,
+            from: None,
+            to: None,
+        }),
+        from: None,
+        to: None,
+        pixels: 1000,
+        inherited: true,
+    };
+    let drawn = bench.engine.series(&request).unwrap().series.remove(0);
+    let places: Vec<f64> = drawn.place_first.unwrap().iter().map(|x| x.0).collect();
+    assert_eq!(
+        places,
+        (0..=8)
+            .map(|step| 100.0 * f64::from(step))
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(drawn.x_first, (0..=8).collect::<Vec<_>>());
+    assert_eq!(drawn.unplaced, Some(0));
+    let starts: Vec<_> = drawn
+        .segments
+        .iter()
+        .map(|each| each.place_start.unwrap().0)
+        .collect();
+    // At the fork step, where its parent had seen as much; not at the fork's first point.
+    assert_eq!(starts, [0.0, 500.0]);
+    // Its own points alone stand where they stood: what was seen before counts.
+    let own = SeriesRequest {
+        inherited: false,
+        ..request.clone()
+    };
+    let own = bench.engine.series(&own).unwrap().series.remove(0);
+    let places: Vec<f64> = own.place_first.unwrap().iter().map(|x| x.0).collect();
+    assert_eq!(places, [600.0, 700.0, 800.0]);
+    let both_ranges = SeriesRequest {
+        from: Some(3),
+        ..request
+    };
+    let refused = bench.engine.series(&both_ranges).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn a_series_is_asked_for_from_where_it_is_known() {
+    let bench = Bench::new();
+    let run = bench.start(spec());
+    for step in [1, 2, 3, 10, 11] {
+        log(&run, step, loss(step)).unwrap();
+    }
+    run.flush().unwrap();
+    let selector = |from| SeriesSelector {
+        run: run.run().to_string(),
+        metric: "loss".to_owned(),
+        attempt: None,
+        from,
+    };
+    let ask = || {
+        let request = SeriesRequest {
+            series: vec![selector(None), selector(Some(10))],
+            x: XAxis::Step,
+            x_metric: None,
+            from: Some(2),
+            to: None,
+            pixels: 100,
+            inherited: true,
+        };
+        bench.engine.series(&request).unwrap().series
+    };
+    let series = ask();
+    assert_eq!(series[0].x_first, [2, 3, 10, 11]);
+    assert_eq!(series[1].x_first, [10, 11]);
+    assert_eq!((series[0].logged, series[1].logged), (5, 5));
+    // What comes in behind what is known shows in the count, whatever range is asked for.
+    log(&run, 5, 0.0).unwrap();
+    log(&run, 12, 0.0).unwrap();
+    run.flush().unwrap();
+    let series = ask();
+    assert_eq!((series[1].points, series[1].logged), (3, 7));
+    // What an ancestor logs is none of a fork's.
+    let fork = bench.forked(bench.trained("A", 0..=100, &[]), 50, 60, &[]);
+    let forked = chart(&bench, fork, XAxis::Step, true);
+    assert_eq!((forked.points, forked.logged), (61, 10));
+}
+
+#[test]
+fn an_outline_names_what_can_be_drawn() {
+    let bench = Bench::new();
+    let first = bench.start(keyed("k", ResumePolicy::Allow));
+    train(&first, 0..=30, &[10]);
+    first
+        .log(Some(Step(30)), None, &[("late", 1.0)], true)
+        .unwrap();
+    first.flush().unwrap();
+    drop(first);
+    let second = bench.start(keyed("k", ResumePolicy::Allow));
+    train(&second, 11..=20, &[]);
+    second.finish(None, None, None).unwrap();
+    let outlines = bench.engine.outlines(&[second.run()]).unwrap();
+    // `late` was logged on the abandoned tail alone.
+    assert_eq!(outlines[0].metrics, ["loss"]);
+    let ghosts: Vec<_> = outlines[0]
+        .ghosts
+        .iter()
+        .map(|ghost| (ghost.attempt, ghost.from))
+        .collect();
+    assert_eq!(ghosts, [(AttemptNumber(1), Step(11))]);
+    let keys = bench.engine.project_keys("my project").unwrap();
+    assert_eq!(keys.metrics, ["loss"]);
 }
 
 #[test]
@@ -134,7 +276,14 @@ fn statistics_are_of_the_effective_history() {
     let min = loss_info.min.as_ref().unwrap();
     assert_eq!((min.step, min.value.0), (Step(52), -3.0));
     assert_eq!(loss_info.last.value.0, -3.0);
-    assert!(loss_info.own);
+    // What the fork logged itself is told apart from what it shows.
+    let own = |value: &Option<runtree_core::wire::MetricValue>| {
+        value.as_ref().map(|value| (value.step, value.value.0))
+    };
+    assert_eq!(loss_info.own_points, 2);
+    assert_eq!(own(&loss_info.own_min), Some((Step(52), -3.0)));
+    assert_eq!(own(&loss_info.own_max), Some((Step(51), 3.0)));
+    assert_eq!(own(&loss_info.own_last), Some((Step(52), -3.0)));
     let summary = bench.engine.summary(b.run()).unwrap();
     assert_eq!(summary.metrics["loss"].value.0, -3.0);
     assert_eq!(summary.last_step, Some(Step(52)));
@@ -330,4 +479,58 @@ fn two_runs_are_compared_by_config_and_latest_values() {
         ErrorKind::NotFound,
         &[],
     );
+}
+
+/// Statements that the index runs while something is asked once more; the least of some, for a run that has just become old enough to be recognised as
+/// untouched costs some once.
+fn statements(ask: impl Fn()) -> u64 {
+    let once = || {
+        let before = runtree_index::statements::on_this_thread();
+        ask();
+        runtree_index::statements::on_this_thread() - before
+    };
+    (0..8).map(|_| once()).min().unwrap()
+}
+
+#[test]
+fn a_chain_of_forks_costs_as_many_questions_as_a_run() {
+    let bench = Bench::new();
+    let mut tip = bench.trained("root", 0..=3, &[]);
+    let mut costs = Vec::new();
+    for depth in 1..=40 {
+        let at = 3 * depth;
+        tip = bench.forked(tip, at, at + 3, &[]);
+        if ![10, 20, 40].contains(&depth) {
+            continue;
+        }
+        let engine = &bench.engine;
+        let asked: [(&str, &dyn Fn()); 5] = [
+            ("chart", &|| {
+                assert_eq!(chart(&bench, tip, XAxis::Step, true).points, at as u64 + 4);
+            }),
+            ("history", &|| {
+                assert_eq!(bench.steps(tip).len(), at as usize + 4);
+            }),
+            ("metrics", &|| {
+                let metrics = engine.metrics(tip, &MetricFilter::All).unwrap();
+                assert_eq!(metrics[0].points, at as u64 + 4);
+            }),
+            ("page", &|| {
+                engine.run(tip).unwrap();
+            }),
+            ("list", &|| {
+                let page = engine
+                    .runs(&RunQuery {
+                        limit: 5,
+                        ..RunQuery::default()
+                    })
+                    .unwrap();
+                assert_eq!(page.total, depth as u64 + 1);
+            }),
+        ];
+        costs.push(asked.map(|(what, ask)| (what, statements(ask))));
+    }
+    assert!(costs[0].iter().all(|&(_, count)| count > 0), "{costs:?}");
+    assert_eq!(costs[0], costs[1]);
+    assert_eq!(costs[1], costs[2]);
 }

@@ -9,7 +9,7 @@ use runtree_core::state::{Dtype, StateKey, StateNode};
 use runtree_core::{Clock, Error, ErrorKind, Result, RunId, Step, Timestamp};
 use runtree_engine::{
     Engine, EngineOptions, EntrySource, ForkChoice, HistoryQuery, LaunchKey, OpenMode,
-    ResumePolicy, RunSpec, RunWriter, SaveRequest, TensorSource,
+    ResumePolicy, RunSpec, RunWriter, SaveRequest, ScanOptions, TensorSource,
 };
 
 /// A clock that goes on by a microsecond at each look, and by what a test says.
@@ -33,24 +33,48 @@ pub(crate) struct Bench {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) engine: Arc<Engine>,
+    scan: ScanOptions,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        Self::with(ScanOptions::default())
+    }
+
+    /// A store that is gone through as if it had a hundred thousand runs: nothing is looked at closely unless something was published into it.
+    pub(crate) fn large() -> Self {
+        Self::with(ScanOptions {
+            small_store: 0,
+            round: 0,
+            throttle: 0,
+        })
+    }
+
+    fn with(scan: ScanOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(HandClock(AtomicI64::new(1_795_000_000_000_000)));
-        let engine = open(dir.path(), "cache", OpenMode::Create, &clock);
-        Self { dir, clock, engine }
+        let engine = open_with(dir.path(), "cache", OpenMode::Create, &clock, scan);
+        Self {
+            dir,
+            clock,
+            engine,
+            scan,
+        }
+    }
+
+    fn open(&self, cache: &str) -> Arc<Engine> {
+        let mode = OpenMode::ReadWrite;
+        open_with(self.dir.path(), cache, mode, &self.clock, self.scan)
     }
 
     /// Another process on the same store, as far as an engine can tell: its own caches in memory, the same index.
     pub(crate) fn other(&self) -> Arc<Engine> {
-        open(self.dir.path(), "cache", OpenMode::ReadWrite, &self.clock)
+        self.open("cache")
     }
 
     /// Another machine on the same store: its own index.
     pub(crate) fn elsewhere(&self, cache: &str) -> Arc<Engine> {
-        open(self.dir.path(), cache, OpenMode::ReadWrite, &self.clock)
+        self.open(cache)
     }
 
     pub(crate) fn start(&self, spec: RunSpec) -> Arc<RunWriter> {
@@ -96,8 +120,19 @@ impl Bench {
 }
 
 pub(crate) fn open(dir: &Path, cache: &str, mode: OpenMode, clock: &Arc<HandClock>) -> Arc<Engine> {
+    open_with(dir, cache, mode, clock, ScanOptions::default())
+}
+
+fn open_with(
+    dir: &Path,
+    cache: &str,
+    mode: OpenMode,
+    clock: &Arc<HandClock>,
+    scan: ScanOptions,
+) -> Arc<Engine> {
     let mut options = EngineOptions::new(dir.join("store"), dir.join(cache)).with_mode(mode);
     options.clock = Arc::clone(clock) as Arc<dyn Clock>;
+    options.scan = scan;
     Engine::open(options).unwrap()
 }
 

@@ -10,8 +10,8 @@ use rusqlite::{OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use super::fold::{Fold, cursor_at};
-use super::from_sqlite;
 use super::keys::{from_json, sortable, to_json};
+use super::{from_sqlite, media};
 use crate::item::JournalCursor;
 
 /// Kinds of rows in `field`.
@@ -22,7 +22,7 @@ pub(super) mod kind {
     pub(in super::super) const NOTES: i64 = 1;
     /// Key: the tag; value: `1` or `0`.
     pub(in super::super) const TAG: i64 = 2;
-    /// Key: number of the launch, empty for a tool; value: a [`super::StatusColumn`].
+    /// Key: number of the launch, space, status; empty for a tool. Value: a [`super::StatusColumn`].
     pub(in super::super) const STATUS: i64 = 3;
     /// Key: empty; value: `1` or `0`.
     pub(in super::super) const DELETED: i64 = 4;
@@ -230,7 +230,10 @@ pub(super) fn event(
             reason,
             at,
         } => {
-            let key = attempt.map_or(String::new(), |attempt| attempt.to_string());
+            // The last word of each kind is kept: one rank's failure outlives the goodbye of another.
+            let key = attempt.map_or(String::new(), |attempt| {
+                format!("{attempt} {}", status.as_str())
+            });
             let value = to_json(&StatusColumn {
                 status: *status,
                 reason: reason.clone(),
@@ -322,6 +325,42 @@ pub(super) fn event(
                     to_json(chunks)
                 ],
             )?;
+        }
+        Event::Media { at, .. } => {
+            writer.sign(*at);
+            if let Some(attempt) = writer.attempt {
+                let attempt_id = fold.keys.attempt(fold.connection, run_id, attempt)?;
+                let order = (writer.opened, writer.bits, ordinal);
+                media::keep(fold, attempt_id, order, event)?;
+            }
+        }
+        Event::Alert {
+            title,
+            text,
+            level,
+            step,
+            at,
+        } => {
+            writer.sign(*at);
+            fold.execute(
+                "INSERT OR REPLACE INTO alert VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                params![
+                    run_id,
+                    at.0,
+                    writer.bits,
+                    ordinal as i64,
+                    writer.attempt.map(|attempt| attempt.0),
+                    writer.rank,
+                    step.map(|step| step.0),
+                    level.as_str(),
+                    title,
+                    text
+                ],
+            )?;
+        }
+        Event::Environment { facts, at } => {
+            writer.sign(*at);
+            writer.process.extend(facts.clone());
         }
         Event::Lost { reason, points, at } => {
             writer.sign(*at);

@@ -1,14 +1,14 @@
 //! Items become rows of facts. What follows from them is left to `settle`, which every change here leaves a mark for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use runtree_core::manifest::{AttemptRecord, CheckpointName, CommitRecord, Outcome, RunRecord};
 use runtree_core::{CheckpointId, Error, Result, RunId, Step, WriterId};
-use runtree_metrics::{Point, Points};
+use runtree_metrics::{Point, Points, SeriesName};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
-use super::keys::{Keys, run_blob, sortable, to_json};
+use super::keys::{Keys, run_blob, run_of, sortable, to_json, unsorted};
 use super::points::{self, SeriesKey};
 use super::{fields, from_sqlite};
 use crate::item::{FoldItem, FrameContent, FrameRange, JournalCursor, PartFacts, PinFacts};
@@ -77,6 +77,35 @@ pub(super) fn cursor(
                 .optional()
         })
         .map(Option::unwrap_or_default)
+        .map_err(from_sqlite)
+}
+
+/// Writers of a run that closed their journals.
+pub(super) fn closed_writers(connection: &Connection, run: RunId) -> Result<BTreeSet<WriterId>> {
+    connection
+        .prepare_cached(
+            "SELECT writer.writer FROM run JOIN writer ON writer.run_id = run.id
+             WHERE run.run = ?1 AND writer.closed IS NOT NULL",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_map([run_blob(run)], |row| {
+                    Ok(WriterId::from_bits(unsorted(row.get(0)?)))
+                })?
+                .collect()
+        })
+        .map_err(from_sqlite)
+}
+
+/// Every run that has a row.
+pub(super) fn mentioned_runs(connection: &Connection) -> Result<HashSet<RunId>> {
+    connection
+        .prepare_cached("SELECT run FROM run")
+        .and_then(|mut statement| {
+            statement
+                .query_map([], |row| row.get(0).map(run_of))?
+                .collect()
+        })
         .map_err(from_sqlite)
 }
 
@@ -335,24 +364,22 @@ impl Fold<'_> {
                     fields::event(self, &mut writer, frame.ordinal, event)?;
                 }
                 FrameContent::Points(batch) => {
-                    let Some(attempt) = writer.attempt else {
-                        return Err(Error::corrupt(format!(
-                            "frame {} of writer {} of run {} has points, but the writer opened no launch",
-                            frame.ordinal, range.writer, range.run
-                        )));
-                    };
-                    let attempt_id = self.keys.attempt(self.connection, run_id, attempt)?;
+                    let attempt_id = self.launch_of(&writer, run_id, range, frame.ordinal)?;
                     for (name, points) in batch.iter() {
-                        let key = SeriesKey {
-                            attempt_id,
-                            writer_id: writer.id,
-                            metric_id: self.keys.name(self.connection, &name.name)?,
-                            system: name.system,
-                            rank: name.rank,
-                        };
                         let newest = points.iter().map(|point| point.timestamp).max();
                         writer.alive = writer.alive.max(newest);
+                        let key = self.series_key(attempt_id, writer.id, name)?;
                         self.points.entry(key).or_default().extend(points);
+                    }
+                }
+                FrameContent::Sealed(sealed) => {
+                    let attempt_id = self.launch_of(&writer, run_id, range, frame.ordinal)?;
+                    writer.alive = writer.alive.max(sealed.newest);
+                    for series in &sealed.series {
+                        // What another process folded of these frames meanwhile is folded again: each point is the last of its step.
+                        let key = self.series_key(attempt_id, writer.id, &series.name)?;
+                        let arrived = self.points.entry(key).or_default();
+                        arrived.extend(series.points.iter());
                     }
                 }
             }
@@ -360,6 +387,37 @@ impl Fold<'_> {
         writer.cursor = range.after;
         writer.store(self)?;
         self.mark_run(run_id)
+    }
+
+    fn launch_of(
+        &mut self,
+        writer: &fields::WriterState,
+        run_id: i64,
+        range: &FrameRange,
+        ordinal: u64,
+    ) -> Result<i64> {
+        let Some(attempt) = writer.attempt else {
+            return Err(Error::corrupt(format!(
+                "frame {ordinal} of writer {} of run {} has points, but the writer opened no launch",
+                range.writer, range.run
+            )));
+        };
+        self.keys.attempt(self.connection, run_id, attempt)
+    }
+
+    fn series_key(
+        &mut self,
+        attempt_id: i64,
+        writer_id: i64,
+        name: &SeriesName,
+    ) -> Result<SeriesKey> {
+        Ok(SeriesKey {
+            attempt_id,
+            writer_id,
+            metric_id: self.keys.name(self.connection, &name.name)?,
+            system: name.system,
+            rank: name.rank,
+        })
     }
 
     fn write_points(&mut self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What a launch inherits, kept per launch so that nothing walks a whole chain to show a run.
 //!
-//! [`Effective`] of (launch A, step S) is what the history of A up to S comes to: the latest value per metric, where each first
+//! [`Effective`] of (launch A, step S) is what the history of A up to S comes to: the latest value per metric, its extremes, where it first
 //! was not finite, how many checkpoints. Stored per launch is what it *inherits*: the effective of (its base, the last inherited
 //! step). So for S at or above that step one lookup in A's own series completes it. For S below, A adds nothing, and the
 //! question is its base's.
@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::from_sqlite;
 use super::keys::{Keys, run_blob, run_of};
 use super::points;
-use crate::row::{MetricPoint, SeriesStats};
+use crate::row::{Extremes, MetricPoint, SeriesStats};
 
 /// What a history comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,15 @@ pub(super) struct Latest {
     pub(super) point: MetricPoint,
     /// The first step at which it is not finite.
     pub(super) first_nonfinite: Option<Step>,
+    /// The extremes of what lies below the last step that was asked for. Apart from the point at that step, because an heir's own point there takes its place.
+    below: Extremes,
+}
+
+impl Latest {
+    /// The smallest and the largest finite value.
+    pub(super) fn extremes(&self) -> Extremes {
+        self.below.and(self.point)
+    }
 }
 
 /// Values are compared by their bits, as they are stored: NaN is equal to itself.
@@ -43,6 +52,7 @@ impl PartialEq for Latest {
         self.point.step == other.point.step
             && self.point.value.to_bits() == other.point.value.to_bits()
             && self.first_nonfinite == other.first_nonfinite
+            && self.below == other.below
     }
 }
 
@@ -227,12 +237,21 @@ fn add_own(
         let own_nonfinite = nonfinite_of(connection, &series, first, last)?;
         let Some(point) = own else { continue };
         let mut first_nonfinite = own_nonfinite;
-        if let Some(inherited) = history.metrics.get(&metric_id)
-            && let Some(step) = inherited.first_nonfinite
-        {
-            // At the base step its own point wins: what was not finite there is not effective.
-            let replaced = step == first && is_at(connection, &series, step)?;
-            if !replaced {
+        let mut below = if first < last {
+            extremes_of(connection, &series, first, last.previous())?
+        } else {
+            Extremes::default()
+        };
+        if let Some(inherited) = history.metrics.get(&metric_id) {
+            // At the base step its own point wins: what was there is not effective.
+            let replaces = is_at(connection, &series, first)?;
+            below = inherited.below.with(below);
+            if !(replaces && inherited.point.step == first) {
+                below = below.and(inherited.point);
+            }
+            if let Some(step) = inherited.first_nonfinite
+                && !(replaces && step == first)
+            {
                 first_nonfinite = Some(step);
             }
         }
@@ -241,6 +260,7 @@ fn add_own(
             Latest {
                 point,
                 first_nonfinite,
+                below,
             },
         );
     }
@@ -333,6 +353,46 @@ fn nonfinite_of(
     Ok(earliest)
 }
 
+/// The extremes of the points that count in `first..=last`.
+fn extremes_of(
+    connection: &Connection,
+    series: &[Own],
+    first: Step,
+    last: Step,
+) -> Result<Extremes> {
+    let mut extremes = Extremes::default();
+    for (index, own) in series.iter().enumerate() {
+        let found = points::extremes_in(connection, own.id, &own.stats, first, last)?;
+        for point in [found.min, found.max].into_iter().flatten() {
+            // Another writer's later word at an extreme's own step: rare, and then nothing but all points tells.
+            if is_at(connection, &series[index + 1..], point.step)? {
+                return merged_extremes(connection, series, first, last);
+            }
+        }
+        extremes = extremes.with(found);
+    }
+    Ok(extremes)
+}
+
+/// [`extremes_of`] from the points themselves.
+fn merged_extremes(
+    connection: &Connection,
+    series: &[Own],
+    first: Step,
+    last: Step,
+) -> Result<Extremes> {
+    let mut points = BTreeMap::new();
+    for own in series {
+        points::for_each_in(connection, own.id, first, last, |point| {
+            points.insert(point.step, point.value);
+        })?;
+    }
+    let points = points.into_iter();
+    Ok(points.fold(Extremes::default(), |extremes, (step, value)| {
+        extremes.and(MetricPoint { step, value })
+    }))
+}
+
 fn is_at(connection: &Connection, series: &[Own], step: Step) -> Result<bool> {
     for own in series {
         if points::at(connection, own.id, &own.stats, step)?.is_some() {
@@ -349,6 +409,17 @@ fn ranked_name(connection: &Connection, keys: &mut Keys, metric_id: i64, rank: u
         .and_then(|mut statement| statement.query_row([metric_id], |row| row.get(0)))
         .map_err(from_sqlite)?;
     keys.name(connection, &format!("{name}[rank {rank}]"))
+}
+
+/// Words of a metric in what is stored.
+const METRIC_WORDS: usize = 9;
+
+fn extreme(value: u64, step: u64) -> Option<MetricPoint> {
+    let value = f64::from_bits(value);
+    (!value.is_nan()).then_some(MetricPoint {
+        step: Step(step as i64),
+        value,
+    })
 }
 
 impl Effective {
@@ -370,20 +441,26 @@ impl Effective {
             out.extend(latest.point.value.to_bits().to_le_bytes());
             out.extend(u64::from(latest.first_nonfinite.is_some()).to_le_bytes());
             out.extend(latest.first_nonfinite.unwrap_or_default().0.to_le_bytes());
+            for point in [latest.below.min, latest.below.max] {
+                // An extreme is finite: NaN stands for none.
+                let value = point.map_or(f64::NAN, |point| point.value);
+                out.extend(value.to_bits().to_le_bytes());
+                out.extend(point.map_or(0, |point| point.step.0).to_le_bytes());
+            }
         }
         out
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (words, odd) = bytes.as_chunks::<8>();
-        if words.len() < 4 || !odd.is_empty() || !(words.len() - 4).is_multiple_of(5) {
+        if words.len() < 4 || !odd.is_empty() || !(words.len() - 4).is_multiple_of(METRIC_WORDS) {
             return Err(Error::corrupt("what the index knows of a base is damaged"));
         }
         let word = |at: usize| u64::from_le_bytes(words[at]);
         let mut root = [0; 16];
         root.copy_from_slice(&bytes[..16]);
         let metrics = (4..words.len())
-            .step_by(5)
+            .step_by(METRIC_WORDS)
             .map(|at| {
                 let latest = Latest {
                     point: MetricPoint {
@@ -391,6 +468,10 @@ impl Effective {
                         value: f64::from_bits(word(at + 2)),
                     },
                     first_nonfinite: (word(at + 3) != 0).then_some(Step(word(at + 4) as i64)),
+                    below: Extremes {
+                        min: extreme(word(at + 5), word(at + 6)),
+                        max: extreme(word(at + 7), word(at + 8)),
+                    },
                 };
                 (word(at) as i64, latest)
             })

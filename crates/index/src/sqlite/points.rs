@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::from_sqlite;
 use crate::query::StepSpan;
-use crate::row::{MetricPoint, SeriesStats};
+use crate::row::{Extremes, MetricPoint, SeriesStats};
 
 mod append;
 pub(super) use append::append;
@@ -232,6 +232,63 @@ pub(super) fn first_nonfinite_in(
         }
     }
     Ok(first_nonfinite(&tail(connection, series)?, first).filter(|&step| step <= last))
+}
+
+/// The extremes of a series in `first..=last`.
+pub(super) fn extremes_in(
+    connection: &Connection,
+    series: i64,
+    stats: &SeriesStats,
+    first: Step,
+    last: Step,
+) -> Result<Extremes> {
+    if first <= stats.first.step && stats.last.step <= last {
+        return Ok(Extremes {
+            min: stats.min,
+            max: stats.max,
+        });
+    }
+    if last < stats.first.step || stats.last.step < first {
+        return Ok(Extremes::default());
+    }
+    let mut extremes = Extremes::default();
+    for stored in full_blocks(connection, series, StepSpan { first, last })? {
+        let total = stored.summaries.total();
+        if first <= total.step_first && total.step_last <= last {
+            for (value, step) in [(total.min, total.min_step), (total.max, total.max_step)] {
+                extremes = extremes.and(MetricPoint { step, value });
+            }
+        } else {
+            let number = stored.id as u32 & TAIL_NUMBER;
+            let points = block(connection, series, number)?;
+            in_span(&points, first, last).for_each(|point| extremes = extremes.and(point));
+        }
+    }
+    let points = tail(connection, series)?;
+    in_span(&points, first, last).for_each(|point| extremes = extremes.and(point));
+    Ok(extremes)
+}
+
+/// Every point of a series in `first..=last`, in order.
+pub(super) fn for_each_in(
+    connection: &Connection,
+    series: i64,
+    first: Step,
+    last: Step,
+    mut visit: impl FnMut(MetricPoint),
+) -> Result<()> {
+    for stored in full_blocks(connection, series, StepSpan { first, last })? {
+        let points = block(connection, series, stored.id as u32 & TAIL_NUMBER)?;
+        in_span(&points, first, last).for_each(&mut visit);
+    }
+    in_span(&tail(connection, series)?, first, last).for_each(visit);
+    Ok(())
+}
+
+fn in_span(points: &Points, first: Step, last: Step) -> impl Iterator<Item = MetricPoint> + '_ {
+    let start = points.steps().partition_point(|&step| step < first.0);
+    let end = points.steps().partition_point(|&step| step <= last.0);
+    (start..end.max(start)).filter_map(|index| points.get(index).map(metric_point))
 }
 
 fn first_nonfinite(points: &Points, from: Step) -> Option<Step> {

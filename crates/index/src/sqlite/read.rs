@@ -19,14 +19,17 @@ use super::keys::{
 };
 use super::known::Known;
 use super::points::Place;
-use super::{Owned, SqliteIndex, console, family, from_sqlite, lock, points, runs, series, settle};
+use super::{
+    Owned, SqliteIndex, console, family, from_sqlite, lock, media, names, points, runs, series,
+    settle,
+};
 use crate::item::PinFacts;
 use crate::query::{
-    ConsoleQuery, Liveness, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
+    ConsoleQuery, Liveness, MediaQuery, MetricChoice, RunLookup, RunQuery, SeriesFilter, StepSpan,
 };
 use crate::row::{
-    AttemptRow, CheckpointRow, ConsoleSlice, FileRow, LabelRow, LostRow, RunRow, RunSlice,
-    SeriesId, SeriesRow, SeriesStats, WriterRow,
+    AlertCount, AlertRow, AttemptRow, CheckpointRow, ConsoleSlice, FileRow, KnownKeys, LabelRow,
+    LostRow, MediaKeyRow, MediaRow, RunRow, RunSlice, SeriesId, SeriesRow, SeriesStats, WriterRow,
 };
 use crate::r#trait::Snapshot;
 
@@ -214,8 +217,16 @@ impl Snapshot for SqliteSnapshot<'_> {
         )
     }
 
+    fn known_keys(&self, project: &ProjectName) -> Result<KnownKeys> {
+        names::of(self, project)
+    }
+
     fn runs(&self, query: &RunQuery) -> Result<RunSlice> {
         runs::page(self.connection(), query)
+    }
+
+    fn run_ids(&self, query: &RunQuery) -> Result<Vec<RunId>> {
+        runs::ids(self.connection(), query)
     }
 
     fn run(
@@ -455,6 +466,31 @@ impl Snapshot for SqliteSnapshot<'_> {
                 Ok(file)
             })
             .collect()
+    }
+
+    fn media_keys(&self, attempt: AttemptId, span: StepSpan) -> Result<Vec<MediaKeyRow>> {
+        media::keys(self, attempt, span)
+    }
+
+    fn media_steps(
+        &self,
+        attempt: AttemptId,
+        span: StepSpan,
+        name: Option<(&str, Option<u32>)>,
+    ) -> Result<Vec<Step>> {
+        media::steps(self, attempt, span, name)
+    }
+
+    fn media(&self, query: &MediaQuery) -> Result<Vec<MediaRow>> {
+        media::entries(self, query)
+    }
+
+    fn alerts(&self, run: RunId, limit: u32) -> Result<Vec<AlertRow>> {
+        media::alerts(self, run, limit)
+    }
+
+    fn alert_count(&self, run: RunId) -> Result<AlertCount> {
+        media::alert_count(self, run)
     }
 
     fn lost(&self, run: RunId) -> Result<Vec<LostRow>> {

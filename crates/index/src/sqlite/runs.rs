@@ -2,37 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use runtree_core::filter::{Filter, Summary};
 use runtree_core::{AttemptNumber, Error, ProjectName, Result, RunId, Step, Timestamp};
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::filter::Conditions;
 use super::from_sqlite;
 use super::keys::{find_name, from_json, run_blob, run_of};
-use crate::query::{
-    Comparison, Deleted, Lineage, Liveness, MetricChoice, Order, RunLookup, RunQuery, RunSort,
-};
-use crate::row::{MetricPoint, NonFiniteRow, RunRow, RunSlice};
+use crate::query::{Deleted, Liveness, MetricChoice, Order, RunLookup, RunQuery, RunSort};
+use crate::row::{Extremes, MetricPoint, MetricRow, NonFiniteRow, RunRow, RunSlice};
+
+mod keyed;
 
 /// Most rows of a page, whatever was asked.
 const MAX_PAGE: u32 = 1000;
 
+/// Where more runs match than this, those that have a value are walked in its order, and the walk ends with the page. Fewer are sorted: a
+/// walk meets mostly runs that do not match then.
+const WALK_FROM: u64 = 2000;
+
 /// A launch whose newest sign of life is older is lost.
 pub(super) fn cutoff(liveness: Liveness) -> i64 {
     liveness.now.0.saturating_sub(liveness.lost_after_micros)
-}
-
-/// Conditions and their parameters; `?` in order.
-#[derive(Default)]
-struct Filter {
-    conditions: Vec<String>,
-    parameters: Vec<Sql>,
-}
-
-impl Filter {
-    fn add(&mut self, condition: impl Into<String>, parameters: impl IntoIterator<Item = Sql>) {
-        self.conditions.push(condition.into());
-        self.parameters.extend(parameters);
-    }
 }
 
 /// A page of runs.
@@ -43,148 +35,173 @@ pub(super) fn page(connection: &Connection, query: &RunQuery) -> Result<RunSlice
             .parse()
             .map_err(|_| Error::invalid(format!("{cursor:?} is not a cursor of a run list")))?,
     };
-    let filter = filter(connection, query)?;
-    let condition = filter.conditions.join(" AND ");
-    let total: i64 = connection
-        .prepare_cached(&format!("SELECT count(*) FROM run WHERE {condition}"))
-        .and_then(|mut statement| {
-            statement.query_row(rusqlite::params_from_iter(&filter.parameters), |row| {
-                row.get(0)
-            })
-        })
-        .map_err(from_sqlite)?;
-    let limit = query.limit.clamp(1, MAX_PAGE);
-    let (join, order, sort_parameters) = sort(connection, query)?;
-    // Parameters of the join stand before those of the condition.
-    let mut parameters = sort_parameters.join;
-    parameters.extend(filter.parameters);
-    parameters.extend(sort_parameters.order);
-    parameters.push(Sql::Integer(i64::from(limit)));
-    parameters.push(Sql::Integer(offset as i64));
-    let ids: Vec<i64> = connection
-        .prepare_cached(&format!(
-            "SELECT run.id FROM run {join} WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?"
-        ))
-        .and_then(|mut statement| {
-            statement
-                .query_map(rusqlite::params_from_iter(&parameters), |row| row.get(0))?
-                .collect()
-        })
-        .map_err(from_sqlite)?;
+    let mut conditions = Conditions::new(connection, query.liveness);
+    let condition = condition(&mut conditions, query)?;
+    let filter = conditions.parameters;
+    let page = Page {
+        condition: &condition,
+        filter: &filter,
+        offset,
+        limit: u64::from(query.limit.clamp(1, MAX_PAGE)),
+    };
+    let (ids, total) = if has_filter(query) && !keyed::is_keyed(&query.sort) {
+        // To count them, each is asked whether it matches: once is enough.
+        let all = sorted_ids(connection, query, &page, None)?;
+        let from = usize::try_from(offset).map_or(all.len(), |from| from.min(all.len()));
+        let to = all
+            .len()
+            .min(from + query.limit.clamp(1, MAX_PAGE) as usize);
+        (all[from..to].to_vec(), all.len() as u64)
+    } else {
+        let total = count(connection, &page)?;
+        let ids = if total > WALK_FROM && keyed::is_keyed(&query.sort) {
+            keyed::ids(connection, query, &page)?
+        } else {
+            sorted_ids(connection, query, &page, Some(page.limit))?
+        };
+        (ids, total)
+    };
     let mut runs = Vec::with_capacity(ids.len());
     for id in ids {
         runs.extend(row(connection, id, &query.show_metrics, query.liveness)?);
     }
     let end = offset + runs.len() as u64;
     Ok(RunSlice {
-        next_cursor: (end < total as u64 && !runs.is_empty()).then(|| end.to_string()),
+        next_cursor: (end < total && !runs.is_empty()).then(|| end.to_string()),
         runs,
-        total: total as u64,
+        total,
     })
 }
 
-fn filter(connection: &Connection, query: &RunQuery) -> Result<Filter> {
-    let mut filter = Filter::default();
-    match query.deleted {
-        Deleted::Hide => filter.add("run.shown = 0", []),
-        Deleted::Only => filter.add("run.shown = 1", []),
-        Deleted::Include => filter.add("run.shown IN (0, 1)", []),
+/// All runs that match, in order.
+pub(super) fn ids(connection: &Connection, query: &RunQuery) -> Result<Vec<RunId>> {
+    let mut conditions = Conditions::new(connection, query.liveness);
+    let condition = condition(&mut conditions, query)?;
+    let (join, order, sort_parameters) = sort(connection, query)?;
+    let mut parameters = sort_parameters.join;
+    parameters.extend(conditions.parameters);
+    parameters.extend(sort_parameters.order);
+    connection
+        .prepare_cached(&format!(
+            "SELECT run.run FROM run {join} WHERE {condition} ORDER BY {order}"
+        ))
+        .and_then(|mut statement| {
+            statement
+                .query_map(rusqlite::params_from_iter(&parameters), |row| {
+                    Ok(run_of(row.get(0)?))
+                })?
+                .collect()
+        })
+        .map_err(from_sqlite)
+}
+
+/// Which rows of a list.
+struct Page<'a> {
+    condition: &'a str,
+    /// Parameters of the condition.
+    filter: &'a [Sql],
+    offset: u64,
+    limit: u64,
+}
+
+/// Whether a list is of some runs: those that a condition must be asked for.
+fn has_filter(query: &RunQuery) -> bool {
+    !query.runs.is_empty() || !matches!(&query.filter, Filter::All(filters) if filters.is_empty())
+}
+
+/// The table, with the index that has a page of all runs of a project in order: without statistics SQLite would sort them all.
+fn source(query: &RunQuery, limit: Option<u64>) -> &'static str {
+    if limit.is_none() || query.project.is_none() || has_filter(query) {
+        return "run";
     }
+    match query.sort {
+        RunSort::Name => "run INDEXED BY run_by_folded_name",
+        RunSort::Number => "run INDEXED BY run_by_number",
+        RunSort::LastStep => "run INDEXED BY run_by_last_step",
+        RunSort::LastActivity => "run INDEXED BY run_by_activity",
+        _ => "run",
+    }
+}
+
+fn count(connection: &Connection, page: &Page<'_>) -> Result<u64> {
+    let sql = format!("SELECT count(*) FROM run WHERE {}", page.condition);
+    connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| {
+            statement.query_row(rusqlite::params_from_iter(page.filter), |row| {
+                row.get::<_, i64>(0)
+            })
+        })
+        .map(|count| count as u64)
+        .map_err(from_sqlite)
+}
+
+/// Ids of runs that match, sorted: those of the page, or with `None` all.
+fn sorted_ids(
+    connection: &Connection,
+    query: &RunQuery,
+    page: &Page<'_>,
+    limit: Option<u64>,
+) -> Result<Vec<i64>> {
+    let (join, order, sort_parameters) = sort(connection, query)?;
+    // Parameters of the join stand before those of the condition.
+    let mut parameters = sort_parameters.join;
+    parameters.extend_from_slice(page.filter);
+    parameters.extend(sort_parameters.order);
+    let mut bounds = "";
+    if let Some(limit) = limit {
+        bounds = "LIMIT ? OFFSET ?";
+        parameters.push(Sql::Integer(limit as i64));
+        parameters.push(Sql::Integer(page.offset as i64));
+    }
+    let condition = page.condition;
+    connection
+        .prepare_cached(&format!(
+            "SELECT run.id FROM {} {join} WHERE {condition} ORDER BY {order} {bounds}",
+            source(query, limit)
+        ))
+        .and_then(|mut statement| {
+            statement
+                .query_map(rusqlite::params_from_iter(&parameters), |row| row.get(0))?
+                .collect()
+        })
+        .map_err(from_sqlite)
+}
+
+fn condition(conditions: &mut Conditions<'_>, query: &RunQuery) -> Result<String> {
+    let mut all = vec![
+        match query.deleted {
+            Deleted::Hide => "run.shown = 0",
+            Deleted::Only => "run.shown = 1",
+            Deleted::Include => "run.shown IN (0, 1)",
+        }
+        .to_owned(),
+    ];
     if !query.runs.is_empty() {
         let marks = vec!["?"; query.runs.len()].join(", ");
-        filter.add(
-            format!("run.run IN ({marks})"),
-            query
-                .runs
-                .iter()
-                .map(|&run| Sql::Blob(run_blob(run).to_vec())),
-        );
+        all.push(format!("run.run IN ({marks})"));
+        let runs = query.runs.iter();
+        let blobs = runs.map(|&run| Sql::Blob(run_blob(run).to_vec()));
+        conditions.parameters.extend(blobs);
     }
     if let Some(project) = &query.project {
-        filter.add("run.project = ?", [Sql::Text(project.as_str().to_owned())]);
+        all.push("run.project = ?".to_owned());
+        let project = Sql::Text(project.as_str().to_owned());
+        conditions.parameters.push(project);
     }
-    let words: Vec<String> = query
-        .text
-        .iter()
-        .flat_map(|text| text.split_whitespace())
-        .map(str::to_lowercase)
-        .collect();
-    if !words.is_empty() {
-        let conditions = vec!["instr(text, ?) > 0"; words.len()].join(" AND ");
-        filter.add(
-            format!("run.id IN (SELECT run_id FROM search WHERE {conditions})"),
-            words.into_iter().map(Sql::Text),
-        );
+    // What all must be stands apart: an index is found for it.
+    let parts = match &query.filter {
+        Filter::All(filters) => filters.as_slice(),
+        filter => std::slice::from_ref(filter),
+    };
+    for filter in parts {
+        all.push(conditions.of(filter)?);
     }
-    if !query.status.is_empty() {
-        let marks = vec!["?"; query.status.len()].join(", ");
-        let statuses = query
-            .status
-            .iter()
-            .map(|status| Sql::Text(status.as_str().to_owned()));
-        filter.add(
-            format!("{STATUS} IN ({marks})"),
-            [Sql::Integer(cutoff(query.liveness))]
-                .into_iter()
-                .chain(statuses),
-        );
-    }
-    for tag in &query.tags {
-        filter.add(
-            "run.id IN (SELECT run_id FROM tag WHERE tag = ?)",
-            [Sql::Text(tag.clone())],
-        );
-    }
-    for wanted in &query.config {
-        let key = Sql::Integer(find_name(connection, &wanted.key)?.unwrap_or(-1));
-        let text = Sql::Text(wanted.value.clone());
-        match wanted.value.trim().parse::<f64>() {
-            Ok(number) if number.is_finite() => filter.add(
-                "(run.id IN (SELECT run_id FROM config WHERE key_id = ? AND number = ?)
-                  OR run.id IN (SELECT run_id FROM config WHERE key_id = ? AND number IS NULL AND text = ?))",
-                [key.clone(), Sql::Real(number), key, text],
-            ),
-            _ => filter.add(
-                "run.id IN (SELECT run_id FROM config WHERE key_id = ? AND number IS NULL AND text = ?)",
-                [key, text],
-            ),
-        }
-    }
-    for wanted in &query.metrics {
-        let key = find_name(connection, &wanted.metric)?.unwrap_or(-1);
-        let comparison = match wanted.comparison {
-            Comparison::Less => "<",
-            Comparison::LessOrEqual => "<=",
-            Comparison::Greater => ">",
-            Comparison::GreaterOrEqual => ">=",
-            Comparison::Equal => "=",
-            Comparison::NotEqual => "<>",
-        };
-        filter.add(
-            format!(
-                "run.id IN (SELECT run_id FROM latest WHERE metric_id = ? AND value {comparison} ?)"
-            ),
-            [Sql::Integer(key), Sql::Real(wanted.value)],
-        );
-    }
-    match query.lineage {
-        None => {}
-        Some(Lineage::Root(root)) => {
-            filter.add("run.root = ?", [Sql::Blob(run_blob(root).to_vec())]);
-        }
-        Some(Lineage::Parent(parent)) => {
-            let parent = Sql::Blob(run_blob(parent).to_vec());
-            filter.add(
-                "(run.owner = ? OR run.declared = ?)",
-                [parent.clone(), parent],
-            );
-        }
-    }
-    Ok(filter)
+    Ok(all.join(" AND "))
 }
 
 /// Status now; its parameter is the cutoff.
-const STATUS: &str =
+pub(super) const STATUS: &str =
     "(CASE WHEN run.status = 'running' AND run.sign < ? THEN 'lost' ELSE run.status END)";
 
 #[derive(Default)]
@@ -215,12 +232,17 @@ fn sort(connection: &Connection, query: &RunQuery) -> Result<(String, String, So
             parameters.order.push(Sql::Integer(cutoff(query.liveness)));
             format!("{STATUS} {direction}")
         }
-        RunSort::Metric(metric) => {
+        RunSort::Metric(metric, summary) => {
             let id = find_name(connection, metric)?.unwrap_or(-1);
+            let column = match summary {
+                Summary::Last => "value",
+                Summary::Min => "min",
+                Summary::Max => "max",
+            };
             parameters.join.push(Sql::Integer(id));
             "LEFT JOIN latest ON latest.run_id = run.id AND latest.metric_id = ?"
                 .clone_into(&mut join);
-            format!("latest.value {direction} NULLS LAST")
+            format!("latest.{column} {direction} NULLS LAST")
         }
         RunSort::Config(key) => {
             let id = find_name(connection, key)?.unwrap_or(-1);
@@ -336,19 +358,31 @@ fn metrics(
     connection: &Connection,
     run_id: i64,
     choice: &MetricChoice,
-) -> Result<BTreeMap<String, MetricPoint>> {
+) -> Result<BTreeMap<String, MetricRow>> {
     let read = |row: &rusqlite::Row<'_>| {
-        let point = MetricPoint {
+        let last = MetricPoint {
             step: Step(row.get(1)?),
             value: row.get::<_, Option<f64>>(2)?.unwrap_or(f64::NAN),
         };
-        Ok((row.get(0)?, point))
+        let extreme = |value: usize| -> rusqlite::Result<Option<MetricPoint>> {
+            let found: Option<f64> = row.get(value)?;
+            let step: Option<i64> = row.get(value + 1)?;
+            Ok(found.zip(step).map(|(value, step)| MetricPoint {
+                step: Step(step),
+                value,
+            }))
+        };
+        let extremes = Extremes {
+            min: extreme(3)?,
+            max: extreme(5)?,
+        };
+        Ok((row.get(0)?, MetricRow { last, extremes }))
     };
     match choice {
         MetricChoice::None => Ok(BTreeMap::new()),
         MetricChoice::All => connection
             .prepare_cached(
-                "SELECT name.text, step, value FROM latest JOIN name ON name.id = latest.metric_id WHERE run_id = ?1",
+                "SELECT name.text, step, value, min, min_step, max, max_step FROM latest JOIN name ON name.id = latest.metric_id WHERE run_id = ?1",
             )
             .and_then(|mut statement| statement.query_map([run_id], read)?.collect())
             .map_err(from_sqlite),
@@ -357,7 +391,7 @@ fn metrics(
             for name in names {
                 let found = connection
                     .prepare_cached(
-                        "SELECT name.text, step, value FROM name JOIN latest ON latest.metric_id = name.id
+                        "SELECT name.text, step, value, min, min_step, max, max_step FROM name JOIN latest ON latest.metric_id = name.id
                          WHERE run_id = ?1 AND name.text = ?2",
                     )
                     .and_then(|mut statement| {

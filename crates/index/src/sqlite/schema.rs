@@ -6,9 +6,9 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Version of the schema, in `PRAGMA user_version` and in the file's name.
-const VERSION: i32 = 1;
+const VERSION: i32 = 4;
 /// A process of another version has another file: both work at once.
-pub(super) const FILE_NAME: &str = "index-v1.db";
+pub(super) const FILE_NAME: &str = "index-v4.db";
 
 /// Facts as they were read, then what is derived from them by `settle`.
 const TABLES: &str = "
@@ -25,6 +25,10 @@ CREATE TABLE run(
 CREATE INDEX run_by_created ON run(shown, project, created, run);
 CREATE INDEX run_by_birth ON run(shown, created, run);
 CREATE INDEX run_by_activity ON run(shown, project, last_activity, status, sign);
+CREATE INDEX run_by_status ON run(shown, status, project, created, run);
+CREATE INDEX run_by_folded_name ON run(shown, project, folded_name);
+CREATE INDEX run_by_number ON run(shown, project, number);
+CREATE INDEX run_by_last_step ON run(shown, project, last_step);
 CREATE INDEX run_by_name ON run(name);
 CREATE INDEX run_by_key ON run(key) WHERE key IS NOT NULL;
 CREATE INDEX run_by_display_id ON run(display_id);
@@ -42,11 +46,14 @@ CREATE TABLE config(
   run_id INTEGER NOT NULL, key_id INTEGER NOT NULL, number REAL, text TEXT NOT NULL,
   PRIMARY KEY(run_id, key_id)) WITHOUT ROWID;
 CREATE INDEX config_by_key ON config(key_id, number, text, run_id);
--- Latest effective values of users' metrics; NaN is null.
+-- Latest effective values of users' metrics, NaN is null, and the extremes among the finite ones.
 CREATE TABLE latest(
   run_id INTEGER NOT NULL, metric_id INTEGER NOT NULL, step INTEGER NOT NULL, value REAL,
+  min REAL, min_step INTEGER, max REAL, max_step INTEGER,
   PRIMARY KEY(run_id, metric_id)) WITHOUT ROWID;
 CREATE INDEX latest_by_value ON latest(metric_id, value, run_id);
+CREATE INDEX latest_by_min ON latest(metric_id, min, run_id);
+CREATE INDEX latest_by_max ON latest(metric_id, max, run_id);
 
 -- A launch that something mentions; `record` is null until it is folded. `inherited` is derived.
 CREATE TABLE attempt(
@@ -78,6 +85,16 @@ CREATE TABLE console(
 CREATE TABLE file(
   run_id INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, writer INTEGER NOT NULL, ordinal INTEGER NOT NULL,
   bytes INTEGER NOT NULL, chunks TEXT NOT NULL, PRIMARY KEY(run_id, name)) WITHOUT ROWID;
+-- What a launch logged besides numbers: of several with one (name, rank, step) the largest (opened, writer, ordinal). Items are wide, so what
+-- is listed and counted stands in an index of its own. Rank -1: none.
+CREATE TABLE media(
+  id INTEGER PRIMARY KEY, attempt_id INTEGER NOT NULL, name_id INTEGER NOT NULL, rank INTEGER NOT NULL, step INTEGER NOT NULL,
+  opened INTEGER NOT NULL, writer INTEGER NOT NULL, ordinal INTEGER NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL, items TEXT NOT NULL);
+CREATE UNIQUE INDEX media_by_step ON media(attempt_id, name_id, rank, step);
+CREATE TABLE alert(
+  run_id INTEGER NOT NULL, at INTEGER NOT NULL, writer INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+  attempt INTEGER, rank INTEGER NOT NULL, step INTEGER, level TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY(run_id, at, writer, ordinal)) WITHOUT ROWID;
 CREATE TABLE lost(
   run_id INTEGER NOT NULL, at INTEGER NOT NULL, writer INTEGER NOT NULL, ordinal INTEGER NOT NULL,
   attempt INTEGER, reason TEXT NOT NULL, points TEXT NOT NULL, PRIMARY KEY(run_id, at, writer, ordinal)) WITHOUT ROWID;

@@ -180,7 +180,7 @@ fn settle_run(connection: &Connection, keys: &mut Keys, run_id: i64) -> Result<(
             )?;
         }
     }
-    let search = search_text(&record, &name, &tags, &leaves);
+    let search = search_text(&record, &name, notes.as_deref(), &tags, &leaves);
     execute(
         "INSERT INTO search VALUES (?1, ?2) ON CONFLICT DO UPDATE SET text = excluded.text WHERE text <> excluded.text",
         params![run_id, search],
@@ -201,6 +201,12 @@ struct Fields {
     tags: BTreeMap<String, bool>,
     words: Vec<Word>,
     deleted: bool,
+}
+
+/// The launch that a status field is about.
+fn launch_of(key: &str) -> Option<AttemptNumber> {
+    let (number, _) = key.split_once(' ')?;
+    number.parse().ok().map(AttemptNumber)
 }
 
 impl Fields {
@@ -233,7 +239,7 @@ impl Fields {
                 _ => {
                     let column: StatusColumn = from_json(&value, "a status")?;
                     fields.words.push(Word {
-                        attempt: key.parse().ok().map(AttemptNumber),
+                        attempt: launch_of(&key),
                         column,
                     });
                 }
@@ -345,6 +351,35 @@ fn nonfinite(connection: &Connection, history: &Effective) -> Result<Option<(Ste
     Ok(history.first_nonfinite(&names))
 }
 
+/// Smallest value and its step, largest value and its step.
+type ExtremeColumns = (Option<f64>, Option<i64>, Option<f64>, Option<i64>);
+
+/// Last step, its value unless it is NaN, and the extremes.
+type LatestColumns = (i64, Option<f64>, ExtremeColumns);
+
+fn latest_columns(latest: &latest::Latest) -> LatestColumns {
+    let extremes = latest.extremes();
+    (
+        latest.point.step.0,
+        Some(latest.point.value).filter(|value| !value.is_nan()),
+        (
+            extremes.min.map(|point| point.value),
+            extremes.min.map(|point| point.step.0),
+            extremes.max.map(|point| point.value),
+            extremes.max.map(|point| point.step.0),
+        ),
+    )
+}
+
+/// Whether nothing changed; values are compared by their bits.
+fn is_same(a: LatestColumns, b: LatestColumns) -> bool {
+    let bits = |(step, value, (min, min_step, max, max_step)): LatestColumns| {
+        let [value, min, max] = [value, min, max].map(|value| value.map(f64::to_bits));
+        (step, value, min, min_step, max, max_step)
+    };
+    bits(a) == bits(b)
+}
+
 /// Writes only what changed: of a live run's hundred metrics most do, of a tagged run's none.
 fn write_latest(
     connection: &Connection,
@@ -353,32 +388,26 @@ fn write_latest(
 ) -> Result<()> {
     let old = rows_with(
         connection,
-        "SELECT metric_id, step, value FROM latest WHERE run_id = ?1",
+        "SELECT metric_id, step, value, min, min_step, max, max_step FROM latest WHERE run_id = ?1",
         run_id,
         |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, i64>(1)?,
-                row.get::<_, Option<f64>>(2)?,
-            ))
+            let extreme = (row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
+            Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?, extreme)))
         },
     )?;
-    let mut old: HashMap<i64, (i64, Option<f64>)> = old
-        .into_iter()
-        .map(|(id, step, value)| (id, (step, value)))
-        .collect();
+    let mut old: HashMap<i64, LatestColumns> = old.into_iter().collect();
     for (&id, latest) in metrics {
-        let value = Some(latest.point.value).filter(|value| !value.is_nan());
-        let same = old.remove(&id).is_some_and(|(step, before)| {
-            step == latest.point.step.0 && before.map(f64::to_bits) == value.map(f64::to_bits)
-        });
-        if same {
+        let now = latest_columns(latest);
+        if old.remove(&id).is_some_and(|before| is_same(before, now)) {
             continue;
         }
+        let (step, value, (min, min_step, max, max_step)) = now;
         connection
-            .prepare_cached("INSERT OR REPLACE INTO latest VALUES (?1, ?2, ?3, ?4)")
+            .prepare_cached("INSERT OR REPLACE INTO latest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
             .and_then(|mut statement| {
-                statement.execute(params![run_id, id, latest.point.step.0, value])
+                statement.execute(params![
+                    run_id, id, step, value, min, min_step, max, max_step
+                ])
             })
             .map_err(from_sqlite)?;
     }

@@ -28,6 +28,31 @@ pub(super) struct Standing {
     pub(super) sign: Timestamp,
 }
 
+/// The word that counts: the last one, unless a launch's own last word follows the failure of one of its ranks. That failure stands until the launch
+/// begins again (a rank 0 that was restarted says "running"), whatever the other ranks say when they leave.
+fn deciding(newest: AttemptNumber, launched: Timestamp, words: Vec<Word>) -> Option<Word> {
+    let mut words: Vec<Word> = words
+        .into_iter()
+        .filter(|word| match word.attempt {
+            Some(attempt) => attempt == newest,
+            None => word.column.at >= launched,
+        })
+        .collect();
+    if words.last()?.attempt.is_some() {
+        let begins = words
+            .iter()
+            .rposition(|word| word.column.status == RunStatus::Running)
+            .map_or(0, |at| at + 1);
+        let failed = words[begins..]
+            .iter()
+            .position(|word| word.attempt.is_some() && word.column.status == RunStatus::Failed);
+        if let Some(at) = failed {
+            return Some(words.swap_remove(begins + at));
+        }
+    }
+    words.pop()
+}
+
 /// Decides by the last word about the newest launch, else by the signs of life of its processes.
 ///
 /// `waits` says that nothing started this launch yet: a fork, or a run that was rewound by hand, is created and not lost. A
@@ -41,10 +66,7 @@ pub(super) fn standing(
     words: Vec<Word>,
     processes: &[Process],
 ) -> Standing {
-    let last = words.into_iter().rev().find(|word| match word.attempt {
-        Some(attempt) => attempt == newest,
-        None => word.column.at >= launched,
-    });
+    let last = deciding(newest, launched, words);
     let sign = processes
         .iter()
         .filter(|process| process.attempt == newest && !process.is_closed)

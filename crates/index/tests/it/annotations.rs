@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use runtree_core::event::{Event, Lamport, RunStatus};
 use runtree_core::manifest::AttemptKind;
 use runtree_core::{AttemptNumber, ErrorKind, Timestamp};
-use runtree_index::{ConsoleQuery, FoldItem, Index, JournalCursor, Liveness, MetricChoice};
+use runtree_index::{
+    ConsoleFilter, ConsoleQuery, FoldItem, Index, JournalCursor, Liveness, MetricChoice,
+};
 use serde_json::json;
 
 use crate::builder::{Journal, attempt, base, born, fold, record, run, run_id, show};
@@ -152,6 +154,7 @@ fn console_pages_end_where_they_say(index: &dyn Index) {
         run: run_id(1),
         cursor: None,
         limit: 2,
+        filter: ConsoleFilter::default(),
     };
     let mut page = || {
         let slice = index.snapshot().unwrap().console(&query).unwrap();
@@ -244,7 +247,7 @@ fn frames_that_do_not_fit_are_refused_whole(index: &dyn Index) {
     let error = index.apply(&[FoldItem::Frames(foreign)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     fold(index, [journal.range(1, 3)]);
-    assert_eq!(show(index, 1).metrics["loss"].value, 2.0);
+    assert_eq!(show(index, 1).metrics["loss"].last.value, 2.0);
 }
 
 fn frames_folded_by_somebody_else_are_skipped(index: &dyn Index) {

@@ -254,6 +254,7 @@ pub(crate) fn own_points(snapshot: &dyn Snapshot, id: AttemptId, metric: &str) -
     let filter = SeriesFilter {
         attempts: vec![id],
         metrics: vec![metric.to_owned()],
+        system: None,
     };
     let mut merged = Points::new();
     for series in snapshot.series(&filter).unwrap() {

@@ -47,7 +47,10 @@ fn fold_all(folder: &Path, reverse: bool) {
 fn assert_all_folded(index: &dyn Index) {
     let expected: Vec<_> = (0..FRAMES).map(|step| (step, step as f64)).collect();
     for n in 1..=4 {
-        assert_eq!(show(index, n).metrics["loss"].value, (FRAMES - 1) as f64);
+        assert_eq!(
+            show(index, n).metrics["loss"].last.value,
+            (FRAMES - 1) as f64
+        );
         let snapshot = index.snapshot().unwrap();
         let points = own_points(snapshot.as_ref(), attempt_id(n, 1), "loss");
         assert_eq!(pairs(&points), expected);
@@ -176,7 +179,7 @@ fn an_open_index_goes_on_when_its_file_is_deleted() {
         folded(&SqliteIndex::open(fixture.folder.path()).unwrap()).unwrap(),
         61
     );
-    assert_eq!(show(index, 1).metrics["loss"].value, 59.0);
+    assert_eq!(show(index, 1).metrics["loss"].last.value, 59.0);
 }
 
 #[test]
@@ -190,7 +193,7 @@ fn a_folder_that_is_removed_comes_back() {
 }
 
 fn overwrite(folder: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    let path = folder.join("index-v1.db");
+    let path = folder.join("index-v4.db");
     let mut bytes = std::fs::read(&path).unwrap();
     change(&mut bytes);
     std::fs::write(&path, bytes).unwrap();
@@ -200,7 +203,7 @@ fn overwrite(folder: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 fn a_file_that_is_no_database_is_begun_anew() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
-        folder.path().join("index-v1.db"),
+        folder.path().join("index-v4.db"),
         b"hello, I am a diary, not a database",
     )
     .unwrap();
@@ -208,7 +211,7 @@ fn a_file_that_is_no_database_is_begun_anew() {
     fold(&index, run(1, None));
     assert_eq!(show(&index, 1).name, "run-1");
     assert!(
-        folder.path().join("index-v1.db.damaged").exists(),
+        folder.path().join("index-v4.db.damaged").exists(),
         "the diary was kept"
     );
 }
@@ -236,9 +239,19 @@ fn damage_met_in_use_says_fold_again_and_then_works() {
         }
         drop(index.snapshot().unwrap());
     }
+    let path = folder.path().join("index-v4.db");
+    let page: i64 = rusqlite::Connection::open(path)
+        .unwrap()
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'run'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let page = page as usize;
+    // Of the table alone: damage of the schema is noticed when the file is opened.
     overwrite(folder.path(), |bytes| {
-        // Every page but the first, which holds the schema.
-        bytes[8192..].fill(0xa5);
+        bytes[8192 * (page - 1)..8192 * page].fill(0xa5);
     });
     let index = SqliteIndex::open(folder.path()).unwrap();
     let error = index.apply(&run(1, None)).unwrap_err();

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use runtree_core::event::Event;
+use runtree_core::filter::{Filter, Relation};
 use runtree_core::lineage::{AttemptSource as _, Timeline, resolve_owner};
 use runtree_core::manifest::{BasePoint, Outcome};
 use runtree_core::{AttemptNumber, Step};
-use runtree_index::{Index, Lineage, RunQuery};
+use runtree_index::{Index, RunQuery};
 
 use crate::builder::{
     Journal, NOW, attempt, attempt_id, base, commit, fold, key, own_points, part, run, run_id, show,
@@ -57,13 +58,19 @@ fn a_fork_shows_the_values_of_its_base(index: &dyn Index) {
     let child = show(index, 2);
     assert_eq!(child.last_step, Some(Step(50)));
     assert_eq!(
-        (child.metrics["loss"].step, child.metrics["loss"].value),
+        (
+            child.metrics["loss"].last.step,
+            child.metrics["loss"].last.value
+        ),
         (Step(50), 1.0)
     );
     fold(index, [logged(2, 1, 2, 51, 60).whole()]);
     let child = show(index, 2);
     assert_eq!(
-        (child.metrics["loss"].step, child.metrics["loss"].value),
+        (
+            child.metrics["loss"].last.step,
+            child.metrics["loss"].last.value
+        ),
         (Step(60), 2.0)
     );
     assert_eq!(show(index, 1).last_step, Some(Step(9000)));
@@ -79,7 +86,7 @@ fn a_later_point_of_the_parent_at_or_below_the_fork_step_is_inherited(index: &dy
     fold(index, [parent.range(2, 3)]);
     for n in [2, 3] {
         let late = show(index, n).metrics["loss"];
-        assert_eq!((late.step, late.value), (Step(50), 1.5));
+        assert_eq!((late.last.step, late.last.value), (Step(50), 1.5));
     }
 }
 
@@ -133,8 +140,8 @@ fn a_start_lowered_to_the_base_step_takes_that_step_from_the_base(index: &dyn In
     let lowered = Journal::opened(1, 2, 2, 1).event(Event::StartLowered { first: Step(7) });
     fold(index, [lowered.points(&[("acc", 8, 2.0)]).whole()]);
     let shown = show(index, 1);
-    assert_eq!(shown.metrics["loss"].step, Step(6));
-    assert_eq!(shown.metrics["acc"].step, Step(8));
+    assert_eq!(shown.metrics["loss"].last.step, Step(6));
+    assert_eq!(shown.metrics["acc"].last.step, Step(8));
 }
 
 fn a_rewind_changes_the_run_and_no_child(index: &dyn Index) {
@@ -207,9 +214,9 @@ fn families_stand_parents_first(index: &dyn Index) {
     assert_eq!(snapshot.family(run_id(5)).unwrap(), ids(&[5, 2, 3, 7]));
     assert_eq!(snapshot.children(run_id(5)).unwrap(), ids(&[2, 7]));
     let mut query = RunQuery::new(NOW);
-    query.lineage = Some(Lineage::Root(run_id(5)));
+    query.filter = Filter::Relative(Relation::Root, run_id(5));
     assert_eq!(snapshot.runs(&query).unwrap().total, 4);
-    query.lineage = Some(Lineage::Parent(run_id(5)));
+    query.filter = Filter::Relative(Relation::Forks, run_id(5));
     assert_eq!(snapshot.runs(&query).unwrap().total, 2);
 }
 

@@ -2,20 +2,19 @@
 
 use std::time::Instant;
 
-use runtree_core::event::{Event, Lamport, RunStatus};
-use runtree_core::{ErrorKind, Timestamp};
-use runtree_index::{
-    Comparison, ConfigFilter, Deleted, FoldItem, Index, MetricChoice, MetricFilter, Order,
-    RunLookup, RunQuery, RunSort,
-};
+use runtree_core::event::{Event, Lamport};
+use runtree_core::filter::{Filter, Summary};
+use runtree_core::{ErrorKind, RunId, Timestamp};
+use runtree_index::{Deleted, FoldItem, Index, MetricChoice, Order, RunLookup, RunQuery, RunSort};
 use serde_json::json;
 
 use crate::builder::{Journal, NOW, attempt, base, born, fold, record, run, run_id};
 
 crate::indexes! {
-    text_search_looks_at_names_ids_keys_tags_and_config_values,
+    text_search_looks_at_names_ids_keys_notes_tags_and_config_values,
     filters_combine,
-    metric_filters_skip_nan_and_runs_without_the_metric,
+    times_are_compared,
+    relatives_are_found_at_any_distance,
     sorts_put_runs_without_a_value_last_in_both_directions,
     pages_cover_everything_once,
     a_foreign_cursor_is_refused,
@@ -23,6 +22,9 @@ crate::indexes! {
     lookups_find_the_newest_first,
     projects_are_counted,
     only_the_metrics_asked_for_are_shown,
+    keys_are_those_of_the_project_and_of_runs_that_are_not_deleted,
+    keys_of_a_project_with_very_many_are_found_too,
+    a_number_is_a_cursor,
 }
 
 fn numbers(index: &dyn Index, query: &RunQuery) -> Vec<u64> {
@@ -41,12 +43,25 @@ fn asked(change: impl FnOnce(&mut RunQuery)) -> RunQuery {
     query
 }
 
+/// A filter that names runs by their number.
+fn filter(text: &str) -> Filter<RunId> {
+    let filter: Filter = text.parse().unwrap();
+    let mut find = |number: String| Ok(run_id(number.parse().unwrap()));
+    filter.resolve(&mut find).unwrap()
+}
+
+fn search(text: &str) -> Filter<RunId> {
+    let words = text.split_whitespace();
+    Filter::All(words.map(|word| Filter::Word(word.to_owned())).collect())
+}
+
 fn five(index: &dyn Index) {
     let mut items = Vec::new();
     for n in 1..=5 {
         let mut birth = record(n, (n == 5).then(|| base(1, 1, 100)));
         birth.config = json!({"lr": n as f64 / 10.0, "opt": {"name": if n % 2 == 0 { "AdamW" } else { "sgd" }}, "seed": 7});
         birth.tags = vec![format!("tag{}", n % 2)];
+        birth.notes = (n == 2).then(|| "Élan vital".to_owned());
         birth.key = (n == 3).then(|| "my-Key".to_owned());
         if n == 4 {
             birth.project = "other".parse().unwrap();
@@ -64,12 +79,13 @@ fn five(index: &dyn Index) {
     fold(index, items);
 }
 
-fn text_search_looks_at_names_ids_keys_tags_and_config_values(index: &dyn Index) {
+fn text_search_looks_at_names_ids_keys_notes_tags_and_config_values(index: &dyn Index) {
     five(index);
-    let found = |text: &str| numbers(index, &asked(|query| query.text = Some(text.to_owned())));
+    let found = |text: &str| numbers(index, &asked(|query| query.filter = search(text)));
     assert_eq!(found("RUN-2"), [2]);
     assert_eq!(found("dem-3"), [3]);
     assert_eq!(found("my-key"), [3]);
+    assert_eq!(found("élan"), [2]);
     assert_eq!(found("tag0"), [2, 4]);
     assert_eq!(found("adamw"), [2]);
     assert_eq!(found("sgd tag1"), [1, 3, 5]);
@@ -81,78 +97,102 @@ fn text_search_looks_at_names_ids_keys_tags_and_config_values(index: &dyn Index)
 
 fn filters_combine(index: &dyn Index) {
     five(index);
-    let config = |key: &str, value: &str| {
-        vec![ConfigFilter {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        }]
-    };
-    let found = |change: &dyn Fn(&mut RunQuery)| numbers(index, &asked(change));
-    assert_eq!(found(&|query| query.config = config("lr", "0.30")), [3]);
+    let found = |text: &str| numbers(index, &asked(|query| query.filter = filter(text)));
+    let cases: [(&str, &[u64]); 38] = [
+        ("config.lr = 0.30", &[3]),
+        ("config.lr < 0.3", &[1, 2]),
+        ("config.lr >= 0.4 or id = dem-1", &[1, 4, 5]),
+        ("config.opt.name = sgd", &[1, 3, 5]),
+        ("config.opt.name ~ ADAM", &[2]),
+        ("config.opt.name > b", &[1, 3, 5]),
+        ("config.opt = none", &[4]),
+        ("config.nothing = 1", &[]),
+        ("config.nothing != 1", &[1, 2, 3, 4, 5]),
+        ("not config.opt.name = sgd", &[2, 4]),
+        ("config.opt.name !~ g", &[2, 4]),
+        ("tag = tag1", &[1, 3, 5]),
+        ("tag ~ TAG", &[1, 2, 3, 4, 5]),
+        ("tag in (tag0, other)", &[2, 4]),
+        ("project = other", &[4]),
+        ("key = my-Key", &[3]),
+        ("key ~ MY", &[3]),
+        ("key != my-Key", &[1, 2, 4, 5]),
+        ("name = run-2", &[2]),
+        ("name ~ RUN", &[1, 2, 3, 4, 5]),
+        ("status = running", &[1, 2, 3]),
+        ("status in (created, failed)", &[4, 5]),
+        ("status != running tag = tag1", &[5]),
+        ("number <= 2", &[1, 2]),
+        ("attempt = 1", &[1, 2, 3, 4, 5]),
+        ("step > 10", &[2, 3]),
+        ("step = 10", &[1, 5]),
+        ("fork_step = 100", &[5]),
+        ("not fork_step >= 0", &[1, 2, 3, 4]),
+        ("checkpoints = 0", &[1, 2, 3, 4, 5]),
+        ("notes ~ éLAN", &[2]),
+        ("(sgd or AdamW) not dem-1", &[2, 3, 5]),
+        ("loss < 2", &[3]),
+        ("loss <= 2", &[2, 3]),
+        ("last(loss) != 0.5", &[1, 2, 4, 5]),
+        ("loss = nan", &[1, 5]),
+        ("min(loss) > 0 max(loss) < 1", &[3]),
+        ("deleted = true", &[]),
+    ];
+    for (text, expected) in cases {
+        let expected: Vec<u64> = expected.to_vec();
+        assert_eq!(found(text), expected, "{text}");
+    }
     assert_eq!(
-        found(&|query| query.config = config("opt.name", "sgd")),
-        [1, 3, 5]
-    );
-    assert_eq!(found(&|query| query.config = config("opt", "none")), [4]);
-    assert_eq!(
-        found(&|query| query.config = config("nothing", "1")),
-        [0_u64; 0]
-    );
-    assert_eq!(
-        found(&|query| query.tags = vec!["tag1".to_owned()]),
-        [1, 3, 5]
-    );
-    assert_eq!(
-        found(&|query| query.project = Some("other".parse().unwrap())),
-        [4]
-    );
-    assert_eq!(
-        found(&|query| query.runs = vec![run_id(4), run_id(2), run_id(99)]),
-        [2, 4]
-    );
-    assert_eq!(
-        found(&|query| {
-            query.runs = vec![run_id(4), run_id(1)];
-            query.tags = vec!["tag1".to_owned()];
-        }),
+        numbers(
+            index,
+            &asked(|query| {
+                query.runs = vec![run_id(4), run_id(1), run_id(99)];
+                query.filter = filter("tag = tag1");
+            })
+        ),
         [1]
     );
     assert_eq!(
-        found(&|query| query.status = vec![RunStatus::Running]),
-        [1, 2, 3]
-    );
-    assert_eq!(
-        found(&|query| query.status = vec![RunStatus::Created]),
-        [4, 5]
-    );
-    assert_eq!(
-        found(&|query| {
-            query.config = config("seed", "7");
-            query.tags = vec!["tag1".to_owned()];
-            query.status = vec![RunStatus::Running, RunStatus::Failed];
-            query.text = Some("sgd".to_owned());
-            query.sort = RunSort::Metric("loss".to_owned());
-        }),
+        numbers(
+            index,
+            &asked(|query| {
+                query.filter =
+                    filter("config.seed = 7 tag:tag1 status in (running, failed) sgd loss != 1");
+                query.sort = RunSort::Metric("loss".to_owned(), Summary::Last);
+            })
+        ),
         [3, 1]
     );
 }
 
-fn metric_filters_skip_nan_and_runs_without_the_metric(index: &dyn Index) {
+fn times_are_compared(index: &dyn Index) {
     five(index);
-    let found = |comparison, value| {
-        let filter = MetricFilter {
-            metric: "loss".to_owned(),
-            comparison,
-            value,
-        };
-        numbers(index, &asked(|query| query.metrics = vec![filter]))
-    };
-    assert_eq!(found(Comparison::Less, 2.0), [3]);
-    assert_eq!(found(Comparison::LessOrEqual, 2.0), [2, 3]);
-    assert_eq!(found(Comparison::Greater, 0.5), [2]);
-    assert_eq!(found(Comparison::GreaterOrEqual, 0.5), [2, 3]);
-    assert_eq!(found(Comparison::Equal, 0.5), [3]);
-    assert_eq!(found(Comparison::NotEqual, 0.5), [2]);
+    let births = |text: &str| numbers(index, &asked(|query| query.filter = filter(text)));
+    let all = births("created > 1970-01-01");
+    assert_eq!(all, births("not created > 2999-01-01"));
+    assert_eq!(births("created <= 1969-12-31"), [0_u64; 0]);
+    assert_eq!(
+        births("active < -1w").len() + births("active >= -1w").len(),
+        all.len()
+    );
+}
+
+fn relatives_are_found_at_any_distance(index: &dyn Index) {
+    for n in 1..=4 {
+        fold(index, run(n, (n > 1).then(|| base(n - 1, 1, 1))));
+    }
+    fold(index, run(5, Some(base(2, 1, 1))));
+    fold(index, run(6, None));
+    let found = |text: &str| numbers(index, &asked(|query| query.filter = filter(text)));
+    assert_eq!(found("descendants(2)"), [3, 4, 5]);
+    assert_eq!(found("ancestors(4)"), [1, 2, 3]);
+    assert_eq!(found("forks(2)"), [3, 5]);
+    assert_eq!(found("root(5)"), [1, 2, 3, 4, 5]);
+    assert_eq!(found("not root(5)"), [6]);
+    assert_eq!(
+        found("descendants(1) not descendants(2) not forks(1)"),
+        [0_u64; 0]
+    );
 }
 
 fn sorts_put_runs_without_a_value_last_in_both_directions(index: &dyn Index) {
@@ -168,11 +208,17 @@ fn sorts_put_runs_without_a_value_last_in_both_directions(index: &dyn Index) {
     };
     // Without a value: NaN (1) and nothing (4, 5), newest first.
     assert_eq!(
-        sorted(RunSort::Metric("loss".to_owned()), Order::Ascending),
+        sorted(
+            RunSort::Metric("loss".to_owned(), Summary::Last),
+            Order::Ascending
+        ),
         [3, 2, 5, 4, 1]
     );
     assert_eq!(
-        sorted(RunSort::Metric("loss".to_owned()), Order::Descending),
+        sorted(
+            RunSort::Metric("loss".to_owned(), Summary::Last),
+            Order::Descending
+        ),
         [2, 3, 5, 4, 1]
     );
     assert_eq!(
@@ -203,7 +249,7 @@ fn pages_cover_everything_once(index: &dyn Index) {
     five(index);
     let mut query = asked(|query| {
         query.limit = 2;
-        query.sort = RunSort::Metric("loss".to_owned());
+        query.sort = RunSort::Metric("loss".to_owned(), Summary::Last);
     });
     let mut seen = Vec::new();
     loop {
@@ -313,6 +359,65 @@ fn only_the_metrics_asked_for_are_shown(index: &dyn Index) {
     );
 }
 
+fn keys_are_those_of_the_project_and_of_runs_that_are_not_deleted(index: &dyn Index) {
+    five(index);
+    let keys = |index: &dyn Index, project: &str| {
+        let snapshot = index.snapshot().unwrap();
+        snapshot.known_keys(&project.parse().unwrap()).unwrap()
+    };
+    let demo = keys(index, "demo");
+    assert_eq!(demo.metrics, ["loss"]);
+    assert_eq!(demo.config, ["lr", "opt.name", "seed"]);
+    assert_eq!(demo.tags, ["tag0", "tag1"]);
+    let other = keys(index, "other");
+    assert_eq!(other.config, ["lr", "opt", "seed"]);
+    assert_eq!(
+        (other.metrics.len(), other.tags),
+        (0, vec!["tag0".to_owned()])
+    );
+    assert_eq!(keys(index, "nothing"), runtree_index::KnownKeys::default());
+    let bin = Journal::tool(4, 50).event(Event::Deleted {
+        lamport: Lamport(9),
+        deleted: true,
+        at: Timestamp(1),
+    });
+    fold(index, [bin.whole()]);
+    assert_eq!(keys(index, "other"), runtree_index::KnownKeys::default());
+}
+
+fn keys_of_a_project_with_very_many_are_found_too(index: &dyn Index) {
+    five(index);
+    let names: Vec<String> = (0..50_100).map(|n| format!("many/{n:05}")).collect();
+    let mut wide = record(9, None);
+    wide.config = names.iter().map(|name| (name.clone(), json!(1))).collect();
+    wide.tags.clone_from(&names);
+    fold(index, [born(wide), attempt(9, 1, None)]);
+    let snapshot = index.snapshot().unwrap();
+    let keys = snapshot.known_keys(&"demo".parse().unwrap()).unwrap();
+    let with = |others: &[&str]| -> Vec<String> {
+        let mut all: Vec<String> = others.iter().map(|&name| name.to_owned()).collect();
+        all.extend(names.iter().cloned());
+        all.sort();
+        all
+    };
+    assert_eq!(keys.metrics, ["loss"]);
+    assert!(keys.config == with(&["lr", "opt.name", "seed"]));
+    assert!(keys.tags == with(&["tag0", "tag1"]));
+    let other = snapshot.known_keys(&"other".parse().unwrap()).unwrap();
+    assert_eq!(other.config, ["lr", "opt", "seed"]);
+}
+
+fn a_number_is_a_cursor(index: &dyn Index) {
+    five(index);
+    let query = asked(|query| {
+        query.cursor = Some("3".to_owned());
+        query.limit = 1;
+    });
+    let page = index.snapshot().unwrap().runs(&query).unwrap();
+    assert_eq!(page.runs[0].record.display_id.number(), 4);
+    assert_eq!((page.total, page.next_cursor.as_deref()), (5, Some("4")));
+}
+
 #[test]
 #[ignore = "folds 100,000 runs: a measurement"]
 fn a_page_of_a_hundred_thousand_runs_takes_milliseconds() {
@@ -353,34 +458,25 @@ fn a_page_of_a_hundred_thousand_runs_takes_milliseconds() {
         ("status", asked(|query| query.sort = RunSort::Status)),
         (
             "metric",
-            asked(|query| query.sort = RunSort::Metric("loss".to_owned())),
+            asked(|query| query.sort = RunSort::Metric("loss".to_owned(), Summary::Last)),
         ),
         (
             "config",
             asked(|query| query.sort = RunSort::Config("lr".to_owned())),
         ),
-        (
-            "text",
-            asked(|query| query.text = Some("net-42 tag2".to_owned())),
-        ),
+        ("text", asked(|query| query.filter = search("net-42 tag2"))),
         (
             "text, one hit",
-            asked(|query| query.text = Some("dem-77777".to_owned())),
+            asked(|query| query.filter = search("dem-77777")),
         ),
         (
             "status filter",
-            asked(|query| query.status = vec![RunStatus::Running]),
+            asked(|query| query.filter = filter("status = running")),
         ),
-        ("tag", asked(|query| query.tags = vec!["tag3".to_owned()])),
+        ("tag", asked(|query| query.filter = filter("tag = tag3"))),
         (
             "loss < 0",
-            asked(|query| {
-                query.metrics = vec![MetricFilter {
-                    metric: "loss".to_owned(),
-                    comparison: Comparison::Less,
-                    value: 0.0,
-                }];
-            }),
+            asked(|query| query.filter = filter("min(loss) < 0")),
         ),
         (
             "page 1000",

@@ -13,10 +13,12 @@ mod checkpoints;
 mod files;
 mod lineage;
 mod lists;
+mod media;
 mod model;
 mod points;
 mod properties;
 mod speed;
+mod walks;
 
 use runtree_index::{Index, SqliteIndex};
 use tempfile::TempDir;

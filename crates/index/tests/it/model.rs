@@ -15,6 +15,12 @@ type Order = (u64, u64, u64);
 /// Points as they were logged: metric, step, value.
 type Log = Vec<(String, i64, f64)>;
 
+/// A step and the bits of the value there.
+pub(crate) type Place = (i64, u64);
+
+/// The smallest and the largest finite value, each where it was first.
+pub(crate) type Extremes = (Option<Place>, Option<Place>);
+
 /// What the model says of a run.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
@@ -23,8 +29,8 @@ pub(crate) struct Answer {
     pub(crate) config: Value,
     pub(crate) deleted: bool,
     pub(crate) last_step: Option<Step>,
-    /// Metric to (step, bits of the value).
-    pub(crate) metrics: BTreeMap<String, (i64, u64)>,
+    /// Metric to its last value, its smallest and its largest.
+    pub(crate) metrics: BTreeMap<String, (Place, Extremes)>,
     pub(crate) checkpoints: u64,
     pub(crate) first_nonfinite: Option<(i64, String)>,
     pub(crate) last_good: Option<i64>,
@@ -97,6 +103,9 @@ impl Model {
                                 let lamport = lamport(event);
                                 let order = (lamport, range.writer.to_bits(), frame.ordinal);
                                 model.words.push((range.run, order, event.clone()));
+                            }
+                            FrameContent::Sealed(_) => {
+                                unreachable!("the items of these tests come from journals")
                             }
                             FrameContent::Points(batch) => {
                                 let log = model.points.entry(place.unwrap()).or_default();
@@ -193,7 +202,17 @@ impl Model {
                 .iter()
                 .map(|(metric, points)| {
                     let (&step, &value) = points.iter().next_back().unwrap();
-                    (metric.clone(), (step, bits(value)))
+                    let finite = || points.iter().filter(|(_, value)| value.is_finite());
+                    let first_with = |wanted: Option<f64>| {
+                        let (&step, &value) =
+                            finite().find(|(_, value)| Some(**value) == wanted)?;
+                        Some((step, bits(value)))
+                    };
+                    let extremes = (
+                        first_with(finite().map(|(_, &value)| value).reduce(f64::min)),
+                        first_with(finite().map(|(_, &value)| value).reduce(f64::max)),
+                    );
+                    (metric.clone(), ((step, bits(value)), extremes))
                 })
                 .collect(),
             checkpoints: complete.len() as u64,

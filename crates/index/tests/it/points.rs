@@ -26,6 +26,7 @@ fn series(index: &dyn Index, metric: &str) -> Vec<SeriesRow> {
     let filter = SeriesFilter {
         attempts: vec![attempt_id(1, 1)],
         metrics: vec![metric.to_owned()],
+        system: None,
     };
     index.snapshot().unwrap().series(&filter).unwrap()
 }
@@ -117,7 +118,7 @@ fn a_step_logged_again_keeps_the_last_value(index: &dyn Index) {
         (stats.max.unwrap().step, stats.max.unwrap().value),
         (Step(10), 4.0)
     );
-    assert_eq!(show(index, 1).metrics["loss"].value, 2.0);
+    assert_eq!(show(index, 1).metrics["loss"].last.value, 2.0);
     assert_eq!(layout(index, "loss"), [(0, 4095, 4096), (4096, 4999, 904)]);
 }
 
@@ -156,7 +157,7 @@ fn a_metric_that_is_never_finite_has_no_extremes(index: &dyn Index) {
     assert!(stats.first.value.is_nan());
     assert_eq!(stats.last.value, f64::NEG_INFINITY);
     let row = show(index, 1);
-    assert_eq!(row.metrics["loss"].value, f64::NEG_INFINITY);
+    assert_eq!(row.metrics["loss"].last.value, f64::NEG_INFINITY);
     let nonfinite = row.first_nonfinite.unwrap();
     assert_eq!(
         (nonfinite.metric.as_str(), nonfinite.step),
@@ -178,7 +179,7 @@ fn of_two_writers_of_a_launch_the_one_that_opened_later_wins(index: &dyn Index) 
     let points = own_points(snapshot.as_ref(), attempt_id(1, 1), "loss");
     assert_eq!(pairs(&points), [(1, 1.0), (2, 2.0), (3, 2.0)]);
     let row = show(index, 1);
-    assert_eq!(row.metrics["loss"].value, 2.0);
+    assert_eq!(row.metrics["loss"].last.value, 2.0);
     assert_eq!(row.first_nonfinite, None, "the NaN was replaced");
 }
 

@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 use runtree_core::event::{Event, Lamport, RunStatus};
+use runtree_core::filter::Summary;
 use runtree_core::lineage::{AttemptId, AttemptSource as _, Timeline};
 use runtree_core::manifest::{BasePoint, CheckpointName, Outcome, TombstoneRecord};
+use runtree_core::media::{AlertLevel, MediaItem, MediaKind};
 use runtree_core::{AttemptNumber, Step, Timestamp};
 use runtree_index::{
-    ConsoleQuery, Deleted, FoldItem, Index, MetricChoice, Order, RunQuery, RunSort, SeriesFilter,
-    StepSpan,
+    ConsoleFilter, ConsoleQuery, Deleted, FoldItem, Index, MediaQuery, MetricChoice, MetricPoint,
+    Order, RunQuery, RunSort, SeriesFilter, StepSpan,
 };
 use runtree_metrics::SeriesName;
 use serde_json::json;
@@ -141,7 +143,7 @@ fn journal(dice: &mut Dice, n: u64, number: u32, writer: u64) -> Journal {
 fn words(dice: &mut Dice, mut journal: Journal) -> Journal {
     for _ in 0..=dice.roll(3) {
         let lamport = Lamport(dice.roll(4));
-        let event = match dice.roll(8) {
+        let event = match dice.roll(10) {
             0 => Event::Name {
                 lamport,
                 name: format!("name {}", dice.roll(5)),
@@ -174,6 +176,29 @@ fn words(dice: &mut Dice, mut journal: Journal) -> Journal {
                 lamport,
                 key: key(1, dice.roll(12) as i64, 0),
                 metrics: BTreeMap::from([("score".to_owned(), dice.roll(5) as f64)]),
+            },
+            7 => Event::Media {
+                name: ["pic", "loss"][dice.roll(2) as usize].to_owned(),
+                rank: (dice.roll(3) == 0).then_some(1),
+                step: Step(dice.roll(6) as i64),
+                at: Timestamp(dice.roll(4) as i64),
+                kind: MediaKind::Text,
+                items: vec![MediaItem {
+                    content_type: "text/plain".to_owned(),
+                    bytes: 1,
+                    caption: None,
+                    file_name: None,
+                    size: None,
+                    inline: Some(format!("{}", dice.roll(9))),
+                    chunks: Vec::new(),
+                }],
+            },
+            8 => Event::Alert {
+                title: format!("alert {}", dice.roll(9)),
+                text: String::new(),
+                level: AlertLevel::Warn,
+                step: None,
+                at: Timestamp(dice.roll(4) as i64),
             },
             _ => Event::Console {
                 stream: "stdout".to_owned(),
@@ -242,7 +267,7 @@ pub(crate) fn everything(index: &dyn Index) -> String {
     writeln!(out, "{:#?}", snapshot.pins().unwrap()).unwrap();
     for sort in [
         RunSort::Created,
-        RunSort::Metric("loss".to_owned()),
+        RunSort::Metric("loss".to_owned(), Summary::Last),
         RunSort::Config("lr".to_owned()),
         RunSort::Status,
     ] {
@@ -266,6 +291,7 @@ pub(crate) fn everything(index: &dyn Index) -> String {
                 let filter = SeriesFilter {
                     attempts: vec![id],
                     metrics: Vec::new(),
+                    system: None,
                 };
                 for series in snapshot.series(&filter).unwrap() {
                     let blocks = snapshot.blocks(series.id, StepSpan::ALL).unwrap();
@@ -281,6 +307,19 @@ pub(crate) fn everything(index: &dyn Index) -> String {
                     .unwrap();
                 }
                 writeln!(out, "{:?}", Timeline::of(&snapshot, id)).unwrap();
+                for key in snapshot.media_keys(id, StepSpan::ALL).unwrap() {
+                    let query = MediaQuery {
+                        attempt: id,
+                        name: key.name.clone(),
+                        rank: key.rank,
+                        span: StepSpan::ALL,
+                        newest_first: false,
+                        limit: 1000,
+                    };
+                    let entries = snapshot.media(&query).unwrap();
+                    assert_eq!(entries.len() as u64, key.entries);
+                    writeln!(out, "{key:?} {entries:?}").unwrap();
+                }
             }
             writeln!(out, "{attempts:#?}").unwrap();
             writeln!(out, "{:?}", snapshot.children(id).unwrap()).unwrap();
@@ -291,7 +330,9 @@ pub(crate) fn everything(index: &dyn Index) -> String {
                 run: id,
                 cursor: None,
                 limit: 1000,
+                filter: ConsoleFilter::default(),
             };
+            writeln!(out, "{:#?}", snapshot.alerts(id, 100).unwrap()).unwrap();
             writeln!(out, "{:#?}", snapshot.console(&console).unwrap()).unwrap();
         }
     }
@@ -316,10 +357,11 @@ fn answer_of(index: &dyn Index, run: u64) -> Answer {
         .run(builder::run_id(run), &MetricChoice::All, NOW)
         .unwrap()
         .unwrap();
-    let metrics = row
-        .metrics
-        .iter()
-        .map(|(metric, point)| (metric.clone(), (point.step.0, model::bits(point.value))));
+    let metrics = row.metrics.iter().map(|(metric, row)| {
+        let plain = |point: MetricPoint| (point.step.0, model::bits(point.value));
+        let extremes = (row.extremes.min.map(plain), row.extremes.max.map(plain));
+        (metric.clone(), (plain(row.last), extremes))
+    });
     Answer {
         name: row.name,
         tags: row.tags.into_iter().collect(),
@@ -397,6 +439,7 @@ fn check(seed: u64, order: u64) -> Result<(), TestCaseError> {
             let filter = SeriesFilter {
                 attempts: vec![id],
                 metrics: vec![metric.clone()],
+                system: None,
             };
             let mut stored: BTreeMap<i64, u64> = BTreeMap::new();
             for series in snapshot

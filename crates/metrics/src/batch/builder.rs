@@ -56,13 +56,7 @@ impl BatchBuilder {
         if let Some(&index) = self.by_name.get(name) {
             return Ok(index);
         }
-        let bytes = name.name.len();
-        if bytes == 0 || bytes > MAX_NAME_BYTES {
-            return Err(Error::invalid(format!(
-                "a metric name has 1 to {MAX_NAME_BYTES} bytes, {:?} has {bytes}",
-                name.name.chars().take(80).collect::<String>()
-            )));
-        }
+        check_name(&name.name)?;
         let index = u32::try_from(self.names.len())
             .map(SeriesIndex)
             .map_err(|_| Error::invalid("more than 2^32 metrics in one run"))?;
@@ -256,4 +250,19 @@ fn seal(columns: &mut ColumnWriter, body: &[u8]) -> Vec<u8> {
         out.extend(body);
     }
     out
+}
+
+/// Refuses what can not be the name of a series.
+///
+/// # Errors
+/// `Invalid` if it is empty or longer than [`MAX_NAME_BYTES`].
+pub fn check_name(name: &str) -> Result<()> {
+    let bytes = name.len();
+    if (1..=MAX_NAME_BYTES).contains(&bytes) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a metric name has 1 to {MAX_NAME_BYTES} bytes, {:?} has {bytes}",
+        name.chars().take(80).collect::<String>()
+    )))
 }

@@ -8,7 +8,9 @@
 mod batch;
 mod block;
 mod buckets;
+mod joined;
 mod points;
+mod segment;
 mod series;
 mod size;
 mod support;

@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use runtree_core::reference::Reference;
-use runtree_core::{Error, Result as CoreResult, RunId, wire};
+use runtree_core::{AttemptNumber, Error, Result as CoreResult, RunId, wire};
 use runtree_engine::{
-    Annotation, CheckpointScope, Engine, ForkChoice, ForkSpec, Purpose, RunQuery,
+    Annotation, CheckpointScope, ConsoleFilter, ForkChoice, ForkSpec, Purpose, RunQuery,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -15,8 +15,9 @@ use utoipa::IntoParams;
 use crate::bodies::RunPatch;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
+use crate::routes::media::untrusted;
 use crate::state::AppState;
-use crate::{filter, ui};
+use crate::ui;
 
 /// Most runs of a page, and of console lines.
 const MAX_RUNS: usize = 1000;
@@ -33,7 +34,7 @@ pub(crate) struct RunsParams {
     project: Option<String>,
     /// Words that must all occur in display id, key, name, tags, notes or config.
     search: Option<String>,
-    /// Terms `status:running tag:x root:MMP-3 deleted:true`, and words as in `search`.
+    /// Words, and conditions: `status = failed config.lr < 1e-4 min(val/loss) < 0.5 descendants(MMP-42)` (docs/filters.md).
     filter: Option<String>,
     /// States, separated by commas.
     status: Option<String>,
@@ -43,7 +44,7 @@ pub(crate) struct RunsParams {
     sort: Option<String>,
     /// `desc` (default) or `asc`.
     order: Option<Order>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the page before; or how many runs to leave out at the beginning, for a table that is scrolled far.
     cursor: Option<String>,
     /// Most runs of the page: 100, at most 1000.
     limit: Option<usize>,
@@ -65,7 +66,7 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
 }
 
 impl RunsParams {
-    fn query(self, engine: &Engine) -> CoreResult<RunQuery> {
+    fn query(self) -> CoreResult<RunQuery> {
         let runs: Vec<RunId> = list(self.ids.as_deref())
             .map(str::parse)
             .collect::<CoreResult<_>>()?;
@@ -75,15 +76,16 @@ impl RunsParams {
                     .with_hint("ask in several requests"),
             );
         }
-        let mut query = RunQuery {
+        Ok(RunQuery {
             runs,
+            filter: self.filter.as_deref().unwrap_or_default().parse()?,
             project: self.project,
             search: self.search.filter(|search| !search.trim().is_empty()),
             statuses: list(self.status.as_deref())
                 .map(str::parse)
                 .collect::<CoreResult<_>>()?,
             tags: list(self.tag.as_deref()).map(str::to_owned).collect(),
-            sort: filter::parse_sort(self.sort.as_deref().unwrap_or("created"))?,
+            sort: self.sort.as_deref().unwrap_or("created").parse()?,
             descending: self.order != Some(Order::Asc),
             limit: self.limit.unwrap_or(100).clamp(1, MAX_RUNS),
             cursor: self.cursor,
@@ -91,13 +93,7 @@ impl RunsParams {
                 .metrics
                 .map(|metrics| list(Some(&metrics)).map(str::to_owned).collect()),
             ..RunQuery::default()
-        };
-        filter::refine(
-            engine,
-            &mut query,
-            self.filter.as_deref().unwrap_or_default(),
-        )?;
-        Ok(query)
+        })
     }
 }
 
@@ -109,7 +105,7 @@ pub(crate) async fn runs(
     Query(params): Query<RunsParams>,
 ) -> Result<Json<wire::RunPage>, ApiError> {
     let page = state
-        .call(move |engine| engine.runs(&params.query(engine)?))
+        .call(move |engine| engine.runs(&params.query()?))
         .await?;
     Ok(Json(page))
 }
@@ -184,6 +180,14 @@ pub(crate) struct ConsoleParams {
     cursor: Option<String>,
     /// Most lines: 1000, at most 10,000.
     limit: Option<usize>,
+    /// Only lines at least as loud as `debug`, `info`, `warning`, `error`; those that say no level are not.
+    level: Option<String>,
+    /// Only lines with this text, capitals or not.
+    search: Option<String>,
+    /// Only of this launch.
+    attempt: Option<u32>,
+    /// Only of this rank.
+    rank: Option<u32>,
 }
 
 /// Lines of a run's console, oldest first.
@@ -198,7 +202,13 @@ pub(crate) async fn console(
     let limit = params.limit.unwrap_or(1000).clamp(1, MAX_LINES);
     let page = state
         .call_run(run, Purpose::Read, move |engine, run| {
-            engine.console(run, params.cursor.as_deref(), limit)
+            let filter = ConsoleFilter {
+                attempt: params.attempt.map(AttemptNumber),
+                rank: params.rank,
+                level: params.level.as_deref().map(str::parse).transpose()?,
+                search: params.search.filter(|text| !text.is_empty()),
+            };
+            engine.console(run, params.cursor.as_deref(), limit, filter)
         })
         .await?;
     Ok(Json(page))
@@ -218,13 +228,7 @@ pub(crate) async fn file(
             engine.read_file(run, &name)
         })
         .await?;
-    let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
-    // What somebody attached must not run as a page of this server.
-    response.headers_mut().insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("sandbox; default-src 'none'"),
-    );
-    Ok(response)
+    Ok(untrusted(content_type, bytes))
 }
 
 /// Renames, tags, annotates a run.
@@ -296,6 +300,7 @@ pub(crate) async fn fork(
         .call(move |engine| {
             let reference: Reference = request.reference.parse()?;
             let run = engine.fork(ForkSpec {
+                into: request.project,
                 name: request.name,
                 key: request.run_id,
                 config: request.config,

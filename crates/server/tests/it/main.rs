@@ -6,6 +6,7 @@ mod access;
 mod events;
 mod fixture;
 mod http;
+mod media;
 mod openapi;
 mod routes;
 mod ui;

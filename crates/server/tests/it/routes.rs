@@ -49,6 +49,73 @@ fn lists_and_one_run_have_the_types_of_the_document() {
 }
 
 #[test]
+fn views_are_kept_and_a_head_is_chosen() {
+    let served = Served::start();
+    let put = |path: &str, body: Value| served.send("PUT", path, &body);
+    let view = json!({"query": "q=loss%20%3C%201&x=relative"});
+    let kept = put("/projects/digits/views/my%2Fview", view.clone());
+    let kept: Vec<wire::SavedView> = parse(kept.json());
+    assert_eq!(kept[0].name, "my/view");
+    assert_eq!(json!(kept[0].query), view["query"]);
+    let refused = put("/projects/other/views/a", view);
+    assert_eq!(refused.error(404).0, "not_found");
+    let gone = served.send("DELETE", "/projects/digits/views/my%2Fview", &Value::Null);
+    assert_eq!(gone.json(), json!([]));
+    let again = served.send("DELETE", "/projects/digits/views/my%2Fview", &Value::Null);
+    assert_eq!(again.error(404).0, "not_found");
+
+    assert_eq!(put("/runs/DIG-1/head", Value::Null).status, 204);
+    let tree: wire::LineageTree = parse(served.get("/runs/DIG-2/lineage").json());
+    assert!(tree.head_is_set);
+    assert_eq!(tree.head.unwrap().display_id, "DIG-1");
+    assert_eq!(
+        served
+            .send("DELETE", "/runs/DIG-2/head", &Value::Null)
+            .status,
+        204
+    );
+    let tree: wire::LineageTree = parse(served.get("/runs/DIG-2/lineage").json());
+    assert!(!tree.head_is_set);
+
+    let forked = tree.runs[1].summary.fork_step.unwrap();
+    let sweep: wire::SweepTable = parse(served.get(&format!("/sweep?ref=DIG-1@{forked}")).json());
+    assert_eq!(sweep.runs[0].display_id, "DIG-2");
+    assert_eq!(sweep.parent.display_id, "DIG-1");
+}
+
+#[test]
+fn what_there_is_to_ask_for_is_told_by_name() {
+    let served = Served::start();
+    let keys: wire::ProjectKeys = parse(served.get("/projects/digits/keys").json());
+    assert!(keys.metrics.contains(&"loss".to_owned()), "{keys:?}");
+    assert_eq!(
+        served.get("/projects/other/keys").json()["metrics"],
+        json!([])
+    );
+    let outlines: Vec<wire::RunOutline> = parse(served.get("/outlines?runs=DIG-2,DIG-1").json());
+    assert_eq!(outlines.len(), 2);
+    assert!(outlines[0].metrics.contains(&"loss".to_owned()));
+    assert_eq!(served.get("/outlines?runs=DIG-9").status, 404);
+    let many = vec!["DIG-1"; 201].join(",");
+    assert_eq!(served.get(&format!("/outlines?runs={many}")).status, 400);
+    let infos: Vec<wire::MetricInfo> = parse(
+        served
+            .get("/runs/DIG-2/metrics?names=loss,no%252Csuch")
+            .json(),
+    );
+    assert_eq!(infos.len(), 1);
+    let detail: wire::RunDetail = parse(served.get("/runs/DIG-2").json());
+    let whole = detail.metrics.iter().find(|info| info.name == "loss");
+    // NaN is no equal of itself: as text.
+    assert_eq!(json!(infos.first()), json!(whole));
+    // A number is a cursor.
+    let second = served
+        .get("/runs?sort=display_id&order=asc&limit=1&cursor=1")
+        .json();
+    assert_eq!(second["runs"][0]["display_id"], "DIG-2");
+}
+
+#[test]
 fn runs_are_filtered_sorted_and_paged() {
     let served = Served::start();
     let total = |query: &str| served.get(&format!("/runs?{query}")).json()["total"].clone();

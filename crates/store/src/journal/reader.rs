@@ -14,6 +14,8 @@ use crate::layout;
 use crate::store::Store;
 use crate::wait::block_on;
 
+mod behind;
+
 /// Bytes read at once.
 const WINDOW_BYTES: u64 = 1 << 20;
 /// Bytes behind a bad frame that are searched for a valid one.
@@ -57,25 +59,14 @@ impl JournalReader {
     /// # Errors
     /// `NotFound` if there is no journal of the writer, `Corrupt` if a part of it was read before; `Corrupt` if it is shorter than `from`.
     pub fn open(store: &Store, run: RunId, writer: WriterId, from: Cursor) -> Result<Self> {
-        let directory = layout::journal(run, writer);
-        let mut pieces: Vec<PieceFile> = store
-            .objects_below(&directory)?
-            .into_iter()
-            .filter_map(|object| {
-                Some(PieceFile {
-                    first_ordinal: layout::parse_journal_piece(object.location.filename()?)?,
-                    bytes: object.size,
-                })
-            })
-            .collect();
-        pieces.sort_by_key(|piece| piece.first_ordinal);
+        let pieces = pieces_of(store, run, writer)?;
         let what = describe(run, writer);
         match pieces.first() {
             None if from == Cursor::START => {
                 return Err(Error::not_found(format!("{what} is not in the store")));
             }
             None => return Err(Error::corrupt(format!("{what} is missing"))),
-            Some(first) if first.first_ordinal != 0 => {
+            Some(first) if first.first_ordinal > from.ordinal => {
                 return Err(Error::corrupt(format!(
                     "{what} starts with frame {}",
                     first.first_ordinal
@@ -83,7 +74,28 @@ impl JournalReader {
             }
             Some(_) => {}
         }
-        let mut reader = Self {
+        let mut reader = Self::before_first(store, run, writer, pieces);
+        reader.seek(from)?;
+        Ok(reader)
+    }
+
+    /// Opens a journal before a frame whose place in the files is not known: what is before it was sealed, and may be gone or damaged. `None` if the journal
+    /// does not go so far.
+    ///
+    /// # Errors
+    /// `Corrupt` if this frame or a later one is there, and the running hash before it is another.
+    pub fn open_behind(
+        store: &Store,
+        run: RunId,
+        position: JournalPosition,
+    ) -> Result<Option<Self>> {
+        let pieces = pieces_of(store, run, position.writer)?;
+        let reader = Self::before_first(store, run, position.writer, pieces);
+        reader.find(position)
+    }
+
+    fn before_first(store: &Store, run: RunId, writer: WriterId, pieces: Vec<PieceFile>) -> Self {
+        Self {
             store: store.clone(),
             run,
             writer,
@@ -94,9 +106,7 @@ impl JournalReader {
             consumed: 0,
             expected: Vec::new(),
             state: State::Reading,
-        };
-        reader.seek(from)?;
-        Ok(reader)
+        }
     }
 
     /// Where the reader stands: pass it to [`JournalReader::open`] to go on from here.
@@ -359,7 +369,9 @@ impl JournalReader {
                 from.ordinal, from.offset
             ))
         };
-        if let [only] = self.pieces.as_slice() {
+        if let [only] = self.pieces.as_slice()
+            && only.first_ordinal == 0
+        {
             if only.bytes < from.offset || from.offset < HEADER_BYTES as u64 {
                 return Err(shorter());
             }
@@ -367,6 +379,9 @@ impl JournalReader {
             return Ok(());
         }
         // An offset counts in one file only, and since it was noted another may have taken over from before it. Several files are rare: read up to it.
+        if self.pieces[0].first_ordinal > 0 {
+            self.begin_behind()?;
+        }
         while self.cursor.ordinal < from.ordinal {
             if self.next_frame()?.is_none() {
                 return Err(shorter());
@@ -378,6 +393,23 @@ impl JournalReader {
             Err(self.corrupt("it differs from what was read of it before".to_owned()))
         }
     }
+}
+
+/// The files of a journal, by their first frames.
+fn pieces_of(store: &Store, run: RunId, writer: WriterId) -> Result<Vec<PieceFile>> {
+    let directory = layout::journal(run, writer);
+    let mut pieces: Vec<PieceFile> = store
+        .objects_below(&directory)?
+        .into_iter()
+        .filter_map(|object| {
+            Some(PieceFile {
+                first_ordinal: layout::parse_journal_piece(object.location.filename()?)?,
+                bytes: object.size,
+            })
+        })
+        .collect();
+    pieces.sort_by_key(|piece| piece.first_ordinal);
+    Ok(pieces)
 }
 
 impl Iterator for JournalReader {

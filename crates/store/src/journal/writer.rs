@@ -1,6 +1,6 @@
 //! Appending to a journal.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -181,20 +181,13 @@ impl Piece {
             ));
         };
         let location = layout::journal_piece(header.run, header.writer, header.first_ordinal);
-        let path = local
-            .file_path(&location)
-            .map_err(|error| from_object(error, "create a journal"))?;
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(|error| failed("create", &location, error))?;
-        }
-        let file = File::create_new(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Error::conflict(format!(
+        let begun = local.begin_file(&location, &header.to_bytes());
+        let (file, path) = begun.map_err(|error| match error {
+            object_store::Error::AlreadyExists { .. } => Error::conflict(format!(
                 "{location} exists: a writer id is never used twice"
             )),
-            _ => failed("create", &location, error),
+            error => from_object(error, "create a journal"),
         })?;
-        file.write_all_at(&header.to_bytes(), 0)
-            .map_err(|error| failed("write", &location, error))?;
         Ok(Self {
             file,
             path,

@@ -20,7 +20,7 @@ impl LocalStore {
     /// As the file system says. Files that vanish meanwhile are fine.
     pub fn remove_leftovers(&self, idle: Duration) -> Result<(u64, u64)> {
         let root = self.root();
-        let mut probe = TempFile::create_for(&root.join("probe"))?;
+        let mut probe = TempFile::create_in(root)?;
         probe.write_all(&"x".into())?;
         let stamp = |metadata: std::io::Result<fs::Metadata>| metadata.and_then(|m| m.modified());
         let now = stamp(probe.file().metadata()).map_err(|error| fail("inspect", root, error))?;

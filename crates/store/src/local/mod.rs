@@ -13,6 +13,7 @@
 //! [`PutMode::Overwrite`]: object_store::PutMode::Overwrite
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub use error::LocalError;
 use directories::Directories;
 use error::fail;
 use publish::{Replace, TempFile};
-pub(crate) use touched::Look;
+pub(crate) use touched::{Entries, Look, Mark, take};
 
 /// When the directory of a new object is synced: put into [`PutOptions::extensions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,55 @@ impl LocalStore {
         list::names(&self.inner.root.join(directory.as_ref()))
     }
 
+    /// Begins a file that its writer appends to: it has its name, and `header`, but nothing of it is durable yet.
+    pub(crate) fn begin_file(&self, location: &Path, header: &[u8]) -> Result<(File, PathBuf)> {
+        let target = self.file_path(location)?;
+        let mut temp = TempFile::create_in(&self.staging(location, &target))?;
+        temp.write_all(&header.to_vec().into())?;
+        self.touch(location);
+        Ok((temp.name(&target, location)?, target))
+    }
+
+    /// Where an object is written before it has its name.
+    ///
+    /// What comes to lie in a run's folder, however deep, is staged in that folder itself. The rename that publishes it takes an entry away there, so
+    /// in the same transaction the folder's change time says that something below is new: one question tells that nothing is.
+    fn staging(&self, location: &Path, target: &FsPath) -> PathBuf {
+        let folder = crate::layout::run_folder_of(location);
+        folder.map_or_else(
+            || parent_of(target).to_owned(),
+            |folder| self.inner.root.join(folder),
+        )
+    }
+
+    /// Says that something is about to be published into a run, if `location` is a run's: whoever saw the file of `touched/` before looks at the run again.
+    ///
+    /// Nothing depends on it but how soon others see it, so what fails here fails nothing.
+    fn touch(&self, location: &Path) {
+        let Some(run) = crate::layout::run_of(location) else {
+            return;
+        };
+        let directory = self.inner.root.join(crate::layout::all_touched().as_ref());
+        let place = crate::layout::touched_place(run);
+        let file = directory.join(crate::layout::touched_name(place));
+        if !touched::touch(&file) && std::fs::create_dir_all(&directory).is_ok() {
+            // Made by another process meanwhile, it is touched by that.
+            let _ = File::options().append(true).create(true).open(&file);
+            touched::touch(&file);
+        }
+    }
+
+    /// What a directory or a file looks like now.
+    pub(crate) fn mark(&self, path: &Path) -> Mark {
+        std::fs::metadata(self.inner.root.join(path.as_ref()))
+            .map_or_else(|_| Mark::default(), |metadata| Mark::of(&metadata))
+    }
+
+    /// The entries of a directory; none if it can not be opened.
+    pub(crate) fn entries(&self, directory: &Path) -> Option<Entries> {
+        Entries::of(&self.inner.root.join(directory.as_ref()))
+    }
+
     fn put_blocking(
         &self,
         location: &Path,
@@ -140,9 +190,9 @@ impl LocalStore {
         sync: DirSync,
     ) -> Result<PutResult> {
         let target = self.file_path(location)?;
-        let mut temp = TempFile::create_for(&target)?;
+        let mut temp = TempFile::create_in(&self.staging(location, &target))?;
         temp.write_all(payload)?;
-        let result = temp.publish(&target, location, replace)?;
+        let result = temp.publish(&target, location, replace, || self.touch(location))?;
         if sync == DirSync::Now {
             self.inner.directories.sync(parent_of(&target))?;
         }
@@ -152,13 +202,13 @@ impl LocalStore {
     fn copy_blocking(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<()> {
         let target = self.file_path(to)?;
         let (mut source, _) = read::open(&self.file_path(from)?, from)?;
-        let mut temp = TempFile::create_for(&target)?;
+        let mut temp = TempFile::create_in(&self.staging(to, &target))?;
         temp.copy_from(&mut source)?;
         let replace = match mode {
             CopyMode::Overwrite => Replace::Yes,
             CopyMode::Create => Replace::No,
         };
-        temp.publish(&target, to, replace)?;
+        temp.publish(&target, to, replace, || self.touch(to))?;
         self.inner.directories.sync(parent_of(&target))
     }
 
@@ -169,7 +219,7 @@ impl LocalStore {
             RenameTargetMode::Create => Replace::No,
         };
         read::open(&source, from)?;
-        publish::create_parent(&target)?;
+        self.touch(to);
         publish::rename(&source, &target, to, replace)?;
         self.inner.directories.sync(parent_of(&target))?;
         self.inner.directories.sync(parent_of(&source))

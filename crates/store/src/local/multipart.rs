@@ -34,7 +34,7 @@ impl std::fmt::Debug for TempFile {
 impl Upload {
     pub(super) fn begin(store: &LocalStore, location: &Path) -> Result<Self> {
         let target = store.file_path(location)?;
-        let temp = TempFile::create_for(&target)?;
+        let temp = TempFile::create_in(&store.staging(location, &target))?;
         let file = temp
             .file()
             .try_clone()
@@ -97,7 +97,9 @@ impl MultipartUpload for Upload {
         let (store, location) = (self.store.clone(), self.location.clone());
         blocking(move || {
             let target = store.file_path(&location)?;
-            let result = temp.publish(&target, &location, Replace::Yes)?;
+            let result = temp.publish(&target, &location, Replace::Yes, || {
+                store.touch(&location);
+            })?;
             store.inner.directories.sync(parent_of(&target))?;
             Ok(result)
         })

@@ -28,9 +28,8 @@ pub(super) struct TempFile {
 }
 
 impl TempFile {
-    /// A temporary file in the directory of `target`, which is made if it is not there.
-    pub(super) fn create_for(target: &FsPath) -> Result<Self> {
-        let directory = parent_of(target);
+    /// A temporary file in a directory, which is made if it is not there.
+    pub(super) fn create_in(directory: &FsPath) -> Result<Self> {
         let mut error = io::Error::from(io::ErrorKind::AlreadyExists);
         for _ in 0..NAME_TRIES {
             let path = directory.join(format!(
@@ -84,17 +83,26 @@ impl TempFile {
         Ok(())
     }
 
+    /// Gives the file its name, if that is free, without syncing anything: its writer goes on with it.
+    pub(super) fn name(self, target: &FsPath, location: &Path) -> Result<File> {
+        let file = self.file.try_clone();
+        let file = file.map_err(|error| fail("open", target, error))?;
+        rename(&self.path, target, location, Replace::No)?;
+        Ok(file)
+    }
+
     pub(super) fn copy_from(&mut self, source: &mut File) -> Result<()> {
         io::copy(source, &mut self.file).map_err(|error| fail("write", &self.path, error))?;
         Ok(())
     }
 
-    /// Syncs the file and gives it its name. The directory is not synced.
+    /// Syncs the file and gives it its name; `before` is called in between. The directory is not synced.
     pub(super) fn publish(
         self,
         target: &FsPath,
         location: &Path,
         replace: Replace,
+        before: impl FnOnce(),
     ) -> Result<PutResult> {
         self.file
             .sync_all()
@@ -103,6 +111,7 @@ impl TempFile {
             .file
             .metadata()
             .map_err(|error| fail("inspect", target, error))?;
+        before();
         rename(&self.path, target, location, replace)?;
         Ok(PutResult {
             e_tag: Some(read::e_tag(&metadata)),
@@ -119,22 +128,24 @@ impl Drop for TempFile {
     }
 }
 
-/// Makes the directory of `target`.
-pub(super) fn create_parent(target: &FsPath) -> Result<()> {
-    let directory = parent_of(target);
-    fs::create_dir_all(directory).map_err(|error| fail("create", directory, error))
-}
-
-/// Moves `source` to `target` atomically; with [`Replace::No`] it fails with `AlreadyExists` if the name is taken.
+/// Moves `source` to `target` atomically, whose directory is made if it is not there; with [`Replace::No`] it fails with `AlreadyExists` if the name is taken.
 pub(super) fn rename(
     source: &FsPath,
     target: &FsPath,
     location: &Path,
     replace: Replace,
 ) -> Result<()> {
-    let result = match replace {
+    let move_it = || match replace {
         Replace::Yes => fs::rename(source, target),
         Replace::No => rename_exclusively(source, target),
+    };
+    let result = match move_it() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = parent_of(target);
+            fs::create_dir_all(directory).map_err(|error| fail("create", directory, error))?;
+            move_it()
+        }
+        result => result,
     };
     result.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => object_store::Error::AlreadyExists {

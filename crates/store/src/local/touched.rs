@@ -9,7 +9,7 @@
 //! That holds where one kernel does all the writing. A network file system answers from a cache, and by another host's clock: there,
 //! and where the kind is not known, no look counts.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::path::Path as FsPath;
 
 use object_store::path::Path;
@@ -18,6 +18,82 @@ use super::LocalStore;
 
 /// How old a change time must be to be told apart from one that is yet to come.
 const SETTLED_NANOS: i128 = 2_000_000_000;
+
+/// What a directory or a file looked like: all zeros if it is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) inode: u64,
+    /// Nanoseconds.
+    pub(crate) changed: i64,
+    pub(crate) len: u64,
+}
+
+impl Mark {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: identity(metadata).1,
+            changed: i64::try_from(change_time(metadata)).unwrap_or(i64::MAX),
+            len: metadata.len(),
+        }
+    }
+
+    pub(crate) fn write(self, into: &mut Vec<u8>) {
+        into.extend(self.inode.to_le_bytes());
+        into.extend(self.changed.to_le_bytes());
+        into.extend(self.len.to_le_bytes());
+    }
+
+    pub(crate) fn read(from: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            inode: u64::from_le_bytes(*take(from)?),
+            changed: i64::from_le_bytes(*take(from)?),
+            len: u64::from_le_bytes(*take(from)?),
+        })
+    }
+}
+
+/// The next bytes.
+pub(crate) fn take<'b, const N: usize>(from: &mut &'b [u8]) -> Option<&'b [u8; N]> {
+    let (taken, rest) = from.split_first_chunk()?;
+    *from = rest;
+    Some(taken)
+}
+
+/// The entries of one directory, each asked about by its name alone: a path would be walked from the root of the file system.
+pub(crate) struct Entries(File);
+
+impl Entries {
+    pub(super) fn of(directory: &FsPath) -> Option<Self> {
+        File::open(directory).ok().map(Self)
+    }
+
+    /// What an entry looks like now.
+    pub(crate) fn mark(&self, name: &str) -> Mark {
+        let found = rustix::fs::statat(&self.0, name, rustix::fs::AtFlags::empty());
+        found.map_or_else(
+            |_| Mark::default(),
+            |found| Mark {
+                inode: found.st_ino,
+                changed: found.st_ctime * 1_000_000_000 + found.st_ctime_nsec as i64,
+                len: found.st_size as u64,
+            },
+        )
+    }
+}
+
+/// Sets a file's times to now; false if there is none.
+pub(super) fn touch(file: &FsPath) -> bool {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    utimensat(CWD, file, &times, AtFlags::empty()).is_ok()
+}
 
 /// Looks at directories and files, gathered into one digest.
 pub(crate) struct Look<'a> {
@@ -29,6 +105,25 @@ pub(crate) struct Look<'a> {
 }
 
 impl LocalStore {
+    /// What the files of a directory look like, by name; `None` for one that changed too lately to be told apart from a later change, or altogether where
+    /// change times say nothing.
+    pub(crate) fn settled_marks(
+        &self,
+        directory: &Path,
+        names: impl Iterator<Item = String>,
+    ) -> Option<Vec<Option<Mark>>> {
+        self.inner.stamping_device()?;
+        let now = clock();
+        let entries = self.entries(directory);
+        let mark = |name: String| {
+            let mark = entries
+                .as_ref()
+                .map_or_else(Mark::default, |it| it.mark(&name));
+            (i128::from(mark.changed) + SETTLED_NANOS <= now).then_some(mark)
+        };
+        Some(names.map(mark).collect())
+    }
+
     /// Begins a look at what lies below the root, on its device; `None` where change times say nothing.
     ///
     /// The clock is read here: begin before anything is listed that the look is to vouch for.
@@ -46,37 +141,37 @@ impl LocalStore {
 
 impl Look<'_> {
     /// Adds a directory, or that it is not there.
-    pub(crate) fn directory(&mut self, directory: &Path) {
+    pub(crate) fn directory(&mut self, directory: &Path) -> Mark {
         match std::fs::metadata(self.store.root().join(directory.as_ref())) {
             Ok(metadata) => {
-                let (device, inode) = identity(&metadata);
-                let changed = change_time(&metadata);
                 // Mounted from elsewhere: nobody asked what that file system does.
-                let local = device == self.device && metadata.is_dir();
-                self.settled &= local && changed + SETTLED_NANOS <= self.now;
-                self.hasher.update(&inode.to_le_bytes());
-                self.hasher.update(&changed.to_le_bytes());
-                self.hasher.update(&metadata.len().to_le_bytes());
+                let local = identity(&metadata).0 == self.device && metadata.is_dir();
+                self.settled &= local && change_time(&metadata) + SETTLED_NANOS <= self.now;
+                self.add(Mark::of(&metadata))
             }
             Err(error) => self.absent(&error),
         }
     }
 
     /// Adds a file that is only ever appended to: its length, and when it changed last, because one that was touched without becoming longer was hurt.
-    pub(crate) fn length(&mut self, file: &Path) {
+    pub(crate) fn file(&mut self, file: &Path) -> Mark {
         match std::fs::metadata(self.store.root().join(file.as_ref())) {
-            Ok(metadata) => {
-                self.hasher.update(&identity(&metadata).1.to_le_bytes());
-                self.hasher.update(&metadata.len().to_le_bytes());
-                self.hasher.update(&change_time(&metadata).to_le_bytes());
-            }
+            Ok(metadata) => self.add(Mark::of(&metadata)),
             Err(error) => self.absent(&error),
         }
     }
 
-    fn absent(&mut self, error: &std::io::Error) {
+    fn add(&mut self, mark: Mark) -> Mark {
+        self.hasher.update(&mark.inode.to_le_bytes());
+        self.hasher.update(&mark.changed.to_le_bytes());
+        self.hasher.update(&mark.len.to_le_bytes());
+        mark
+    }
+
+    fn absent(&mut self, error: &std::io::Error) -> Mark {
         self.settled &= error.kind() == std::io::ErrorKind::NotFound;
         self.hasher.update(b"absent");
+        Mark::default()
     }
 
     /// What was seen; `None` if a change may yet get the same change time as what was seen.

@@ -30,6 +30,8 @@ pub struct ListedPart {
 pub struct ListedJournal {
     /// Whose.
     pub writer: WriterId,
+    /// Its first frame that is there: 0, unless what is before it was sealed and collected.
+    pub first_ordinal: u64,
     /// Bytes of all its pieces.
     pub bytes: u64,
     /// Changes when a piece is written to, as far as the store's own stamps tell.
@@ -185,16 +187,20 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub fn list_journals(&self, run: RunId) -> Result<Vec<ListedJournal>> {
-        let mut journals: BTreeMap<WriterId, (u64, Vec<u8>)> = BTreeMap::new();
+        let mut journals: BTreeMap<WriterId, (u64, u64, Vec<u8>)> = BTreeMap::new();
         for piece in self.list_journal_pieces(run)? {
-            let (bytes, tags) = journals.entry(piece.writer).or_default();
+            // Sorted: the first piece of a writer comes first.
+            let (_, bytes, tags) = journals
+                .entry(piece.writer)
+                .or_insert_with(|| (piece.first_ordinal, 0, Vec::new()));
             *bytes += piece.bytes;
             tags.extend_from_slice(&piece.tag.to_le_bytes());
         }
         Ok(journals
             .into_iter()
-            .map(|(writer, (bytes, tags))| ListedJournal {
+            .map(|(writer, (first_ordinal, bytes, tags))| ListedJournal {
                 writer,
+                first_ordinal,
                 bytes,
                 tag: block_checksum(&tags),
             })

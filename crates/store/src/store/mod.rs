@@ -19,11 +19,14 @@ use crate::wait::block_on;
 mod listing;
 mod open;
 mod records;
+mod segments;
 mod stamp;
+mod touches;
 
 pub use listing::{ListedJournal, ListedPart};
 pub use records::{Tombstone, parse_part_manifest};
 pub use stamp::{RunStamp, RunTrace};
+pub use touches::Touches;
 
 /// How often a create whose answer was lost is tried again after reading back.
 const CREATE_TRIES: u32 = 4;

@@ -1,13 +1,17 @@
 //! Noticing cheaply that nothing changed, or that what is there was touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use runtree_core::{Result, RunId, SaveKey, WriterId};
 
 use super::{ListedJournal, Store};
 use crate::layout;
-use crate::local::{LocalStore, Look};
+use crate::local::{Entries, LocalStore, Look, Mark, take};
+
+/// Threads that look at runs, and how many runs are worth one.
+const MAX_LOOKERS: usize = 4;
+const LEAST_SHARE: usize = 2000;
 
 /// What a run's folder looked like. Two equal stamps mean that there is nothing new to fold.
 ///
@@ -22,6 +26,7 @@ pub struct RunStamp {
     /// Files in the part directories of saves that are not decided.
     pending_parts: usize,
     pending: usize,
+    segments: usize,
     journals: Vec<ListedJournal>,
 }
 
@@ -35,13 +40,14 @@ impl RunStamp {
     /// A text that is equal if and only if the stamps are: an index stores it.
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "{}.{}.{}.{}.{}.{}",
+            "{}.{}.{}.{}.{}.{}.{}",
             u8::from(self.born),
             self.attempts,
             self.commits,
             self.tombstones,
             self.pending,
-            self.pending_parts
+            self.pending_parts,
+            self.segments
         );
         for journal in &self.journals {
             write!(
@@ -78,47 +84,101 @@ impl RunStamp {
 /// By what a run's folder is recognised as untouched, without listing it: that all its directories and the lengths of its journals
 /// are what they were. Much cheaper than a [`RunStamp`], and weaker: a touched folder may have an equal stamp.
 ///
+/// Two questions can be asked of it. [`Store::is_untouched`] looks at everything. [`Store::changed_runs`] looks at the run's folder alone, whose change
+/// time every object that is published anywhere below it sets, and at the journals that are still written to: all that writers of this store do is
+/// noticed, not what other hands did to a file deep inside.
+///
 /// There is none of a store behind an object store, on a network file system, or of a folder that was touched in the last seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunTrace {
-    /// Pieces of journals: writer and first ordinal.
-    pieces: Vec<(WriterId, u64)>,
+    digest: [u8; 16],
+    folder: Mark,
+    /// Pieces of journals.
+    pieces: Vec<Piece>,
     /// Saves that have parts and are not decided.
     pending: Vec<SaveKey>,
-    digest: [u8; 16],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    writer: WriterId,
+    first_ordinal: u64,
+    /// None if its writer has closed it: it grows no more.
+    open: Option<Mark>,
 }
 
 impl RunTrace {
-    /// A text that [`RunTrace::parse`] reads: an index stores it.
-    pub fn to_text(&self) -> String {
-        let mut text = format!("{:032x}", u128::from_be_bytes(self.digest));
-        for (writer, ordinal) in &self.pieces {
-            write!(text, " {writer}.{ordinal}").expect("BUG: writing to a string fails never");
-        }
-        for key in &self.pending {
-            write!(text, " {key}").expect("BUG: writing to a string fails never");
-        }
-        text
-    }
-
-    /// What [`RunTrace::to_text`] wrote; `None` of any other text.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split(' ');
-        let digest = u128::from_str_radix(words.next()?, 16).ok()?.to_be_bytes();
-        let (mut pieces, mut pending) = (Vec::new(), Vec::new());
-        for word in words {
-            match word.split_once('.') {
-                Some((writer, ordinal)) => {
-                    pieces.push((layout::parse_id(writer)?, layout::parse_number(ordinal)?));
-                }
-                None => pending.push(layout::parse_id(word)?),
+    /// Notes that these writers have closed their journals.
+    pub fn close(&mut self, writers: &BTreeSet<WriterId>) {
+        for piece in &mut self.pieces {
+            if writers.contains(&piece.writer) {
+                piece.open = None;
             }
         }
+    }
+
+    /// Whether it has journals that may still grow.
+    pub fn is_open(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.open.is_some())
+    }
+
+    /// Bytes that [`RunTrace::parse`] reads: an index stores them. Integers in little-endian order.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.digest.to_vec();
+        self.folder.write(&mut bytes);
+        bytes.extend((self.pieces.len() as u32).to_le_bytes());
+        for piece in &self.pieces {
+            bytes.extend(piece.writer.to_bits().to_le_bytes());
+            bytes.extend(piece.first_ordinal.to_le_bytes());
+            bytes.push(u8::from(piece.open.is_some()));
+            if let Some(mark) = piece.open {
+                mark.write(&mut bytes);
+            }
+        }
+        let pending: Vec<String> = self.pending.iter().map(ToString::to_string).collect();
+        bytes.extend(pending.join(" ").as_bytes());
+        bytes
+    }
+
+    /// What [`RunTrace::to_bytes`] wrote; `None` of anything else.
+    pub fn parse(mut bytes: &[u8]) -> Option<Self> {
+        let from = &mut bytes;
+        let digest = *take(from)?;
+        let folder = Mark::read(from)?;
+        let count = u32::from_le_bytes(*take(from)?);
+        let mut pieces = Vec::new();
+        for _ in 0..count {
+            let writer = WriterId::from_bits(u64::from_le_bytes(*take(from)?));
+            let first_ordinal = u64::from_le_bytes(*take(from)?);
+            let open = match take(from)? {
+                [0] => None,
+                [1] => Some(Mark::read(from)?),
+                _ => return None,
+            };
+            pieces.push(Piece {
+                writer,
+                first_ordinal,
+                open,
+            });
+        }
+        let words = std::str::from_utf8(bytes).ok()?.split(' ');
+        let pending = words.filter(|word| !word.is_empty()).map(layout::parse_id);
         Some(Self {
-            pieces,
-            pending,
             digest,
+            folder,
+            pieces,
+            pending: pending.collect::<Option<_>>()?,
         })
+    }
+}
+
+impl RunTrace {
+    fn holds(&self, run: RunId, local: &LocalStore, folders: &Entries) -> bool {
+        folders.mark(&run.to_string()) == self.folder
+            && self.pieces.iter().all(|piece| {
+                let path = layout::journal_piece(run, piece.writer, piece.first_ordinal);
+                piece.open.is_none_or(|mark| mark == local.mark(&path))
+            })
     }
 }
 
@@ -148,19 +208,53 @@ impl Store {
             .into_iter()
             .map(|piece| (piece.writer, piece.first_ordinal))
             .collect();
-        let trace = see(look, run, &pieces, &pending).map(|digest| RunTrace {
-            pieces,
-            pending,
-            digest,
-        });
-        Ok((stamp, trace))
+        Ok((stamp, see(look, run, pieces, pending)))
     }
 
     /// Whether nothing at all happened to a run's folder since `trace` was taken. `false` says nothing.
     pub fn is_untouched(&self, run: RunId, trace: &RunTrace) -> bool {
         let look = self.local().and_then(LocalStore::look);
-        let seen = look.and_then(|look| see(look, run, &trace.pieces, &trace.pending));
-        seen == Some(trace.digest)
+        let pieces = trace.pieces.iter();
+        let pieces = pieces.map(|piece| (piece.writer, piece.first_ordinal));
+        let seen = look.and_then(|look| see(look, run, pieces, trace.pending.clone()));
+        seen.is_some_and(|seen| seen.digest == trace.digest)
+    }
+
+    /// Of some runs those to which a writer of this store may have done something since their traces were taken: all but those of which it is certain that
+    /// nobody did. One question to the file system for each, and one for each journal that is not closed; many runs are asked about at once.
+    pub fn changed_runs<'t>(
+        &self,
+        runs: &[RunId],
+        trace_of: impl Fn(RunId) -> Option<&'t RunTrace> + Sync,
+    ) -> Vec<RunId> {
+        let of = |runs: &[RunId]| -> Vec<RunId> {
+            // Each thread has its own: of a file that several share, the kernel counts the users at every question.
+            let local = self.local();
+            let folders = local.and_then(|local| local.entries(&layout::runs()));
+            let Some((local, folders)) = local.zip(folders) else {
+                return runs.to_vec();
+            };
+            let is_changed = |run: &RunId| {
+                let trace = trace_of(*run);
+                !trace.is_some_and(|trace| trace.holds(*run, local, &folders))
+            };
+            runs.iter().copied().filter(is_changed).collect()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = runs
+            .len()
+            .div_ceil(threads.min(MAX_LOOKERS))
+            .max(LEAST_SHARE);
+        let mut shares = runs.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let helpers: Vec<_> = shares.map(|runs| scope.spawn(|| of(runs))).collect();
+            let mut changed = of(own);
+            for helper in helpers {
+                changed.extend(helper.join().expect("BUG: a look panics never"));
+            }
+            changed
+        })
     }
 
     fn stamp_of(&self, run: RunId, pending: &[SaveKey]) -> Result<RunStamp> {
@@ -175,6 +269,7 @@ impl Store {
             tombstones: self.names(&layout::tombstones(run))?.len(),
             pending_parts,
             pending: pending.len(),
+            segments: self.names(&layout::metrics(run))?.len(),
             journals: self.list_journals(run)?,
         })
     }
@@ -184,26 +279,38 @@ impl Store {
 fn see(
     mut look: Look<'_>,
     run: RunId,
-    pieces: &[(WriterId, u64)],
-    pending: &[SaveKey],
-) -> Option<[u8; 16]> {
+    pieces: impl IntoIterator<Item = (WriterId, u64)>,
+    pending: Vec<SaveKey>,
+) -> Option<RunTrace> {
+    let folder = look.directory(&layout::run_folder(run));
     let fixed = [
-        layout::run_folder(run),
         layout::attempts(run),
         layout::commits(run),
         layout::tombstones(run),
         layout::all_parts(run),
         layout::journals(run),
+        layout::metrics(run),
     ];
     for directory in &fixed {
         look.directory(directory);
     }
-    for key in pending {
+    for key in &pending {
         look.directory(&layout::parts(run, *key));
     }
-    for &(writer, ordinal) in pieces {
+    let pieces = pieces.into_iter().map(|(writer, first_ordinal)| {
         look.directory(&layout::journal(run, writer));
-        look.length(&layout::journal_piece(run, writer, ordinal));
-    }
-    look.finish()
+        let mark = look.file(&layout::journal_piece(run, writer, first_ordinal));
+        Piece {
+            writer,
+            first_ordinal,
+            open: Some(mark),
+        }
+    });
+    let pieces = pieces.collect();
+    Some(RunTrace {
+        digest: look.finish()?,
+        folder,
+        pieces,
+        pending,
+    })
 }

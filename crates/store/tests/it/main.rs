@@ -11,6 +11,8 @@ mod layout;
 mod local;
 mod names;
 mod redundant;
+mod segments;
+mod settings;
 mod stores;
 mod support;
 

@@ -1,14 +1,17 @@
 //! Numbers, keys, prefixes; listings of what is in a store; stamps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use object_store::memory::InMemory;
 use proptest::prelude::*;
 use runtree_core::manifest::{
     AttemptKind, AttemptRecord, CheckpointName, PinRecord, RoundRecord, RunRecord, TombstoneRecord,
 };
 use runtree_core::{AttemptNumber, ErrorKind, ProjectName, WriterId};
+use runtree_store::wrappers::Meter;
 use runtree_store::{
-    Created, FrameKind, JournalWriter, ObjectPath, RunTrace, Store, Tombstone, layout,
+    Created, FrameKind, JournalWriter, ObjectPath, RunTrace, Store, Tombstone, Touches, layout,
 };
 
 use crate::support::{NOW, in_memory, key, on_disk, run};
@@ -75,6 +78,27 @@ fn numbers_are_taken_once_by_any_number_of_runs() {
     });
     taken.sort_unstable();
     assert_eq!(taken, (1..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_next_number_is_found_without_listing_those_that_are_taken() {
+    let meter = Meter::new(Arc::new(InMemory::new()));
+    let store = Store::create_over(meter.clone(), NOW).unwrap();
+    let project = project("demo");
+    for n in 1..=600 {
+        assert_eq!(store.take_number(&project, run(n)).unwrap().number(), n);
+        if n == 1 {
+            // Pulled from a store where more had been born.
+            let far = layout::number(&project, 1 << 40);
+            crate::support::put(store.objects(), far.as_ref(), b"elsewhere");
+        }
+    }
+    let before = meter.counts();
+    store.take_number(&project, run(601)).unwrap();
+    let after = meter.counts();
+    assert_eq!(after.lists, before.lists);
+    let asked = after.heads + after.gets - before.heads - before.gets;
+    assert!(asked <= 2 * 10 + 3, "{asked} questions");
 }
 
 #[test]
@@ -409,6 +433,73 @@ fn touches() -> Vec<Touch> {
     clippy::disallowed_methods,
     reason = "waits for a file system's clock, which nobody signals"
 )]
+fn what_is_published_touches_the_file_of_its_run() {
+    let store = on_disk();
+    let Some(fresh) = store.touches() else {
+        return; // the file system of the machine keeps no such times
+    };
+    let touches = touches();
+    let count = touches.len() as u64;
+    for number in 0..=count {
+        let mut journal =
+            JournalWriter::create(&store, run(number), WriterId::from_bits(1)).unwrap();
+        journal.append(FrameKind::Points, b"points").unwrap();
+        journal.sync().unwrap();
+        let commit = layout::commit(run(number), key(4));
+        crate::support::put(store.objects(), commit.as_ref(), b"{}");
+        let young = store.touches().unwrap();
+        assert!(!fresh.holds(&young, run(number)), "it was made");
+        assert!(
+            !young.holds(&young, run(number)),
+            "a change in the same instant would go unnoticed"
+        );
+    }
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    let before = store.touches().unwrap();
+    for (number, (what, touch)) in (0..).zip(&touches) {
+        assert!(
+            before.holds(&store.touches().unwrap(), run(number)),
+            "{what}"
+        );
+        touch(&store, number);
+        let holds = before.holds(&store.touches().unwrap(), run(number));
+        // What is appended, and what other hands do, is found otherwise.
+        let is_published = ![
+            "a frame",
+            "a journal cut short",
+            "another piece of a journal",
+            "a commit gone",
+            "another folder in its place",
+        ]
+        .contains(what);
+        assert_eq!(holds, !is_published, "{what}");
+    }
+    let now = store.touches().unwrap();
+    assert!(before.holds(&now, run(count)), "nobody touched it");
+    assert!(before.holds(&now, run(999)), "it was never there");
+    let mut forgetful = before.clone();
+    forgetful.forget(run(count));
+    assert!(!forgetful.holds(&now, run(count)));
+    for known in [&before, &now, &forgetful] {
+        assert_eq!(Touches::parse(&known.to_bytes()).as_ref(), Some(known));
+    }
+    let bytes = before.to_bytes();
+    assert_eq!(Touches::parse(&bytes[1..]), None);
+    assert_eq!(Touches::parse(&[bytes, vec![0]].concat()), None);
+}
+
+fn is_unchanged(store: &Store, number: u64, trace: &RunTrace) -> bool {
+    let (asked, other) = (run(number), run(1 << 40));
+    let changed = store.changed_runs(&[asked, other], |run| (run == asked).then_some(trace));
+    assert!(changed.contains(&other), "nothing is known of it");
+    !changed.contains(&asked)
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "waits for a file system's clock, which nobody signals"
+)]
 fn a_trace_holds_until_anything_a_fold_reads_is_touched() {
     let store = on_disk();
     let touches = touches();
@@ -443,20 +534,46 @@ fn a_trace_holds_until_anything_a_fold_reads_is_touched() {
             std::thread::sleep(std::time::Duration::from_millis(50));
         };
         let Some(trace) = trace else { return };
-        assert_eq!(RunTrace::parse(&trace.to_text()).as_ref(), Some(&trace));
+        assert_eq!(RunTrace::parse(&trace.to_bytes()).as_ref(), Some(&trace));
         traces.push(trace);
     }
     for (number, (what, touch)) in (0..).zip(&touches) {
         assert!(store.is_untouched(run(number), &traces[number as usize]));
         touch(&store, number);
-        let holds = store.is_untouched(run(number), &traces[number as usize]);
+        let trace = &traces[number as usize];
+        let holds = store.is_untouched(run(number), trace);
         assert!(!holds, "{what} went unnoticed");
+        // What did not come through the store is for a close look alone.
+        let by_other_hands = ["another piece of a journal", "a commit gone"].contains(what);
+        assert_eq!(
+            is_unchanged(&store, number, trace),
+            by_other_hands,
+            "{what}"
+        );
+        let mut closed = trace.clone();
+        closed.close(&[WriterId::from_bits(1)].into());
+        assert!(trace.is_open() && !closed.is_open());
+        assert_eq!(
+            RunTrace::parse(&closed.to_bytes()).as_ref(),
+            Some(&closed),
+            "{what}"
+        );
+        let in_the_journal = ["a frame", "a journal cut short"].contains(what);
+        assert_eq!(
+            is_unchanged(&store, number, &closed),
+            by_other_hands || in_the_journal,
+            "{what}"
+        );
     }
+    assert!(is_unchanged(&store, count, &traces[count as usize]));
     assert!(store.is_untouched(run(count), &traces[count as usize]));
     assert!(!store.is_untouched(run(count), &traces[0]));
-    for text in ["", "x", "00 1", "00 0000000000000001.07"] {
-        assert_eq!(RunTrace::parse(text), None, "{text:?}");
+    let bytes = traces[0].to_bytes();
+    for end in 0..bytes.len() {
+        assert_ne!(RunTrace::parse(&bytes[..end]).as_ref(), Some(&traces[0]));
     }
+    assert_eq!(RunTrace::parse(&[bytes, b" x".to_vec()].concat()), None);
+    assert_eq!(RunTrace::parse(&[255; 100]), None);
 }
 
 #[test]

@@ -60,15 +60,26 @@ pub(crate) fn change_lines(
         .collect()
 }
 
+/// Which points of a metric count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Inherited ones too.
+    Effective,
+    /// Those that the run logged itself.
+    Own,
+}
+
 /// The table of a run's metrics.
 pub(super) fn metrics(
     metrics: &[MetricInfo],
     system: bool,
+    scope: Scope,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let shown: Vec<_> = metrics
         .iter()
         .filter(|metric| system || !metric.system)
+        .filter(|metric| scope == Scope::Effective || metric.own_points > 0)
         .collect();
     if shown.is_empty() {
         return Ok(());
@@ -84,15 +95,24 @@ pub(super) fn metrics(
         ("", Align::Left),
     ]);
     for metric in shown {
-        let (min, min_at) = extreme(metric.min.as_ref());
-        let (max, max_at) = extreme(metric.max.as_ref());
-        let last = metric.last.value.0;
+        let (last, min, max, points) = match scope {
+            Scope::Effective => (Some(&metric.last), &metric.min, &metric.max, metric.points),
+            Scope::Own => (
+                metric.own_last.as_ref(),
+                &metric.own_min,
+                &metric.own_max,
+                metric.own_points,
+            ),
+        };
+        let (min, min_at) = extreme(min.as_ref());
+        let (max, max_at) = extreme(max.as_ref());
+        let last = last.map_or(f64::NAN, |last| last.value.0);
         let style = if last.is_finite() {
             Style::Plain
         } else {
             Style::Bad
         };
-        let remark = match (metric.own, metric.nonfinite) {
+        let remark = match (metric.own_points > 0, metric.nonfinite) {
             (_, nonfinite @ 1..) => Cell::styled(
                 format!("{} not finite", human::count(nonfinite)),
                 Style::Bad,
@@ -107,7 +127,7 @@ pub(super) fn metrics(
             Cell::styled(min_at, Style::Dim),
             max.into(),
             Cell::styled(max_at, Style::Dim),
-            human::count(metric.points).into(),
+            human::count(points).into(),
             remark,
         ]);
     }

@@ -1,7 +1,8 @@
-//! Verifying what is no checkpoint: births, launches, journals, names, pins, attached files.
+//! Verifying what is no checkpoint: births, launches, journals, segments, names, pins, attached files.
 
 use std::collections::BTreeMap;
 
+use runtree_core::event::Event;
 use runtree_core::manifest::{ChunkRecord, PartConfirmation, RunRecord, TombstoneRecord};
 use runtree_core::{Result, RunId, WriterId};
 use runtree_metrics::{Limits, PointsBatch};
@@ -9,6 +10,7 @@ use runtree_store::{Cursor, FrameKind, JournalReader, layout};
 
 use crate::engine::Engine;
 use crate::fold::damage::{RunDamage, Told, corrupt, missing_attempt, missing_commit};
+use crate::fold::sealed::{Sealed, event};
 
 /// What was found, and what else has to be read.
 #[derive(Debug, Default)]
@@ -165,16 +167,33 @@ fn verify_confirmations(
     Ok(())
 }
 
-/// Every frame of every journal, and every position that a part recorded.
+/// Every frame of every journal and segment, and every position that a part recorded.
 fn verify_journals(engine: &Engine, run: RunId, told: &mut Told, found: &mut Found) -> Result<()> {
     let store = engine.store();
     // What can not be read is reported with its checkpoint.
     let (mut recorded, _) = engine.recorded_positions(run)?;
+    // Before the journals: what is collected in between is then known to be sealed.
+    let sealed = Sealed::list(store, run)?;
     let journals = store.list_journals(run)?;
+    for writer in sealed.writers() {
+        let first = journals.iter().find(|journal| journal.writer == writer);
+        let first = first.map_or(u64::MAX, |journal| journal.first_ordinal);
+        verify_segments(engine, run, (writer, &sealed), first, told, found)?;
+    }
     for journal in journals {
         let positions = recorded.remove(&journal.writer).unwrap_or_default();
-        let reader = JournalReader::open(store, run, journal.writer, Cursor::START);
-        let Some(mut reader) = found.note(reader)? else {
+        let reader = if journal.first_ordinal == 0 {
+            JournalReader::open(store, run, journal.writer, Cursor::START).map(Some)
+        } else if sealed.reach(journal.writer, 0) < journal.first_ordinal {
+            found.problems.push(format!(
+                "journal {} of run {run} starts with frame {}, and what is before it was not sealed",
+                journal.writer, journal.first_ordinal
+            ));
+            continue;
+        } else {
+            engine.open_behind_sealed(run, journal.writer, &sealed)
+        };
+        let Some(Some(mut reader)) = found.note(reader)? else {
             continue;
         };
         for position in positions {
@@ -191,10 +210,54 @@ fn verify_journals(engine: &Engine, run: RunId, told: &mut Told, found: &mut Fou
         }
     }
     let missing: BTreeMap<WriterId, _> = recorded;
-    for positions in missing.into_values() {
-        found.note(store.check_journals(run, &positions))?;
+    for (writer, positions) in missing {
+        found.note(engine.check_recorded(run, writer, &sealed, &positions))?;
     }
     Ok(())
+}
+
+/// Every segment of a journal whose first frame that is there is `first`.
+fn verify_segments(
+    engine: &Engine,
+    run: RunId,
+    (writer, sealed): (WriterId, &Sealed),
+    first: u64,
+    told: &mut Told,
+    found: &mut Found,
+) -> Result<()> {
+    for name in sealed.of(writer) {
+        let segment = engine.open_segment(run, name);
+        let Some(segment) = found.note(segment)? else {
+            continue;
+        };
+        for group in 0..segment.groups() {
+            found.note(segment.read_group(group))?;
+        }
+        let Some(events) = found.note(segment.events())? else {
+            continue;
+        };
+        for (ordinal, payload) in events {
+            // The journal says the same where it has the frame.
+            if ordinal < first
+                && let Some(event) = found.note(event(ordinal, payload))?
+            {
+                hear(event, run, told, found);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an event tells of other objects: what was saved, and the chunks of what is attached.
+fn hear(event: Event, run: RunId, told: &mut Told, found: &mut Found) {
+    told.take_event(&event);
+    let by = match &event {
+        Event::File { name, .. } => format!("file {name:?} of run {run}"),
+        Event::Media { name, step, .. } => format!("{name:?} at step {step} of run {run}"),
+        _ => return,
+    };
+    let chunks = event.chunks().cloned().map(|chunk| (chunk, by.clone()));
+    found.chunks.extend(chunks);
 }
 
 fn read_all(
@@ -206,13 +269,7 @@ fn read_all(
     while let Some(frame) = reader.next_frame()? {
         match frame.kind {
             FrameKind::Event => {
-                let event = frame.event()?;
-                told.take_event(&event);
-                if let runtree_core::event::Event::File { name, chunks, .. } = event {
-                    let by = format!("file {name:?} of run {run}");
-                    let chunks = chunks.into_iter().map(|chunk| (chunk, by.clone()));
-                    found.chunks.extend(chunks);
-                }
+                hear(frame.event()?, run, told, found);
             }
             FrameKind::Points => {
                 PointsBatch::decode(&frame.payload, Limits::default())?;

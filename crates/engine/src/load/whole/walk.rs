@@ -1,4 +1,6 @@
-//! The walk over all trees at once.
+//! The walk over all trees at once: which nodes lie over each other, and whose is the answer.
+//!
+//! What was decided is put into the result by [`collect`], which numbers tensors and blobs anew.
 
 use std::collections::HashMap;
 
@@ -6,10 +8,9 @@ use runtree_core::manifest::Extent;
 use runtree_core::state::{StateKey, StateNode, TensorLeaf, TensorRecord};
 use runtree_core::{Error, Result};
 
-use super::{
-    Comparer, DISTRIBUTED_STATE, Differing, ShardSource, WholeBlob, WholeRequest, WholeState,
-    WholeTensor,
-};
+use super::{Comparer, DISTRIBUTED_STATE, Differing, WholeRequest, WholeState};
+
+mod collect;
 
 /// The tree of one part.
 pub(super) struct PartTree<'a> {
@@ -27,7 +28,7 @@ impl PartTree<'_> {
         })
     }
 
-    fn blob(&self, blob: u32) -> Result<&[Extent]> {
+    pub(super) fn blob(&self, blob: u32) -> Result<&[Extent]> {
         self.blobs
             .get(blob as usize)
             .map(Vec::as_slice)
@@ -36,7 +37,7 @@ impl PartTree<'_> {
 }
 
 /// A node of one of the trees.
-type Node<'a> = (&'a PartTree<'a>, &'a StateNode);
+pub(super) type Node<'a> = (&'a PartTree<'a>, &'a StateNode);
 
 struct Walk<'a> {
     request: &'a WholeRequest,
@@ -206,7 +207,7 @@ impl<'a> Walk<'a> {
         if !self.own {
             let mut same = true;
             for other in &nodes[1..] {
-                same = same && self.same(nodes[0], *other)?;
+                same = same && self.comparer.same(nodes[0], *other)?;
             }
             if !same {
                 return self.choose(nodes, keys);
@@ -237,249 +238,6 @@ impl<'a> Walk<'a> {
             }
         };
         self.adopt(tree, node).map(Some)
-    }
-
-    /// Shards of all parts as one tensor.
-    fn shards(&mut self, nodes: &[Node<'a>], leaf: &TensorLeaf) -> Result<StateNode> {
-        let (first, _) = nodes[0];
-        let key = (first.part, leaf.tensor);
-        let index = if let Some(index) = self.tensors.get(&key) {
-            *index
-        } else {
-            let record = first.record(leaf.tensor)?;
-            let shape = record.global_shape.clone().unwrap_or_default();
-            let mut sources = Vec::new();
-            for (tree, node) in nodes {
-                let StateNode::Tensor(leaf) = node else {
-                    continue;
-                };
-                let named = tree.record(leaf.tensor)?;
-                let others = self.shards.get(&(tree.part, named.name.as_str()));
-                let others = others.map_or(&[][..], Vec::as_slice);
-                for shard in std::iter::once(named).chain(
-                    others
-                        .iter()
-                        .copied()
-                        .filter(|other| !std::ptr::eq(*other, named)),
-                ) {
-                    if shard.global_shape.as_ref() != Some(&shape) || shard.dtype != record.dtype {
-                        return Err(Error::corrupt(format!(
-                            "shards of {:?} are {} {shape:?} on rank {} and {} {:?} on rank {}",
-                            record.name,
-                            record.dtype,
-                            first.rank,
-                            shard.dtype,
-                            shard.global_shape.as_deref().unwrap_or_default(),
-                            tree.rank
-                        ))
-                        .with_hint("optimizer states of pipeline stages have clashing numbers: save get_optimizer_state_dict(...), which names them"));
-                    }
-                    sources.push(ShardSource::new(tree.part, shard));
-                }
-            }
-            let own = self
-                .request
-                .own_rank
-                .filter(|own| *own == first.rank)
-                .map(|_| sources[0].region.clone());
-            self.push_tensor(
-                key,
-                WholeTensor {
-                    name: record.name.clone(),
-                    dtype: record.dtype.clone(),
-                    shape,
-                    sharded: true,
-                    own,
-                    sources,
-                },
-            )
-        };
-        Ok(StateNode::Tensor(TensorLeaf {
-            tensor: index,
-            ..leaf.clone()
-        }))
-    }
-
-    fn push_tensor(&mut self, key: (usize, u32), tensor: WholeTensor) -> u32 {
-        let index = self.state.tensors.len() as u32;
-        self.state.tensors.push(tensor);
-        self.tensors.insert(key, index);
-        index
-    }
-
-    /// A node of one part with everything below it, renumbered.
-    fn adopt(&mut self, tree: &'a PartTree<'a>, node: &StateNode) -> Result<StateNode> {
-        let mut node = node.clone();
-        self.renumber(tree, &mut node)?;
-        Ok(node)
-    }
-
-    fn renumber(&mut self, tree: &'a PartTree<'a>, node: &mut StateNode) -> Result<()> {
-        match node {
-            StateNode::Tensor(leaf) => {
-                let key = (tree.part, leaf.tensor);
-                leaf.tensor = if let Some(index) = self.tensors.get(&key) {
-                    *index
-                } else {
-                    let record = tree.record(leaf.tensor)?;
-                    let source = ShardSource::new(tree.part, record);
-                    let tensor = WholeTensor {
-                        name: record.name.clone(),
-                        dtype: record.dtype.clone(),
-                        shape: record
-                            .global_shape
-                            .clone()
-                            .unwrap_or_else(|| record.shape.clone()),
-                        sharded: record.global_shape.is_some(),
-                        own: record.global_shape.as_ref().map(|_| source.region.clone()),
-                        sources: vec![source],
-                    };
-                    self.push_tensor(key, tensor)
-                };
-                Ok(())
-            }
-            StateNode::LongStr { blob } | StateNode::LongBytes { blob, .. } => {
-                let key = (tree.part, *blob);
-                *blob = if let Some(index) = self.blobs.get(&key) {
-                    *index
-                } else {
-                    let index = self.state.blobs.len() as u32;
-                    self.state.blobs.push(WholeBlob {
-                        part: tree.part,
-                        extents: tree.blob(*blob)?.to_vec(),
-                    });
-                    self.blobs.insert(key, index);
-                    index
-                };
-                Ok(())
-            }
-            StateNode::List { v }
-            | StateNode::Tuple { v }
-            | StateNode::Deque { v, .. }
-            | StateNode::Set { v, .. }
-            | StateNode::NamedTuple { v, .. }
-            | StateNode::Dict { v, .. } => {
-                v.iter_mut().try_for_each(|node| self.renumber(tree, node))
-            }
-            StateNode::Stateful { state: inner, .. } | StateNode::Enum { value: inner, .. } => {
-                self.renumber(tree, inner)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether two nodes of different parts are equal, bytes included.
-    fn same(&self, a: Node<'a>, b: Node<'a>) -> Result<bool> {
-        let all = |left: &'a [StateNode], right: &'a [StateNode]| -> Result<bool> {
-            if left.len() != right.len() {
-                return Ok(false);
-            }
-            for (left, right) in left.iter().zip(right) {
-                if !self.same((a.0, left), (b.0, right))? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        };
-        Ok(match (a.1, b.1) {
-            (StateNode::Tensor(left), StateNode::Tensor(right)) => {
-                let (one, other) = (a.0.record(left.tensor)?, b.0.record(right.tensor)?);
-                let alike = TensorLeaf {
-                    tensor: right.tensor,
-                    // Each rank has its own.
-                    device: right.device.clone(),
-                    ..left.clone()
-                } == *right
-                    && (
-                        &one.dtype,
-                        &one.shape,
-                        &one.global_shape,
-                        &one.global_offset,
-                    ) == (
-                        &other.dtype,
-                        &other.shape,
-                        &other.global_shape,
-                        &other.global_offset,
-                    );
-                alike
-                    && self
-                        .comparer
-                        .same_tensor((a.0, left.tensor), (b.0, right.tensor))?
-            }
-            (StateNode::LongStr { blob: left }, StateNode::LongStr { blob: right }) => {
-                self.same_blob((a.0, *left), (b.0, *right))?
-            }
-            (
-                StateNode::LongBytes {
-                    blob: left,
-                    mutable,
-                },
-                StateNode::LongBytes {
-                    blob: right,
-                    mutable: other,
-                },
-            ) => mutable == other && self.same_blob((a.0, *left), (b.0, *right))?,
-            (StateNode::List { v: left }, StateNode::List { v: right })
-            | (StateNode::Tuple { v: left }, StateNode::Tuple { v: right }) => all(left, right)?,
-            (
-                StateNode::Deque { maxlen, v: left },
-                StateNode::Deque {
-                    maxlen: other,
-                    v: right,
-                },
-            ) => maxlen == other && all(left, right)?,
-            (
-                StateNode::NamedTuple {
-                    class,
-                    fields,
-                    v: left,
-                },
-                StateNode::NamedTuple {
-                    class: other,
-                    fields: theirs,
-                    v: right,
-                },
-            ) => class == other && fields == theirs && all(left, right)?,
-            (
-                StateNode::Set { frozen, v: left },
-                StateNode::Set {
-                    frozen: other,
-                    v: right,
-                },
-            ) => frozen == other && all(left, right)?,
-            (
-                StateNode::Dict { kind, k, v: left },
-                StateNode::Dict {
-                    kind: other,
-                    k: theirs,
-                    v: right,
-                },
-            ) => kind == other && k == theirs && all(left, right)?,
-            (
-                StateNode::Stateful { class, state: left },
-                StateNode::Stateful {
-                    class: other,
-                    state: right,
-                },
-            ) => class == other && self.same((a.0, left), (b.0, right))?,
-            // A NaN is the same NaN on every rank.
-            (StateNode::Float { v: left }, StateNode::Float { v: right }) => {
-                left.0.to_bits() == right.0.to_bits()
-            }
-            (
-                StateNode::Complex { re, im },
-                StateNode::Complex {
-                    re: other,
-                    im: theirs,
-                },
-            ) => (re.0.to_bits(), im.0.to_bits()) == (other.0.to_bits(), theirs.0.to_bits()),
-            (left, right) => left == right,
-        })
-    }
-
-    fn same_blob(&self, a: (&PartTree<'_>, u32), b: (&PartTree<'_>, u32)) -> Result<bool> {
-        self.comparer
-            .same_bytes((a.0.part, a.0.blob(a.1)?), (b.0.part, b.0.blob(b.1)?))
     }
 }
 

@@ -82,6 +82,7 @@ pub(super) fn config_columns(value: &Value) -> (Option<f64>, String) {
 pub(super) fn search_text(
     record: &RunRecord,
     name: &str,
+    notes: Option<&str>,
     tags: &[String],
     leaves: &[(String, &Value)],
 ) -> String {
@@ -89,6 +90,10 @@ pub(super) fn search_text(
     if let Some(key) = &record.key {
         text.push('\n');
         text.push_str(key);
+    }
+    if let Some(notes) = notes {
+        text.push('\n');
+        text.push_str(notes);
     }
     for tag in tags {
         text.push('\n');
