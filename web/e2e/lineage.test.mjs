@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, afterEach, before, describe, it } from 'node:test';
 
-import { BASE, chart, findWorld, get, inkBetween, keepShot, measure, openBrowser, post, recordSeries, until } from './world.mjs';
+import { BASE, chart, counts, findWorld, get, inkBetween, keepShot, measure, openBrowser, post, present, recordSeries, until } from './world.mjs';
 
 const { RUNTREE_PYTHON: python, RUNTREE_E2E_STORE: store } = process.env;
 let world;
@@ -57,13 +57,13 @@ describe('the lineage', () => {
   it('has a head, which is chosen and let go', async () => {
     const before = await get(`/runs/${world.child.display_id}/lineage`);
     await page.locator('[data-head]').waitFor();
-    assert.equal(await page.locator('[data-head]').count(), 1);
+    await counts(page.locator('[data-head]'), 1);
     if (before.head_is_set) await page.locator('[data-clear-head]').click();
     await page.locator('[data-set-head]').click();
     await page.locator('[data-clear-head]').waitFor();
     const chosen = await get(`/runs/${world.owner.display_id}/lineage`);
     assert.deepEqual([chosen.head_is_set, chosen.head.display_id], [true, world.child.display_id]);
-    assert.ok(await page.locator('.label', { has: page.locator('[data-head]') }).getByText(world.child.display_id, { exact: true }).count());
+    await present(page.locator('.label', { has: page.locator('[data-head]') }).getByText(world.child.display_id, { exact: true }));
     await page.locator('[data-clear-head]').click();
     await page.locator('[data-clear-head]').waitFor({ state: 'detached' });
     assert.equal((await get(`/runs/${world.owner.display_id}/lineage`)).head_is_set, false);
@@ -79,8 +79,8 @@ describe('a sweep', () => {
     await page.locator('[data-panel] [data-sweep-link]').click();
     await page.locator('[data-sweep]').waitFor();
     assert.equal(address().pathname, '/sweep');
-    assert.equal(await page.locator('[data-sweep-row]').count(), sweep.runs.length + 1);
-    for (const key of sweep.config_keys) assert.ok(await page.getByRole('columnheader', { name: key }).count(), key);
+    await counts(page.locator('[data-sweep-row]'), sweep.runs.length + 1);
+    for (const key of sweep.config_keys) await present(page.getByRole('columnheader', { name: key }));
     await page.locator('[data-sweep]').getByTitle('Sort by config lr').click();
     await until('sorted', () => address().searchParams.get('sort') === 'config:lr');
     const column = 1 + sweep.config_keys.indexOf('lr') + 1;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 
-import { BASE, get, keepShot, openBrowser, until } from './world.mjs';
+import { BASE, counts, get, keepShot, openBrowser, present, until } from './world.mjs';
 
 const { runs } = await get('/runs?project=media&sort=display_id&order=asc').catch(() => ({ runs: [] }));
 const [parent, child] = runs;
@@ -36,11 +36,11 @@ describe('the media of a run', { skip }, () => {
     await page.goto(runUrl(parent, '?tab=media'));
     await seen('samples/rings');
     assert.equal(await stepOf('samples/rings'), 100);
-    assert.equal(await pictures('samples/rings').count(), 6);
+    await counts(pictures('samples/rings'), 6);
     assert.equal(await pictures('samples/rings').first().getAttribute('alt'), 'sample 0 at 100');
     assert.equal(await pictures('samples/rings').first().evaluate((i) => `${i.naturalWidth} ${i.naturalHeight}`), '48 48');
     await section('weights/conv1').locator('svg rect').first().waitFor();
-    assert.equal(await section('weights/conv1').locator('svg rect').count(), 48);
+    await counts(section('weights/conv1').locator('svg rect'), 48);
   });
 
   it('show text as text, never as a page', async () => {
@@ -92,7 +92,7 @@ describe('the media of a run', { skip }, () => {
     await page.goto(runUrl(child, '?tab=media&step=60'));
     await seen('samples/rings');
     assert.equal(await stepOf('samples/rings'), 60);
-    assert.ok(await section('samples/rings').getByText('inherited').count());
+    await present(section('samples/rings').getByText('inherited'));
     await page.goto(runUrl(child, '?tab=media'));
     await until('its own', async () => (await stepOf('samples/rings')) === 120);
     assert.equal(await section('samples/rings').getByText('inherited').count(), 0);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 
-import { BASE, chart, findWorld, get, inkBetween, keepShot, measure, openBrowser, patch, post, recordSeries, until } from './world.mjs';
+import { BASE, chart, counts, findWorld, get, inkBetween, keepShot, measure, openBrowser, patch, post, present, recordSeries, until } from './world.mjs';
 
 let world;
 let browser;
@@ -42,7 +42,7 @@ describe('the runs table', () => {
     await row.waitFor();
     assert.match(await row.innerText(), new RegExp(world.child.display_id));
     assert.equal(await page.locator('[role=table]').getAttribute('aria-rowcount'), String(world.total));
-    assert.ok(await row.getByText(world.child.status, { exact: true }).count());
+    await present(row.getByText(world.child.status, { exact: true }));
   });
 
   it('draws the lineage between child and owner', async () => {
@@ -55,7 +55,7 @@ describe('the runs table', () => {
     await page.keyboard.type(world.child.display_id);
     await until('the search is in the address', () => address().searchParams.get('q') === world.child.display_id);
     await until('only matching rows', async () => (await page.locator('[data-run]').count()) < world.total || world.total === 1);
-    assert.ok(await page.locator(`[data-run="${world.child.display_id}"]`).count());
+    await present(page.locator(`[data-run="${world.child.display_id}"]`));
     await page.fill('[data-search]', 'nothing-is-called-this-xyzzy');
     await page.getByText('No run matches.').waitFor();
     await page.fill('[data-search]', 'status:nonsense');
@@ -165,7 +165,7 @@ describe('the run page', () => {
     await page.goto(runUrl(world.child));
     await page.getByRole('heading', { name: world.child.name, exact: true }).waitFor();
     const chip = page.locator('.header').getByText(`↳ ${world.child.parent.display_id}`);
-    assert.equal(await chip.count(), 1);
+    await counts(chip, 1);
     await drawn(world.metric);
     await until('ink', async () => (await inkBetween(page, world.metric, 0, 400)) > 50);
   });
@@ -209,7 +209,7 @@ describe('the run page', () => {
     const banner = page.locator('.banner');
     await banner.waitFor();
     assert.match(await banner.innerText(), /not finite (from|at) step/);
-    if (bad.first_nonfinite.last_good !== null && bad.first_nonfinite.last_good !== undefined) assert.ok(await banner.locator('[data-fork-last-good]').count());
+    if (bad.first_nonfinite.last_good !== null && bad.first_nonfinite.last_good !== undefined) await present(banner.locator('[data-fork-last-good]'));
   });
 
   it('says what happened, what is safe and what to do when there is no such run', async () => {
@@ -370,8 +370,8 @@ describe('the lineage page', () => {
     const tree = await get(`/runs/${world.child.display_id}/lineage`);
     await page.goto(`${BASE}/lineage/${world.child.display_id}`);
     await page.locator('[data-lane]').first().waitFor();
-    assert.equal(await page.locator('[data-lane]').count(), tree.runs.length);
-    assert.equal(await page.locator('[data-checkpoint]').count(), tree.runs.flatMap((r) => r.checkpoints.filter((c) => !c.inherited)).length);
+    await counts(page.locator('[data-lane]'), tree.runs.length);
+    await counts(page.locator('[data-checkpoint]'), tree.runs.flatMap((r) => r.checkpoints.filter((c) => !c.inherited)).length);
   });
 
   it('forks from a dot: the new run appears in the tree, with the changed config', async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 
-import { BASE, findWorld, keepShot, openBrowser, patch, until } from './world.mjs';
+import { BASE, counts, findWorld, keepShot, openBrowser, patch, present, until } from './world.mjs';
 
 const ROWS = 100_000;
 const PROJECT = 'long';
@@ -217,7 +217,7 @@ describe('ten thousand metrics', () => {
     await page.locator('[data-metric="layer0/m0"] .u-over').waitFor();
     console.log(`10,000 metrics: first chart after ${Date.now() - began} ms`);
     assert.ok((await page.locator('[data-metric]').count()) < 100);
-    assert.equal(await page.locator('section h2').count(), 100);
+    await counts(page.locator('section h2'), 100);
     const charts = new Set(series.flatMap((s) => s.series.map((x) => x.metric))).size;
     assert.ok(charts < 60, `${charts} charts were asked for`);
     assert.ok(series.filter((s) => s.pixels > 100).length <= 4, 'charts that come into sight together are one request');
@@ -225,14 +225,14 @@ describe('ten thousand metrics', () => {
     await page.locator('.charts').evaluate((e) => (e.scrollTop = e.scrollHeight / 2));
     await page.waitForTimeout(600);
     assert.ok((await page.locator('[data-metric]').count()) < 100, 'charts out of sight are taken away');
-    assert.ok(await page.locator('[data-metric] .u-over').count());
+    await present(page.locator('[data-metric] .u-over'));
 
     await page.locator('.charts').evaluate((e) => (e.scrollTop = 0));
     const typed = Date.now();
     await page.fill('[data-chart-filter]', '^layer4\\d/m99$');
     await page.getByText('10 of 10000 metrics').waitFor();
     console.log(`regex over 10,000 metrics: ${Date.now() - typed} ms in the browser`);
-    assert.equal(await page.locator('section h2').count(), 10);
+    await counts(page.locator('section h2'), 10);
     await page.fill('[data-chart-filter]', 'm99(');
     await page.getByText('taken as plain text').waitFor();
     page.off('request', note);

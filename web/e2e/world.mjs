@@ -109,6 +109,16 @@ export async function until(what, check, timeout = 10_000) {
   }
 }
 
+/** Waits until so many are there: what is drawn piece by piece is not all there with its first piece. */
+export async function counts(locator, wanted) {
+  let seen = -1;
+  await until(`${wanted} of ${locator}`, async () => (seen = await locator.count()) === wanted).catch((e) => {
+    throw new Error(`${e.message}, which has ${seen}`);
+  });
+}
+
+export const present = (locator) => locator.first().waitFor({ state: 'attached' });
+
 export async function keepShot(page, name) {
   const dir = new URL('../test-results/', import.meta.url).pathname;
   mkdirSync(dir, { recursive: true });
