@@ -17,6 +17,7 @@ pub mod lineage;
 pub mod manifest;
 pub mod media;
 pub mod reference;
+pub mod retention;
 pub mod state;
 pub mod wire;
 

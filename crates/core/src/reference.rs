@@ -12,6 +12,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::id::{CheckpointId, ProjectName, Step};
 
@@ -50,12 +52,22 @@ pub enum Selector {
 }
 
 /// Whether small or large is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Small is good.
     Min,
     /// Large is good.
     Max,
+}
+
+/// Words in names of metrics where small is good.
+const LOSS_LIKE: [&str; 6] = ["loss", "err", "ppl", "nll", "perplexity", "grad_norm"];
+
+/// Whether a metric's name says that small is good.
+pub fn is_loss_like(metric: &str) -> bool {
+    let name = metric.to_ascii_lowercase();
+    LOSS_LIKE.iter().any(|word| name.contains(word))
 }
 
 impl FromStr for Reference {

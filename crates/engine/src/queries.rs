@@ -29,7 +29,6 @@ mod table;
 pub use table::{RunColumn, RunTable};
 
 pub(crate) use checkpoints::effective_checkpoints;
-pub(crate) use last_good::is_loss_like;
 pub use media::{MediaContentInfo, MediaSelection};
 pub use metrics::MetricFilter;
 pub(crate) use quarantine::Quarantine;

@@ -6,12 +6,12 @@
 use std::fmt::Write as _;
 
 use runtree_core::manifest::CheckpointName;
-use runtree_core::reference::{Direction, Reference, Selector};
+use runtree_core::reference::{Direction, Reference, Selector, is_loss_like};
 use runtree_core::{DisplayId, Error, ErrorKind, ProjectName, Result, RunId, Step};
 use runtree_index::{CheckpointRow, RunLookup, Snapshot};
 
 use crate::engine::Engine;
-use crate::queries::{Quarantine, is_loss_like};
+use crate::queries::Quarantine;
 use crate::series::timeline_of;
 
 /// How many steps or candidates an error lists.

@@ -16,4 +16,6 @@ mod media;
 mod record;
 mod reference;
 mod region;
+mod retention;
+mod retention_model;
 mod state;

@@ -15,6 +15,7 @@
 
 use runtree_core::lineage::Timeline;
 use runtree_core::manifest::CheckpointName;
+use runtree_core::reference::is_loss_like;
 use runtree_core::{Result, RunId, Step, wire};
 use runtree_index::{CheckpointRow, Snapshot};
 use runtree_metrics::Points;
@@ -35,15 +36,6 @@ const AHEAD_LEAST: usize = 5;
 const FACTOR: f64 = 4.0;
 /// From median absolute deviation to sigma, for normal noise.
 const SIGMA: f64 = 1.4826;
-
-/// Words in names of metrics where small is good.
-const LOSS_LIKE: [&str; 6] = ["loss", "err", "ppl", "nll", "perplexity", "grad_norm"];
-
-/// Whether a metric's name says that small is good.
-pub(crate) fn is_loss_like(metric: &str) -> bool {
-    let name = metric.to_ascii_lowercase();
-    LOSS_LIKE.iter().any(|word| name.contains(word))
-}
 
 impl Engine {
     /// The newest checkpoint before the first non-finite or spiking value, of one metric or of what the module says.

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use runtree_core::manifest::CheckpointName;
-use runtree_core::reference::Reference;
+use runtree_core::reference::{Reference, is_loss_like};
 use runtree_core::{Error, Result, wire};
 use runtree_index::{MetricChoice, RunRow, Snapshot};
 
-use super::is_loss_like;
 use super::list::{Labels, to_summary};
 use crate::engine::Engine;
 use crate::resolve::Purpose;
