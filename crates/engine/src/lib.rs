@@ -14,6 +14,7 @@ mod encode;
 mod engine;
 pub mod export;
 mod fold;
+pub mod gc;
 pub mod inspect;
 pub mod live;
 pub mod load;
@@ -37,6 +38,7 @@ pub use export::{
     MetricsScope, glob_matches,
 };
 pub use fold::{ReindexProgress, ReindexReport};
+pub use gc::{GcReport, Protection, TrashBound};
 pub use inspect::{StatisticsScan, StatsReport, StatsRow, VerifyReport};
 pub use live::{
     FinishReport, Health, MediaContent, MediaEntry, MediaSource, RunWriter, Warning, WarningKind,

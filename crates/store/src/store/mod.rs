@@ -21,6 +21,7 @@ mod open;
 mod records;
 mod segments;
 mod stamp;
+mod time;
 mod touches;
 
 pub use listing::{ListedJournal, ListedPart};
@@ -163,6 +164,11 @@ impl Store {
 
     pub(crate) fn new_put_id(&self) -> PutId {
         PutId::from_bits((self.inner.random)())
+    }
+
+    /// 64 bits that nobody else draws.
+    pub(crate) fn random_bits(&self) -> u64 {
+        (self.inner.random)()
     }
 
     pub(crate) fn remembered(&self, hash: &ChunkHash) -> Option<ObjectName> {
