@@ -20,7 +20,9 @@ mod import;
 mod log;
 mod pin;
 mod project;
+mod prune;
 mod reindex;
+mod retention;
 mod rewind;
 mod runs;
 mod seal;
@@ -74,6 +76,8 @@ commands! {
     Head => head,
     Delete => delete,
     Undelete => undelete,
+    Prune => prune,
+    Retention => retention,
     Export => export,
     ExportMetrics => export_metrics,
     ExportHtml => export_html,

@@ -13,6 +13,7 @@ mod error;
 mod human;
 mod look;
 mod output;
+mod rules;
 mod table;
 mod tree;
 mod trouble;

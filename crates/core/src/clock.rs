@@ -22,6 +22,21 @@ impl Timestamp {
     }
 }
 
+/// Microseconds of a length of time as people write it, `90s`, `15m`, `2h`, `7d`, `1w`; none if it is not written so.
+pub fn parse_duration(text: &str) -> Option<i64> {
+    const SECOND: i64 = 1_000_000;
+    let unit = match text.chars().last()? {
+        's' => SECOND,
+        'm' => 60 * SECOND,
+        'h' => 3600 * SECOND,
+        'd' => 24 * 3600 * SECOND,
+        'w' => 7 * 24 * 3600 * SECOND,
+        _ => return None,
+    };
+    let count: i64 = text[..text.len() - 1].parse().ok()?;
+    (count >= 0).then(|| count.checked_mul(unit)).flatten()
+}
+
 /// A source of wall-clock time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// The time now.

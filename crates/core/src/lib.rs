@@ -21,7 +21,7 @@ pub mod retention;
 pub mod state;
 pub mod wire;
 
-pub use clock::{Clock, Timestamp};
+pub use clock::{Clock, Timestamp, parse_duration};
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{ChunkHash, PartHash};
 pub use id::{

@@ -27,6 +27,7 @@ mod diff;
 mod lineage;
 mod media;
 mod outline;
+mod prune;
 mod run;
 mod series;
 mod tensors;
@@ -41,6 +42,7 @@ pub use media::{
     AlertInfo, AlertSummary, MediaEntry, MediaItemInfo, MediaKey, MediaList, MediaPage, ProcessInfo,
 };
 pub use outline::{GhostTail, ProjectKeys, RunOutline};
+pub use prune::{PruneDecisionInfo, PruneInfo};
 pub use run::{
     ConsoleLine, ConsolePage, FileInfo, ForkRequest, LostPoints, MetricInfo, MetricValue,
     NonFinite, ResumeReport, RunDetail, RunLabel, RunMetric, RunPage, RunSummary,

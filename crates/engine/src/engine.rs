@@ -113,6 +113,7 @@ pub struct Engine {
     saver: crate::save::Saver,
     encoder: crate::encode::Encoder,
     sealer: crate::seal::Sealer,
+    retainer: crate::retain::Retainer,
     pub(crate) gc: crate::gc::Memory,
     pub(crate) index: SqliteIndex,
     pub(crate) fold: FoldState,
@@ -154,6 +155,7 @@ impl Engine {
             saver: crate::save::Saver::new(None),
             encoder: crate::encode::Encoder::default(),
             sealer: crate::seal::Sealer::default(),
+            retainer: crate::retain::Retainer::default(),
             gc: crate::gc::Memory::default(),
             index,
             fold: FoldState::default(),
@@ -179,6 +181,11 @@ impl Engine {
     /// What seals in the background.
     pub(crate) fn sealer(&self) -> &crate::seal::Sealer {
         &self.sealer
+    }
+
+    /// What prunes in the background.
+    pub(crate) fn retainer(&self) -> &crate::retain::Retainer {
+        &self.retainer
     }
 
     /// Where the store is, as a user writes it.

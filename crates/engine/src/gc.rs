@@ -14,7 +14,7 @@ mod roots;
 
 pub use memory::Memory;
 pub use report::GcReport;
-pub use roots::{Protection, TrashBound};
+pub use roots::TrashBound;
 
 impl Engine {
     /// Frees what left the trash of a run, for who just put something in: no grace, since writers look again themselves. `bound` is how much of the trash stays.

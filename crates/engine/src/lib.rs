@@ -22,6 +22,7 @@ mod parallel;
 mod picture;
 mod queries;
 mod resolve;
+mod retain;
 mod runs;
 pub mod save;
 mod seal;
@@ -38,7 +39,7 @@ pub use export::{
     MetricsScope, glob_matches,
 };
 pub use fold::{ReindexProgress, ReindexReport};
-pub use gc::{GcReport, Protection, TrashBound};
+pub use gc::{GcReport, TrashBound};
 pub use inspect::{StatisticsScan, StatsReport, StatsRow, VerifyReport};
 pub use live::{
     FinishReport, Health, MediaContent, MediaEntry, MediaSource, RunWriter, Warning, WarningKind,
@@ -53,6 +54,9 @@ pub use queries::{
     RunSort, RunTable,
 };
 pub use resolve::{Purpose, Resolved};
+pub use retain::{
+    PolicyOrigin, PruneDecision, PrunePlan, PruneReport, RetentionScope, UnknownMetric,
+};
 pub use runs::{ForkChoice, ForkSpec, LaunchKey, LogRanks, ResumePolicy, RunSpec};
 pub use runtree_index::ConsoleFilter;
 pub use save::{

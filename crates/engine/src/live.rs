@@ -21,6 +21,7 @@ use runtree_core::{
 };
 
 use crate::engine::Engine;
+use crate::retain::Said;
 use crate::runs::LogRanks;
 use crate::save::{RunSaves, StagingUse};
 use crate::seal::{Journals, Urgency};
@@ -30,6 +31,7 @@ mod flusher;
 mod front;
 mod lifecycle;
 mod media;
+mod prune;
 
 pub(crate) use flusher::FLUSH_INTERVAL;
 use flusher::Flusher;
@@ -77,6 +79,8 @@ pub enum WarningKind {
     Index,
     /// A save did not become durable.
     Save,
+    /// Old checkpoints are not deleted.
+    Retention,
 }
 
 /// How the writer is doing.
@@ -128,6 +132,8 @@ pub struct RunWriter {
     finished: Mutex<Option<FinishReport>>,
     /// Until it is finished.
     staging: Mutex<Option<StagingUse>>,
+    /// The newest checkpoint that this process saw through to its commit.
+    committed: Mutex<Option<CheckpointName>>,
     process_id: u32,
 }
 
@@ -172,7 +178,7 @@ impl Shared {
         let message = message.into();
         let mut notices = lock(&self.notices);
         let once = match kind {
-            WarningKind::Save | WarningKind::Damaged => message.clone(),
+            WarningKind::Save | WarningKind::Damaged | WarningKind::Retention => message.clone(),
             _ => String::new(),
         };
         if notices.seen.insert((kind, once)) {
@@ -249,6 +255,22 @@ impl RunWriter {
     /// Journals that a commit was written, with the next flush.
     pub(crate) fn note_saved(&self, key: SaveKey) {
         self.push_event(Event::Saved { key });
+    }
+
+    /// Lets the policy that counts for this run, if there is one, be applied: `newest` was just committed by this process.
+    pub(crate) fn prune_older(&self, newest: CheckpointName) {
+        let retainer = self.engine.retainer();
+        retainer.prune(&self.engine, newest, self.retention_report());
+    }
+
+    /// Whom to tell of what pruning in the background has to say.
+    fn retention_report(&self) -> impl Fn(Said) + Send + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move |said| {
+            if let Some(shared) = shared.upgrade() {
+                shared.warn(WarningKind::Retention, said.to_string());
+            }
+        }
     }
 
     /// Lets the older checkpoints be encoded, on one rank for all.

@@ -19,6 +19,7 @@ mod last_good;
 mod list;
 mod media;
 mod metrics;
+mod near;
 mod outline;
 mod quarantine;
 mod silence;
@@ -28,9 +29,10 @@ mod table;
 
 pub use table::{RunColumn, RunTable};
 
-pub(crate) use checkpoints::effective_checkpoints;
+pub(crate) use checkpoints::{effective_checkpoints, is_on};
 pub use media::{MediaContentInfo, MediaSelection};
 pub use metrics::MetricFilter;
+pub(crate) use near::near_names;
 pub(crate) use quarantine::Quarantine;
 
 /// A name in a text for people: as it is, or escaped where it would move their cursor or pose as another line. Metrics and files are called

@@ -18,11 +18,13 @@ use std::sync::Arc;
 
 use runtree_core::manifest::{AttemptKind, AttemptRecord, RunRecord};
 use runtree_core::reference::Reference;
+use runtree_core::retention::Policy;
 use runtree_core::{Error, ErrorKind, ProjectName, Result, RunId, Step};
 use serde_json::Value;
 
 use crate::engine::Engine;
 use crate::live::{Bounds, Launch, RunWriter, Warning, WarningKind};
+use crate::retain::RetentionScope;
 
 mod birth;
 pub(crate) mod config;
@@ -124,6 +126,8 @@ pub struct RunSpec {
     pub world_size: u32,
     /// Which ranks log.
     pub log_ranks: LogRanks,
+    /// What is kept of this run's checkpoints, from now on; none: what was said before, of the run, its project or the store.
+    pub retention: Option<Policy>,
     /// Host, pid, command line, versions, commit; for people.
     pub process: BTreeMap<String, String>,
 }
@@ -149,6 +153,7 @@ impl RunSpec {
             rank: 0,
             world_size: 1,
             log_ranks: LogRanks::Main,
+            retention: None,
             process: BTreeMap::new(),
         }
     }
@@ -205,6 +210,9 @@ impl Engine {
     /// resumed is not there; `Invalid` if a step is out of range.
     pub fn start_run(self: &Arc<Self>, spec: RunSpec) -> Result<Arc<RunWriter>> {
         self.require_writable()?;
+        if let Some(policy) = &spec.retention {
+            policy.check()?;
+        }
         let mut warnings = Vec::new();
         // First of all: what a process that is gone had staged may be what this one starts from.
         let recovered = self.take_recovered();
@@ -217,6 +225,11 @@ impl Engine {
         recovered.require_nothing_left(record.run)?;
         let writer = self.new_writer_id();
         let attempt = self.launch(&record, &spec, writer, &mut warnings)?;
+        if let Some(policy) = &spec.retention
+            && spec.rank == 0
+        {
+            self.set_retention(&RetentionScope::Run(record.run), Some(policy))?;
+        }
         self.refresh_known(record.run)?;
         if let Err(damage) = self.check_damage(std::iter::once(record.run)) {
             warnings.push(Warning {

@@ -186,7 +186,7 @@ pub(crate) fn save(
             .saves()
             .count(attempt, step, &role.component, role.rank),
     };
-    let writing = Arc::new(write::Writing::new(owner.engine().store().clone()));
+    let writing = Arc::new(write::Writing::new(Arc::clone(owner.engine()), owner.run()));
     let pending = |progress| PendingSave {
         engine: Arc::clone(owner.engine()),
         run: owner.run(),

@@ -1,8 +1,11 @@
 //! What a project remembers for people: saved views, and the head of each experiment.
 
+use std::collections::BTreeMap;
+
 use runtree_core::manifest::SettingRecord;
 use runtree_core::{Error, ProjectName, Result, RunId, wire};
 use runtree_index::{MetricChoice, RunRow, Snapshot};
+use runtree_store::layout::SettingScope;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
@@ -22,7 +25,7 @@ impl Engine {
     /// # Errors
     /// `Invalid` if `project` can not be a project's name; as the store says.
     pub fn views(&self, project: &str) -> Result<Vec<wire::SavedView>> {
-        let settings = self.store.settings(&project.parse()?, &self.settings)?;
+        let settings = self.project_settings(&project.parse()?)?;
         let view = |(key, record): (String, SettingRecord)| {
             Some(wire::SavedView {
                 name: key.strip_prefix(VIEW)?.to_owned(),
@@ -140,7 +143,7 @@ impl Engine {
         root: RunId,
     ) -> Result<Option<RunId>> {
         let project = require_row(self, snapshot, root)?.record.project;
-        let settings = self.store.settings(&project, &self.settings)?;
+        let settings = self.project_settings(&project)?;
         let record = settings.get(&format!("{HEAD}{root}"));
         let chosen =
             record.and_then(|record| record.value.as_ref()?.as_str()?.parse::<RunId>().ok());
@@ -153,9 +156,14 @@ impl Engine {
             .map(|row| row.record.run))
     }
 
+    fn project_settings(&self, project: &ProjectName) -> Result<BTreeMap<String, SettingRecord>> {
+        let scope = SettingScope::Project(project.clone());
+        self.store.settings(&scope, &self.settings)
+    }
+
     fn set(&self, project: &ProjectName, key: String, value: Option<Value>) -> Result<()> {
         self.store.write_setting(
-            project,
+            &SettingScope::Project(project.clone()),
             &SettingRecord {
                 key,
                 value,

@@ -9,6 +9,7 @@
 //! alone says whether the checkpoint exists. No lock is needed for correctness.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use runtree_core::manifest::{
@@ -42,6 +43,7 @@ pub struct ConfirmedPart {
     manifest: PartManifest,
     hash: PartHash,
     refilled: usize,
+    made_commit: AtomicBool,
 }
 
 /// How far a save is.
@@ -142,6 +144,7 @@ impl PublishedPart {
             store: self.store,
             manifest: self.manifest,
             hash: self.hash,
+            made_commit: AtomicBool::new(false),
         };
         // The only part of a checkpoint is confirmed by its commit: its writer counts its own look.
         if confirmed.declared().len() > 1 {
@@ -201,13 +204,22 @@ impl ConfirmedPart {
             (self.manifest.component.clone(), self.manifest.rank),
             self.hash,
         );
-        decide(
+        let (progress, made) = decide(
             &self.store,
             self.manifest.run,
             self.manifest.key,
             &self.manifest.parts,
             Some(own),
-        )
+        )?;
+        if made == Made::ByUs {
+            self.made_commit.store(true, Ordering::Relaxed);
+        }
+        Ok(progress)
+    }
+
+    /// Whether it was this writer's create that made the commit: of all parts of a checkpoint, at most one can say so.
+    pub fn made_commit(&self) -> bool {
+        self.made_commit.load(Ordering::Relaxed)
     }
 
     fn declared(&self) -> Vec<(ComponentName, u32)> {
@@ -243,7 +255,7 @@ impl Store {
         })?;
         let path = layout::part(run, key, &first.component, first.rank);
         let (_, declaration) = read_declaration(self, &path)?;
-        decide(self, run, key, &declaration, None)
+        Ok(decide(self, run, key, &declaration, None)?.0)
     }
 
     /// Decides that a pending save never becomes a checkpoint. Returns what is decided, which is `Committed` if that was there first.
@@ -260,7 +272,7 @@ impl Store {
             outcome: Outcome::Abandoned,
             parts: Vec::new(),
         };
-        create_commit(self, record)
+        Ok(create_commit(self, record)?.0)
     }
 
     /// What was decided about a save, made durable: its writer may not have come to sync the directory, and who acknowledges a checkpoint must not lose it.
@@ -391,9 +403,9 @@ fn decide(
     key: SaveKey,
     parts: &BTreeMap<ComponentName, u32>,
     own: Option<((ComponentName, u32), PartHash)>,
-) -> Result<CommitProgress> {
+) -> Result<(CommitProgress, Made)> {
     if let Some(record) = store.acknowledged_commit(run, key)? {
-        return Ok(CommitProgress::Decided(record));
+        return Ok((CommitProgress::Decided(record), Made::BySomebody));
     }
     let own_name = own.as_ref().map(|(name, _)| name);
     let confirmed: BTreeSet<(ComponentName, u32)> = store
@@ -407,7 +419,8 @@ fn decide(
         .into_iter()
         .partition(|name| confirmed.contains(name));
     if !missing.is_empty() {
-        return Ok(CommitProgress::Waiting { present, missing });
+        let waiting = CommitProgress::Waiting { present, missing };
+        return Ok((waiting, Made::BySomebody));
     }
     let mut committed = Vec::with_capacity(present.len());
     for (component, rank) in present {
@@ -428,7 +441,8 @@ fn decide(
         outcome: Outcome::Committed,
         parts: committed,
     };
-    create_commit(store, record).map(CommitProgress::Decided)
+    let (record, made) = create_commit(store, record)?;
+    Ok((CommitProgress::Decided(record), made))
 }
 
 /// The hash of another writer's confirmed part, whose declaration must be ours.
@@ -456,15 +470,24 @@ fn confirmed_hash(
     Ok(hash)
 }
 
+/// Whose create made a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    ByUs,
+    /// Somebody's, or nobody's yet. Ours too, if the answer to it was lost.
+    BySomebody,
+}
+
 /// Writes the decision, or finds the one that was first. One name, one winner.
-fn create_commit(store: &Store, record: CommitRecord) -> Result<CommitRecord> {
+fn create_commit(store: &Store, record: CommitRecord) -> Result<(CommitRecord, Made)> {
     let path = layout::commit(record.run, record.key);
     match store.create_record(&path, &record)? {
-        Created::Created | Created::ExistsEqual => Ok(record),
+        Created::Created => Ok((record, Made::ByUs)),
+        Created::ExistsEqual => Ok((record, Made::BySomebody)),
         Created::ExistsOther(winner) => {
             let winner = CommitRecord::load(&winner, path.as_ref())?;
             store.sync_dirs([&path])?;
-            Ok(winner)
+            Ok((winner, Made::BySomebody))
         }
     }
 }

@@ -5,7 +5,7 @@
 //! chunks/<2 hex>/<hash>.<put id>[.z | .d~<base>]
 //! runs/<run>/run                     runs/<run>/attempts/<n>          runs/<run>/journal/<writer>/<ordinal>.log
 //! runs/<run>/parts/<key>/<component>-<rank>[.ok]                      runs/<run>/commits/<key>
-//! runs/<run>/tombstones/<key>.<i>    runs/<run>/metrics/<segment>     pins/<name>     gc/<n>[.closed]
+//! runs/<run>/tombstones/<key>.<i>    runs/<run>/metrics/<segment>     pins/<name>     gc/<n>[.closed]     settings/<lamport>-<writer>
 //! ```
 //!
 //! Names that people choose are escaped ([`escape`]), so that no name reaches another directory, hides, or collides with a file of
@@ -79,17 +79,28 @@ pub fn run_key(project: &ProjectName, key: &str) -> ObjectPath {
     ))
 }
 
-/// `projects/<project>/settings`.
-pub fn settings(project: &ProjectName) -> ObjectPath {
-    path(&format!("projects/{}/settings", escape(project.as_str())))
+/// Whose settings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SettingScope {
+    /// This store's own: what it keeps and deletes. They never travel to another store.
+    Store,
+    /// A project's: they travel with it.
+    Project(ProjectName),
 }
 
-/// `projects/<project>/settings/<lamport>-<writer>`.
-pub fn setting(project: &ProjectName, lamport: u64, writer: WriterId) -> ObjectPath {
-    path(&format!(
-        "projects/{}/settings/{lamport}-{writer}",
-        escape(project.as_str())
-    ))
+/// `settings`, `projects/<project>/settings`.
+pub fn settings(scope: &SettingScope) -> ObjectPath {
+    match scope {
+        SettingScope::Store => path("settings"),
+        SettingScope::Project(project) => {
+            path(&format!("projects/{}/settings", escape(project.as_str())))
+        }
+    }
+}
+
+/// `<settings>/<lamport>-<writer>`.
+pub fn setting(scope: &SettingScope, lamport: u64, writer: WriterId) -> ObjectPath {
+    settings(scope).join(format!("{lamport}-{writer}"))
 }
 
 /// `runs`.

@@ -2,7 +2,7 @@
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, parse_duration};
 
 const SECOND: i64 = 1_000_000;
 
@@ -27,7 +27,7 @@ impl When {
     /// `2026-11-29`, `2026-11-29T10:30[:15][Z]`, `-7d` (`s`, `m`, `h`, `d`, `w`).
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(ago) = text.strip_prefix('-') {
-            return parse_ago(ago).map(Self::Ago);
+            return parse_duration(ago).map(Self::Ago);
         }
         let text = text.strip_suffix('Z').unwrap_or(text);
         let day =
@@ -40,19 +40,6 @@ impl When {
             moment.ok()?.and_utc().timestamp_micros(),
         )))
     }
-}
-
-fn parse_ago(text: &str) -> Option<i64> {
-    let unit = match text.chars().last()? {
-        's' => SECOND,
-        'm' => 60 * SECOND,
-        'h' => 3600 * SECOND,
-        'd' => 24 * 3600 * SECOND,
-        'w' => 7 * 24 * 3600 * SECOND,
-        _ => return None,
-    };
-    let count: i64 = text[..text.len() - 1].parse().ok()?;
-    (count >= 0).then(|| count.checked_mul(unit)).flatten()
 }
 
 impl std::fmt::Display for When {

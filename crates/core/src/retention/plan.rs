@@ -8,15 +8,21 @@ use crate::id::{AttemptNumber, RunId, Step};
 use crate::manifest::CheckpointName;
 use crate::reference::Direction;
 
-use super::policy::{KeepBest, Policy};
+use super::policy::{Age, KeepBest, Policy};
 
-/// Why a checkpoint may not go, whatever a policy says.
+/// Why a checkpoint keeps its bytes, whatever a policy says, and even in the trash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protection {
-    /// Somebody pinned it, and why.
-    Pinned(String),
-    /// Somebody uses it at the moment, and for what.
-    Leased(String),
+    /// Somebody pinned it.
+    Pinned {
+        /// Why, in words.
+        reason: String,
+    },
+    /// Somebody uses it at the moment: a lease that has not lapsed.
+    Leased {
+        /// For what, in words.
+        reason: String,
+    },
     /// A run was forked at it.
     ForkedBy(RunId),
     /// A run started from it without forking.
@@ -81,6 +87,8 @@ pub enum KeepReason {
     Protected(Protection),
     /// It is damaged: a person decides.
     Damaged(String),
+    /// A rule ranks by this metric, and nothing has a value of it.
+    Unranked(String),
 }
 
 /// Why a checkpoint stays, or goes.
@@ -115,6 +123,28 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Keeps everything, because nothing is ranked by a metric that `rule` ranks by.
+    pub fn keep_all(candidates: &[Candidate], rule: &KeepBest) -> Self {
+        let mut ordered: Vec<&Candidate> = candidates.iter().collect();
+        ordered.sort_by_key(|candidate| order(candidate));
+        let newest = history(&ordered).last().copied();
+        let decision = |(at, candidate): (usize, &&Candidate)| {
+            let why = KeepReason::Unranked(rule.metric.clone());
+            let mut reasons = vec![Reason::Keep(why)];
+            if Some(at) == newest {
+                reasons.insert(0, Reason::Keep(KeepReason::Newest));
+            }
+            Decision {
+                name: candidate.name,
+                keep: true,
+                reasons,
+            }
+        };
+        Self {
+            decisions: ordered.iter().enumerate().map(decision).collect(),
+        }
+    }
+
     /// Those that go.
     pub fn deleted(&self) -> impl Iterator<Item = CheckpointName> {
         self.decisions
@@ -310,9 +340,9 @@ fn why_not(candidate: &Candidate, counts: bool) -> Reason {
 impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pinned(reason) if reason.is_empty() => f.write_str("pinned"),
-            Self::Pinned(reason) => write!(f, "pinned: {reason}"),
-            Self::Leased(reason) => write!(f, "in use: {reason}"),
+            Self::Pinned { reason } if reason.is_empty() => f.write_str("pinned"),
+            Self::Pinned { reason } => write!(f, "pinned: {reason}"),
+            Self::Leased { reason } => write!(f, "in use: {reason}"),
             Self::ForkedBy(run) => write!(f, "run {run} was forked here"),
             Self::BaseOf(run) => write!(f, "run {run} started from it"),
         }
@@ -357,6 +387,7 @@ impl fmt::Display for KeepReason {
             Self::Tagged(tags) => write!(f, "tagged {}", tags.join(", ")),
             Self::Protected(protection) => protection.fmt(f),
             Self::Damaged(how) => write!(f, "damaged: {how}"),
+            Self::Unranked(metric) => write!(f, "{metric} is not known yet"),
         }
     }
 }
@@ -365,25 +396,5 @@ fn end(mode: Direction) -> &'static str {
     match mode {
         Direction::Min => "least",
         Direction::Max => "largest",
-    }
-}
-
-/// A length of time in the largest unit that says it exactly.
-struct Age(u64);
-
-impl fmt::Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [
-            (86_400_000_000, "d"),
-            (3_600_000_000, "h"),
-            (60_000_000, "min"),
-            (1_000_000, "s"),
-        ];
-        for (micros, unit) in units {
-            if self.0 >= micros && self.0.is_multiple_of(micros) {
-                return write!(f, "{} {unit}", self.0 / micros);
-            }
-        }
-        write!(f, "{:.3} s", self.0 as f64 / 1e6)
     }
 }

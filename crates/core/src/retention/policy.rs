@@ -104,6 +104,50 @@ impl Policy {
     }
 }
 
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rules = Vec::new();
+        rules.extend(self.keep_last.map(|count| format!("the last {count}")));
+        rules.extend(
+            self.keep_interval
+                .map(|steps| format!("every {steps} steps")),
+        );
+        for best in &self.keep_best {
+            let others = if self.keep_without_metric {
+                " and what has no value of it"
+            } else {
+                ""
+            };
+            rules.push(format!("the best by {best}{others}"));
+        }
+        rules.extend(
+            self.keep_newer_than_micros
+                .map(|age| format!("what is younger than {}", Age(age))),
+        );
+        write!(f, "keep {}", rules.join(", "))
+    }
+}
+
+/// A length of time in the largest unit that says it exactly.
+pub(super) struct Age(pub(super) u64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [
+            (86_400_000_000, "d"),
+            (3_600_000_000, "h"),
+            (60_000_000, "min"),
+            (1_000_000, "s"),
+        ];
+        for (micros, unit) in units {
+            if self.0 >= micros && self.0.is_multiple_of(micros) {
+                return write!(f, "{} {unit}", self.0 / micros);
+            }
+        }
+        write!(f, "{:.3} s", self.0 as f64 / 1e6)
+    }
+}
+
 /// `METRIC[:min|max][:COUNT]`, as in `val/loss:min:3`.
 impl FromStr for KeepBest {
     type Err = Error;

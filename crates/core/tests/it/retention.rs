@@ -240,8 +240,12 @@ fn recent_and_top_with_what_is_in_use() {
     let mut all: Vec<_> = (0..=12)
         .map(|step| valued(step, if step == 4 || step == 6 { 1.0 } else { 0.0 }))
         .collect();
-    all[3].protections = vec![Protection::Leased("inference".to_owned())];
-    all[5].protections = vec![Protection::Leased("eval".to_owned())];
+    all[3].protections = vec![Protection::Leased {
+        reason: "inference".to_owned(),
+    }];
+    all[5].protections = vec![Protection::Leased {
+        reason: "eval".to_owned(),
+    }];
     let policy = Policy {
         keep_last: Some(3),
         ..best("val/reward")
@@ -256,7 +260,9 @@ fn recent_and_top_with_what_is_in_use() {
 fn pins_tags_forks_bases_and_youth_hold() {
     let mut all: Vec<_> = (1..=8).map(at).collect();
     let run = RunId::from_parts(2, 2);
-    all[0].protections = vec![Protection::Pinned(String::new())];
+    all[0].protections = vec![Protection::Pinned {
+        reason: String::new(),
+    }];
     all[1].tags = vec!["paper".to_owned()];
     all[2].protections = vec![Protection::ForkedBy(run)];
     all[3].protections = vec![Protection::BaseOf(run)];

@@ -27,8 +27,8 @@ fn values() -> impl Strategy<Value = Option<f64>> {
 fn protection() -> impl Strategy<Value = Vec<Protection>> {
     prop_oneof![
         12 => Just(Vec::new()),
-        1 => Just(vec![Protection::Pinned("mine".to_owned())]),
-        1 => Just(vec![Protection::Leased("eval".to_owned())]),
+        1 => Just(vec![Protection::Pinned { reason: "mine".to_owned() }]),
+        1 => Just(vec![Protection::Leased { reason: "eval".to_owned() }]),
         1 => Just(vec![Protection::ForkedBy(run()), Protection::BaseOf(run())]),
     ]
 }

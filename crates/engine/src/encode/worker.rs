@@ -16,6 +16,9 @@ use crate::engine::Engine;
 /// Longest wait between two looks whether saves are still being written.
 const BUSY_WAIT: Duration = Duration::from_millis(200);
 
+/// Longest wait for what is deleted after a commit.
+const PRUNE_WAIT: Duration = Duration::from_secs(30);
+
 /// Told of an error, once.
 type Report = Box<dyn Fn(Error) + Send>;
 
@@ -143,6 +146,8 @@ fn work(shared: &Shared, engine: &Weak<Engine>) {
 }
 
 fn encode_run(shared: &Shared, engine: &Engine, run: RunId) -> Result<()> {
+    // What is about to be deleted is not worth encoding.
+    engine.retainer().settle(run, Instant::now() + PRUNE_WAIT);
     let mut encoding = Encoding::new(engine);
     let mut began = Instant::now();
     let mut pace = || {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use runtree_core::manifest::{AttemptKind, AttemptRecord, CheckpointName, PinRecord, RunRecord};
+use runtree_core::retention::Protection;
 use runtree_core::{ErrorKind, Result, RunId, Timestamp};
 use runtree_store::{PinName, Store, layout};
 
@@ -19,25 +20,6 @@ impl Default for TrashBound {
     fn default() -> Self {
         Self { checkpoints: 2 }
     }
-}
-
-/// Why a checkpoint keeps its bytes, deleted or not.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Protection {
-    /// Somebody pinned it.
-    Pinned {
-        /// Why, in words.
-        reason: String,
-    },
-    /// Somebody leased it, and the lease has not lapsed.
-    Leased {
-        /// Why, in words.
-        reason: String,
-    },
-    /// A run was forked at it.
-    ForkedBy(RunId),
-    /// A run started from it without forking.
-    BaseOf(RunId),
 }
 
 /// A checkpoint of another run that a run's record names.

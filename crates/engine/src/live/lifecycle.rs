@@ -29,6 +29,9 @@ const LAST_FLUSH_PATIENCE: Duration = Duration::from_secs(3);
 /// else by the next launch or `runtree seal`.
 const SEAL_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long `finish` waits at most until old checkpoints are deleted. What is left is left to the next prune.
+const PRUNE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Everything that is settled before the writer starts.
 pub(crate) struct Launch {
     pub(crate) record: RunRecord,
@@ -97,6 +100,7 @@ impl RunWriter {
             shared,
             flusher: Mutex::new(Some(flusher)),
             finished: Mutex::new(None),
+            committed: Mutex::new(None),
             process_id: std::process::id(),
         }))
     }
@@ -205,6 +209,9 @@ impl RunWriter {
         let deadline = deadline.map(|wait| Instant::now() + wait);
         let status = status.unwrap_or(RunStatus::Completed);
         let (saves, failure) = self.finish_saves(deadline);
+        let patience = Instant::now() + PRUNE_PATIENCE;
+        let until = deadline.map_or(patience, |end| end.min(patience));
+        self.engine.retainer().settle(self.run(), until);
         self.engine.encoder().stop(self.run(), deadline);
         shared.media.finish(deadline);
         self.say_goodbye(status, reason);

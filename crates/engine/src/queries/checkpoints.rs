@@ -224,7 +224,7 @@ fn add_effective_metrics(
     Ok(())
 }
 
-pub(super) fn is_on(timeline: &Timeline, name: CheckpointName) -> bool {
+pub(crate) fn is_on(timeline: &Timeline, name: CheckpointName) -> bool {
     timeline.holds(
         AttemptId {
             run: name.run,

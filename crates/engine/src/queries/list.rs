@@ -291,3 +291,11 @@ impl Labels {
         Ok(self.0.entry(run).or_insert_with(unknown).clone())
     }
 }
+
+impl Engine {
+    /// A run as it is named in lists.
+    pub(crate) fn run_label(&self, run: RunId) -> Result<wire::RunLabel> {
+        let snapshot = self.snapshot()?;
+        Labels::default().get(&*snapshot, run)
+    }
+}

@@ -36,7 +36,8 @@ pub(crate) trait Owner: Send + Sync {
     /// Refuses if the run continues elsewhere, looking at the store now.
     fn check_fence(&self) -> Result<()>;
     /// Journals that a commit was written, durably if the disk lets it: without the commit this is all that says that there was one.
-    fn saved(&self, key: SaveKey);
+    /// `made_commit`: whether it was this process that made it, of all whose parts are in it.
+    fn saved(&self, key: SaveKey, made_commit: bool);
     /// Whether a part that can not be written now will never be.
     fn is_last_hope(&self) -> bool {
         true
@@ -229,7 +230,7 @@ pub(crate) fn try_commit(owner: &dyn Owner, save: &Active) -> Result<Option<Ende
         pin(owner.engine(), checkpoint)
             .map_err(|error| error.in_context("the checkpoint exists but is not pinned"))?;
     }
-    owner.saved(key);
+    owner.saved(key, confirmed.made_commit());
     Ok(Some(Ended::Committed))
 }
 

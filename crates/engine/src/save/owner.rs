@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use runtree_core::manifest::JournalPosition;
+use runtree_core::manifest::{CheckpointName, JournalPosition};
 use runtree_core::{AttemptNumber, Error, Result, RunId, SaveKey};
 
 use super::commit::Owner;
@@ -44,10 +44,12 @@ impl Owner for RunWriter {
         Self::check_fence(self)
     }
 
-    fn saved(&self, key: SaveKey) {
+    fn saved(&self, key: SaveKey, made_commit: bool) {
         self.note_saved(key);
         // The checkpoint is there whatever becomes of this: what the disk refuses now is written and warned of like points.
         let _ = Self::flush(self);
+        let run = Self::run(self);
+        self.note_committed(CheckpointName { run, key }, made_commit);
         self.encode_older();
     }
 

@@ -251,7 +251,7 @@ impl Engine {
         let tool = Arc::new(tool.in_place_of(launch, part.journal));
         let owner: Arc<dyn Owner> = tool.clone();
         let progress = Progress::new(part.key, chunks.len());
-        let writing = Arc::new(Writing::new(self.store.clone()));
+        let writing = Arc::new(Writing::recovered(self.store.clone()));
         let jobs = ChunkJobs {
             engine: Arc::clone(self),
             writing: Arc::clone(&writing),

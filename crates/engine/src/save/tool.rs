@@ -130,7 +130,7 @@ impl Owner for Tool {
         self.absent.is_none()
     }
 
-    fn saved(&self, key: SaveKey) {
+    fn saved(&self, key: SaveKey, _: bool) {
         // A hint: without it the index finds the commit by itself.
         let _ = self.with_journal(|journal| journal.append_event(&Event::Saved { key }));
     }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use runtree_core::manifest::ChunkRecord;
-use runtree_core::{ChunkHash, Error, Result};
+use runtree_core::{ChunkHash, Error, Result, RunId};
 use runtree_store::{SaveSession, Store, checksum};
 
 use super::committer::Waker;
@@ -14,10 +15,15 @@ use super::progress::Progress;
 use super::stage::Sink;
 use crate::engine::Engine;
 
+/// Longest wait for what was deleted of the run before. A full disk is not made fuller by waiting, and a slow one not faster: then both go on together.
+const PRUNE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What the chunk jobs of one save share: its session in the store, begun by the first of them (W1 costs a listing, which the trainer does not wait for).
 #[derive(Debug)]
 pub(crate) struct Writing {
     store: Store,
+    /// Whose save it is: what was deleted of this run before goes first. None for a save that a process before this one staged.
+    saver: Option<(Arc<Engine>, RunId)>,
     session: RwLock<Option<SaveSession>>,
     /// Bytes of chunks that were found and not put: if a collector takes such an object before the part is confirmed, they are put from here. None
     /// if the save is larger than the staging memory: then it needs every segment back at once.
@@ -27,9 +33,17 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, run: RunId) -> Self {
+        let mut writing = Self::recovered(engine.store().clone());
+        writing.saver = Some((engine, run));
+        writing
+    }
+
+    /// Of a save that a process before this one staged.
+    pub(crate) fn recovered(store: Store) -> Self {
         Self {
             store,
+            saver: None,
             session: RwLock::new(None),
             kept: Mutex::new(Some(HashMap::new())),
             outlive: Arc::default(),
@@ -56,8 +70,18 @@ impl Writing {
             .take();
         match taken {
             Some(session) => Ok(session),
-            None => self.store.begin_save(),
+            None => self.begin(),
         }
+    }
+
+    /// Begins to write: once what was deleted of the run before is gone, so that the disk never holds more than a policy keeps, a little trash, and this.
+    fn begin(&self) -> Result<SaveSession> {
+        if let Some((engine, run)) = &self.saver {
+            engine
+                .retainer()
+                .settle(*run, Instant::now() + PRUNE_PATIENCE);
+        }
+        self.store.begin_save()
     }
 
     fn write(&self, bytes: Bytes) -> Result<ChunkRecord> {
@@ -67,7 +91,7 @@ impl Writing {
             drop(session);
             let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
             if session.is_none() {
-                *session = Some(self.store.begin_save()?);
+                *session = Some(self.begin()?);
             }
             drop(session);
         }

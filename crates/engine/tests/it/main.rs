@@ -21,6 +21,7 @@ mod live_runs;
 mod metrics;
 mod model;
 mod resumes;
+mod retention;
 mod sealing;
 mod sealing_model;
 mod series;

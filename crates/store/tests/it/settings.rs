@@ -3,14 +3,15 @@
 use object_store::ObjectStoreExt as _;
 use proptest::prelude::*;
 use runtree_core::manifest::SettingRecord;
-use runtree_core::{ErrorKind, ProjectName, WriterId};
+use runtree_core::{ErrorKind, WriterId};
+use runtree_store::layout::SettingScope;
 use runtree_store::{SettingsCache, Store, layout};
 use serde_json::{Value, json};
 
 use crate::support::{NOW, in_memory, on_disk};
 
-fn project() -> ProjectName {
-    "vision".parse().unwrap()
+fn scope() -> SettingScope {
+    SettingScope::Project("vision".parse().unwrap())
 }
 
 fn record(key: &str, value: Option<Value>) -> SettingRecord {
@@ -22,15 +23,11 @@ fn record(key: &str, value: Option<Value>) -> SettingRecord {
 }
 
 fn set(store: &Store, key: &str, value: Option<Value>) {
-    store
-        .write_setting(&project(), &record(key, value))
-        .unwrap();
+    store.write_setting(&scope(), &record(key, value)).unwrap();
 }
 
 fn all(store: &Store) -> Vec<(String, Value)> {
-    let settings = store
-        .settings(&project(), &SettingsCache::default())
-        .unwrap();
+    let settings = store.settings(&scope(), &SettingsCache::default()).unwrap();
     let value = |(key, record): (String, SettingRecord)| (key, record.value.unwrap());
     settings.into_iter().map(value).collect()
 }
@@ -62,18 +59,30 @@ fn many_who_set_at_once_all_succeed() {
 }
 
 #[test]
+fn a_stores_own_settings_are_no_projects() {
+    let store = in_memory();
+    set(&store, "head/x", Some(json!(1)));
+    let own = record("retention", Some(json!({"keep_last": 2})));
+    store.write_setting(&SettingScope::Store, &own).unwrap();
+    let cache = SettingsCache::default();
+    let read = store.settings(&SettingScope::Store, &cache).unwrap();
+    assert_eq!(read.into_values().collect::<Vec<_>>(), [own]);
+    assert_eq!(all(&store), [("head/x".to_owned(), json!(1))]);
+}
+
+#[test]
 fn a_damaged_setting_is_named_and_a_strangers_file_is_ignored() {
     let store = in_memory();
     set(&store, "view/a", Some(json!(1)));
     let put = |path, bytes: &'static [u8]| {
         futures::executor::block_on(store.objects().put(&path, bytes.into())).unwrap();
     };
-    put(layout::settings(&project()).join("readme"), b"hello");
+    put(layout::settings(&scope()).join("readme"), b"hello");
     assert_eq!(all(&store).len(), 1);
     let writer = WriterId::from_bits(7);
-    put(layout::setting(&project(), 9, writer), b"{}");
+    put(layout::setting(&scope(), 9, writer), b"{}");
     let cache = SettingsCache::default();
-    let error = store.settings(&project(), &cache).unwrap_err();
+    let error = store.settings(&scope(), &cache).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("settings/9-"), "{error:?}");
 }
@@ -89,7 +98,7 @@ proptest! {
             set(store, &format!("view/{key}"), value.map(Value::from));
         }
         for store in &stores {
-            let settings = layout::settings(&project());
+            let settings = layout::settings(&scope());
             let listed = futures::executor::block_on(store.objects().list_with_delimiter(Some(&settings))).unwrap();
             for object in listed.objects {
                 let found = futures::executor::block_on(store.objects().get(&object.location)).unwrap();
