@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from runtree.lineage import Attempt, MetricSummary, MetricValue, Segment, Sweep
     from runtree.media import File, Histogram, Image, MediaItem, MediaKey, Table, Text
     from runtree.report import FinishReport, Health
+    from runtree.retention import BestN, EveryNSteps, LatestN, NewerThan, PruneDecision, PrunePlan, Retention
     from runtree.run import Run
     from runtree.series import Series
     from runtree.store import Store
@@ -50,11 +51,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "BestN",
     "Checkpoint",
     "Conflict",
     "Corrupt",
     "Denied",
     "Error",
+    "EveryNSteps",
     "File",
     "FinishReport",
     "Health",
@@ -63,13 +66,18 @@ __all__ = [
     "Internal",
     "Invalid",
     "InvalidType",
+    "LatestN",
     "LostData",
     "MediaItem",
     "MediaKey",
     "MetricSummary",
     "MetricValue",
+    "NewerThan",
     "NotFound",
     "PendingSave",
+    "PruneDecision",
+    "PrunePlan",
+    "Retention",
     "Rng",
     "Run",
     "RunDiff",
@@ -102,6 +110,13 @@ _LAZY = {
     "MetricSummary": "runtree.lineage",
     "MetricValue": "runtree.lineage",
     "PendingSave": "runtree.checkpoint",
+    "BestN": "runtree.retention",
+    "EveryNSteps": "runtree.retention",
+    "LatestN": "runtree.retention",
+    "NewerThan": "runtree.retention",
+    "PruneDecision": "runtree.retention",
+    "PrunePlan": "runtree.retention",
+    "Retention": "runtree.retention",
     "Text": "runtree.media",
     "Table": "runtree.media",
     "MediaKey": "runtree.media",

@@ -64,6 +64,9 @@ def init(
         base: Start from a checkpoint of another run without inheriting its history.
         inherit_config: Whether a fork starts with the config of the run that owns the fork step.
         inherit_tags: Whether a fork takes its tags too.
+        retention: Which of its checkpoints are kept, from now on: a :class:`runtree.Retention`, or a dict of its rules, like
+            ``{"keep_last": 2, "keep_best": "val/loss:min"}``. It is applied after each commit; what goes is in the trash
+            first. Unless given, what was said before counts: of the run, its project or the store (``runtree retention``).
         log_ranks: ``"main"``: rank 0 logs; ``"all"``: every rank, in a series of its own.
         system_metrics: Whether CPU, memory and GPUs are sampled.
         console: Whether what is printed is kept, without secrets.
@@ -87,8 +90,7 @@ def init(
     _live.check_grace()
     staging_bytes = _staging_bytes(staging_bytes, environ)
     staging_dir = _staging_dir(environ)
-    if retention is not None:
-        raise Unsupported("retention= is not in this version", hint="delete checkpoints with checkpoint.delete()")
+    rules = _retention_rules(retention)
     # The default cannot be told from a script that says "never": a launcher that says otherwise has its way with both.
     resume = _resume(environ.get("RUNTREE_RESUME") or resume if resume == "never" else resume)
     if log_ranks not in ("main", "all"):
@@ -146,6 +148,7 @@ def init(
                 "rank": launch.rank,
                 "world_size": launch.world_size,
                 "log_all_ranks": log_ranks == "all",
+                "retention": rules,
                 "process": _environment.process_facts(environment),
             }
         )
@@ -248,6 +251,14 @@ def _is_disabled(environ: Mapping[str, str]) -> bool:
     if mode not in ("", "disabled"):
         raise Invalid(f"RUNTREE_MODE {mode!r} is not 'disabled'", hint="RUNTREE_MODE=disabled, or unset it")
     return mode == "disabled"
+
+
+def _retention_rules(policy: Any) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    from runtree.retention import rules_of
+
+    return rules_of(policy)
 
 
 def _resume(resume: str | bool) -> str:

@@ -12,6 +12,7 @@ __all__ = [
     "Lease",
     "PendingSave",
     "Plan",
+    "PrunePlan",
     "RunWriter",
     "StagingArena",
     "Whole",
@@ -19,12 +20,17 @@ __all__ = [
     "after_fork_in_child",
     "check_state",
     "clear_head",
+    "describe_policy",
     "discover_store",
     "head",
     "leave_staging",
     "main",
     "plain_config",
+    "plan_prune",
+    "prune_live",
+    "retention",
     "set_head",
+    "set_retention",
     "sweep",
     "views",
 ]
@@ -36,6 +42,13 @@ def sweep(engine: Engine, reference: str, project: str | None = None) -> dict[st
 def head(engine: Engine, run: str) -> str: ...
 def set_head(engine: Engine, run: str) -> None: ...
 def clear_head(engine: Engine, run: str) -> None: ...
+def describe_policy(rules: dict[str, Any]) -> tuple[str, str]: ...
+def plan_prune(engine: Engine, run: str, rules: dict[str, Any] | None) -> PrunePlan: ...
+def prune_live(engine: Engine, writer: RunWriter, rules: dict[str, Any] | None, dry_run: bool) -> PrunePlan: ...
+def retention(engine: Engine, run: str) -> tuple[str, dict[str, Any]] | None: ...
+def set_retention(
+    engine: Engine, rules: dict[str, Any] | None, run: str | None = None, project: str | None = None
+) -> None: ...
 def views(engine: Engine, project: str) -> list[dict[str, Any]]: ...
 def discover_store(start: str | Path, explicit: str | None = None) -> Path: ...
 def leave_staging() -> None: ...
@@ -165,6 +178,11 @@ class Plan:
         own_rank: int | None = None,
         choices: dict[str, int | None] | None = None,
     ) -> Whole: ...
+
+@final
+class PrunePlan:
+    def info(self, engine: Engine) -> dict[str, Any]: ...
+    def apply(self, engine: Engine) -> tuple[int, int]: ...
 
 @final
 class Whole:

@@ -31,6 +31,11 @@ def time(micros: int) -> datetime:
     return datetime.fromtimestamp(micros / 1e6, tz=timezone.utc)
 
 
+def save_key(attempt: int, step: int, k: int) -> str:
+    """What the store calls a save of a run."""
+    return f"{attempt}-{f'n{-step}' if step < 0 else step}-{k}"
+
+
 def metric_values(metrics: Mapping[str, Any] | None) -> dict[str, float]:
     """Metrics that a caller gives, as floats."""
     values: dict[str, float] = {}
@@ -52,9 +57,7 @@ class Checkpoint:
     @property
     def _name(self) -> tuple[str, str]:
         """RunId and save key: what the store calls it."""
-        step = self.step
-        digits = f"n{-step}" if step < 0 else str(step)
-        return self._info["run"]["id"], f"{self._info['attempt']}-{digits}-{self._info['k']}"
+        return self._info["run"]["id"], save_key(self._info["attempt"], self.step, self._info["k"])
 
     @property
     def id(self) -> str:

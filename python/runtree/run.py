@@ -18,9 +18,9 @@ from runtree._guard import Guard, Guards
 from runtree._later import Later, fetch_later
 from runtree._launch import Setup
 from runtree._loading import Wanted, fall_back, load_part
+from runtree._pruning import Pruning
 from runtree._redact import Redactor
 from runtree._saving import SaveKeywords, save_options
-from runtree._saying import Saying
 from runtree.checkpoint import Checkpoint, PendingSave
 from runtree.checkpoint import time as _time
 from runtree.errors import (
@@ -52,7 +52,7 @@ _STATUSES = ("completed", "failed", "stopped", "lost")
 _STRICT_KINDS = {"storage": Unavailable, "queue_full": LostData, "save": LostData, "fenced": Conflict}
 
 
-class Run(Saying):
+class Run(Pruning):
     """The live run of this process: what :func:`runtree.init` returns. Also a context manager."""
 
     def __init__(self, store: Store, writer: _native.RunWriter | None, setup: Setup) -> None:
@@ -205,6 +205,10 @@ class Run(Saying):
                 raise error(message)
             _warn.once(f"{self._id} {kind}", message)
 
+    def _show_warnings(self) -> None:
+        if self._writer is not None and not self._writer.inert:
+            self._show(self._writer.take_warnings())
+
     def save(
         self,
         state: Any,
@@ -277,8 +281,7 @@ class Run(Saying):
             self._pending.append(pending)
             self._saved = True
         self._cost.note(pending)
-        assert self._writer is not None
-        self._show(self._writer.take_warnings())
+        self._show_warnings()
         return pending
 
     def load(

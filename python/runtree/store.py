@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runtree._runs import Runs
     from runtree.checkpoint import Checkpoint
     from runtree.lineage import Sweep
+    from runtree.retention import PrunePlan
     from runtree.stored import StoredRun
 
 # One engine per store: they share an index connection and what was folded.
@@ -245,6 +246,30 @@ class Store:
     def verify(self) -> dict[str, Any]:
         """Reads every checkpoint and reports what is damaged."""
         return self.native.verify()
+
+    def prune(self, run: str | int, policy: Any = None, *, dry_run: bool = False, **rules: Any) -> PrunePlan:
+        """Puts the checkpoints of a run that no rule keeps into the trash, and empties it as far as it is over its bound.
+
+        Takes a :class:`runtree.Retention`, or its rules one by one (``keep_last=2``); without any, the policy that counts for the run.
+        Returns the plan, with reasons; with ``dry_run`` nothing is changed, and ``plan.apply()`` does it.
+
+        Raises:
+            NotFound: A rule ranks by a metric that no checkpoint has a value of; nothing is deleted.
+        """
+        from runtree._native import plan_prune
+        from runtree.retention import PrunePlan, rules_of
+
+        plan = PrunePlan(self, plan_prune(self.native, self.run(run).id, rules_of(policy, **rules)), applied=False)
+        if not dry_run:
+            plan.apply()
+        return plan
+
+    def set_retention(self, policy: Any, *, run: str | int | None = None, project: str | None = None) -> None:
+        """Sets which checkpoints are kept: of a run, of every run of a project, or of the store; ``None`` takes it away."""
+        from runtree._native import set_retention
+        from runtree.retention import rules_of
+
+        set_retention(self.native, rules_of(policy), None if run is None else self.run(run).id, project)
 
     def stats(self, run: str | int | None = None) -> dict[str, Any]:
         """What the store, or one run, holds: ``logical_bytes``, ``stored_bytes`` and ``saved_bytes``, how deep differences go

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtree._native import head, set_head
 from runtree._text import require_text
@@ -20,6 +20,9 @@ from runtree.lineage import attempt as _attempt
 from runtree.lineage import summary as _metric_summary
 from runtree.series import Series, Stretch
 from runtree.store import Store, reference
+
+if TYPE_CHECKING:
+    from runtree.retention import Retention
 
 # What tells "no default" from a default of None.
 MISSING: Any = object()
@@ -52,6 +55,15 @@ class StoredRun:
 
     def _birth(self) -> dict[str, Any]:
         return self._born if self._born is not None else self._summary()
+
+    @property
+    def retention(self) -> Retention | None:
+        """Which of its checkpoints are kept: by its own policy, else its project's, else the store's; None: all of them."""
+        from runtree._native import retention
+        from runtree.retention import Retention
+
+        found = retention(self._store.native, self._id)
+        return None if found is None else Retention._stored(found[1])  # pyright: ignore[reportPrivateUsage]
 
     @property
     def store(self) -> Store:

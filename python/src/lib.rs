@@ -12,6 +12,7 @@ mod guarded;
 mod inspect;
 mod pending;
 mod plan;
+mod prune;
 mod requests;
 mod runtime;
 mod staging;
@@ -40,6 +41,10 @@ mod _native {
     use crate::pending::PendingSave;
     #[pymodule_export]
     use crate::plan::Plan;
+    #[pymodule_export]
+    use crate::prune::{
+        PrunePlan, describe_policy, plan_prune, prune_live, retention, set_retention,
+    };
     #[pymodule_export]
     use crate::runtime::after_fork_in_child;
     #[pymodule_export]

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::convert::json::config_to_value;
 use crate::errors::IntoPyResult as _;
+use crate::prune::{Rules, policy_of};
 
 /// What `init` asks for.
 #[derive(FromPyObject)]
@@ -40,6 +41,7 @@ pub(crate) struct StartOptions<'py> {
     rank: u32,
     world_size: u32,
     log_all_ranks: bool,
+    retention: Option<Rules>,
     process: BTreeMap<String, String>,
 }
 
@@ -135,6 +137,7 @@ impl StartOptions<'_> {
             } else {
                 LogRanks::Main
             },
+            retention: policy_of(py, self.retention)?,
             process: self.process,
             ..RunSpec::new(project)
         })

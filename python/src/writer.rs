@@ -66,7 +66,7 @@ impl RunWriter {
         Ok(Some(step))
     }
 
-    fn inner(&self, py: Python<'_>) -> PyResult<&Arc<runtree_engine::RunWriter>> {
+    pub(crate) fn inner(&self, py: Python<'_>) -> PyResult<&Arc<runtree_engine::RunWriter>> {
         self.inner.get().ok_or_else(|| {
             to_py_err(
                 py,
