@@ -62,8 +62,8 @@ endif
 
 test: target/tools/.apt rust py web e2e power-cuts ## everything CI tests: Rust, Python, web, browser, torture in its short form
 
-rust: ## Rust tests and doctests
-	cargo test --workspace --exclude runtree-python --all-features --quiet
+rust: $(VENV)/.dev ## Rust tests and doctests; what needs no disk of a store runs on a real S3 server (without scripts/with-s3: in memory)
+	scripts/with-s3 cargo test --workspace --exclude runtree-python --all-features --quiet
 
 # `pytest`, not `python -m pytest`: that would put python/ first and test the sources without their native part.
 py: $(VENV)/.package $(VENV)/.dev ## Python tests

@@ -19,6 +19,7 @@ pub mod layout;
 mod local;
 mod numbers;
 mod random;
+pub mod remote;
 mod rounds;
 mod seats;
 mod settings;

@@ -1,5 +1,6 @@
 //! The decision.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -272,15 +273,11 @@ fn rank(
         return Err(MissingMetric(rule.clone()));
     }
     ranked.sort_by(|a, b| {
+        // All are finite, so all compare; -0 and 0 are a tie.
+        let rising = a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal);
         let by_value = match rule.mode {
-            Direction::Min => a.1.total_cmp(&b.1),
-            Direction::Max => b.1.total_cmp(&a.1),
-        };
-        // -0 and 0 are a tie.
-        let by_value = if a.1 == b.1 {
-            std::cmp::Ordering::Equal
-        } else {
-            by_value
+            Direction::Min => rising,
+            Direction::Max => rising.reverse(),
         };
         by_value.then(b.0.cmp(&a.0))
     });

@@ -125,6 +125,10 @@ fn counts(this: &Candidate, all: &[Candidate]) -> bool {
         })
 }
 
+fn is_tie(a: f64, b: f64) -> bool {
+    (a - b).abs() == 0.0
+}
+
 fn finite(candidate: &Candidate, rule: usize) -> Option<f64> {
     candidate.values[rule].filter(|value| value.is_finite())
 }
@@ -163,7 +167,7 @@ fn stays(policy: &Policy, this: &Candidate, all: &[Candidate]) -> Option<bool> {
                             Direction::Min => theirs < value,
                             Direction::Max => theirs > value,
                         };
-                        better || (!(theirs < value) && !(theirs > value) && is_later(other, this))
+                        better || (is_tie(theirs, value) && is_later(other, this))
                     })
                 };
                 history.iter().filter(beats).count() < rule.count as usize

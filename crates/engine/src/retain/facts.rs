@@ -71,9 +71,10 @@ impl Facts {
                 (None, None, Some(_)) => None,
             };
             facts.bytes.insert(name, row.map_or(0, |row| row.bytes));
-            let created = match by_age {
-                true => engine.store.stamp(&layout::commit(run, name.key))?,
-                false => None,
+            let created = if by_age {
+                engine.store.stamp(&layout::commit(run, name.key))?
+            } else {
+                None
             };
             facts.candidates.push(Candidate {
                 name,

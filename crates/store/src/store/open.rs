@@ -5,6 +5,7 @@ use std::io::ErrorKind as IoErrorKind;
 use std::path::Path as FsPath;
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use object_store::{Error as ObjectError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use runtree_core::manifest::{Record as _, StoreRecord};
 use runtree_core::{Error, Result, StoreId, Timestamp};
@@ -13,6 +14,7 @@ use super::{Created, Inner, Memory, Mode, Random, Store};
 use crate::error::from_object;
 use crate::layout::{self, ObjectPath};
 use crate::local::LocalStore;
+use crate::remote::{self, RemoteAddress, Settings};
 use crate::wait::block_on;
 
 /// Features of a store that this build understands. A store that requires another one is refused.
@@ -104,6 +106,46 @@ impl Store {
         Self::assemble(objects, Some(local), record, mode, system_random())
     }
 
+    /// Makes an address in a bucket a store, or opens the one that is there. The bucket must exist.
+    ///
+    /// # Errors
+    /// `NotFound` if the bucket is not there, `Denied` if it may not be written to; `Invalid` if the address holds something else; `Unsupported` if the server
+    /// ignores conditions on writes, or lets two of them win.
+    pub fn create_remote(
+        address: &RemoteAddress,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let objects = remote::connect(address, settings)?;
+        let record = if let Some(record) = read_remote_record(&objects, address)? {
+            record
+        } else {
+            check_nothing_else(&objects, address)?;
+            initialise(&objects, None, now, &system_random())?
+        };
+        Self::assemble(objects, None, record, Mode::ReadWrite, system_random())
+    }
+
+    /// Opens the store at an address in a bucket. Writes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, that says whether the bucket is missing, the address empty, or something else there; `Denied`; `Unsupported` if this build lacks a feature that
+    /// the store requires.
+    pub fn open_remote(address: &RemoteAddress, settings: &Settings, mode: Mode) -> Result<Self> {
+        let objects = remote::connect(address, settings)?;
+        let Some(record) = read_remote_record(&objects, address)? else {
+            return Err(match first_object(&objects, address)? {
+                None => Error::not_found(format!("{address} is empty: there is no runtree store"))
+                    .with_hint("push to it, or start a run with it as its store, to make one"),
+                Some(other) => Error::not_found(format!(
+                    "{address} holds no runtree store, but something else: {other}"
+                ))
+                .with_hint("check the prefix; runtree import reads what other systems wrote"),
+            });
+        };
+        Self::assemble(objects, None, record, mode, system_random())
+    }
+
     /// Makes a store over any objects, or opens the one that is there. Journals need a local disk and are refused.
     ///
     /// # Errors
@@ -191,6 +233,60 @@ fn read_store_record(objects: &Arc<dyn ObjectStore>) -> Result<Option<StoreRecor
     }
 }
 
+fn read_remote_record(
+    objects: &Arc<dyn ObjectStore>,
+    address: &RemoteAddress,
+) -> Result<Option<StoreRecord>> {
+    let path = layout::store_record();
+    let read = async { objects.get(&path).await?.bytes().await };
+    match block_on(read) {
+        Ok(bytes) => StoreRecord::load(&bytes, &format!("{address}/{path}")).map(Some),
+        Err(error) => match (remote::explain(&error, address), &error) {
+            (Some(explained), _) => Err(explained.with_source(error)),
+            (None, ObjectError::NotFound { .. }) => Ok(None),
+            (None, _) => Err(from_object(error, &format!("read {path} in {address}"))),
+        },
+    }
+}
+
+/// The name of something at an address.
+fn first_object(
+    objects: &Arc<dyn ObjectStore>,
+    address: &RemoteAddress,
+) -> Result<Option<ObjectPath>> {
+    let first = block_on(async { objects.list(None).next().await.transpose() });
+    match first {
+        Ok(meta) => Ok(meta.map(|meta| meta.location)),
+        Err(error) => Err(match remote::explain(&error, address) {
+            Some(explained) => explained.with_source(error),
+            None => from_object(error, &format!("list {address}")),
+        }),
+    }
+}
+
+/// An address that holds something else never becomes a store.
+fn check_nothing_else(objects: &Arc<dyn ObjectStore>, address: &RemoteAddress) -> Result<()> {
+    let listed = block_on(objects.list_with_delimiter(None))
+        .map_err(|error| from_object(error, &format!("list {address}")))?;
+    let files = listed.objects.iter().map(|meta| meta.location.as_ref());
+    let directories = listed.common_prefixes.iter().map(AsRef::as_ref);
+    for name in files.chain(directories) {
+        if DIRECTORIES.contains(&name) {
+            return Err(Error::corrupt(format!(
+                "{address} holds {name}/ but no runtree.json: it is a store whose identity is lost"
+            ))
+            .with_hint("restore runtree.json from a copy of the store"));
+        }
+        if !name.starts_with("probe-") {
+            return Err(Error::invalid(format!(
+                "{address} is not a runtree store and not empty (it holds {name:?})"
+            ))
+            .with_hint("name a new or empty prefix"));
+        }
+    }
+    Ok(())
+}
+
 /// A directory that holds the remains of a store is never given a new identity, and one that holds something else never becomes a store.
 fn check_empty(local: &LocalStore, path: &FsPath) -> Result<()> {
     let names = local
@@ -255,16 +351,56 @@ fn initialise(
 }
 
 /// Finds out whether a create that must not replace is atomic here: without it two ranks could both decide about one checkpoint.
+///
+/// First one after the other, which a server that ignores the condition betrays for certain; then all at once, for one that looks and then writes.
 fn probe_conditional_create(objects: &Arc<dyn ObjectStore>, random: &Random) -> Result<()> {
     let path = ObjectPath::parse(format!("probe-{:016x}", random()))
         .expect("BUG: a probe's name is letters and digits");
-    let winners = std::thread::scope(|scope| {
+    let outcome = creates_again(objects, &path).and_then(|again| {
+        if again {
+            return Ok(PROBE_RACERS);
+        }
+        winners_of_race(objects, &path)
+    });
+    block_on(objects.delete(&path))
+        .map_err(|error| from_object(error, &format!("delete {path}")))?;
+    let winners = outcome?;
+    if winners == 1 {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "{objects} does not create objects atomically: {winners} of {PROBE_RACERS} creations of one name won"
+    ))
+    .with_hint("put the store on a local disk, or in a bucket that honours If-None-Match"))
+}
+
+/// Whether a name that is taken can be created again. The name is free afterwards.
+fn creates_again(objects: &Arc<dyn ObjectStore>, path: &ObjectPath) -> Result<bool> {
+    let create = |byte: u8| {
+        let options = PutOptions::from(PutMode::Create);
+        block_on(objects.put_opts(path, vec![byte].into(), options))
+    };
+    let failed = |error| from_object(error, "probe conditional creation");
+    create(0).map_err(failed)?;
+    match create(1) {
+        Ok(_) => Ok(true),
+        Err(ObjectError::AlreadyExists { .. }) => {
+            block_on(objects.delete(path)).map_err(failed)?;
+            Ok(false)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// How many of many at once make a name theirs.
+fn winners_of_race(objects: &Arc<dyn ObjectStore>, path: &ObjectPath) -> Result<usize> {
+    std::thread::scope(|scope| {
         let racers: Vec<_> = (0..PROBE_RACERS)
             .map(|racer| {
-                let (objects, path) = (Arc::clone(objects), path.clone());
+                let objects = Arc::clone(objects);
                 scope.spawn(move || {
                     let options = PutOptions::from(PutMode::Create);
-                    block_on(objects.put_opts(&path, vec![racer as u8].into(), options))
+                    block_on(objects.put_opts(path, vec![racer as u8].into(), options))
                 })
             })
             .collect();
@@ -277,16 +413,7 @@ fn probe_conditional_create(objects: &Arc<dyn ObjectStore>, random: &Random) -> 
             }
         }
         Ok(winners)
-    })?;
-    block_on(objects.delete(&path))
-        .map_err(|error| from_object(error, &format!("delete {path}")))?;
-    if winners == 1 {
-        return Ok(());
-    }
-    Err(Error::unsupported(format!(
-        "{objects} does not create objects atomically: {winners} of {PROBE_RACERS} creations of one name won"
-    ))
-    .with_hint("put the store on a local disk, or in a bucket that honours If-None-Match"))
+    })
 }
 
 /// Refuses a store that needs what this build does not know.

@@ -110,7 +110,12 @@ impl ObjectStore for Retry {
         options: PutOptions,
     ) -> Result<PutResult> {
         if options.mode != PutMode::Overwrite {
-            return self.inner.put_opts(location, payload, options).await;
+            let result = self.inner.put_opts(location, payload, options).await;
+            // Whoever creates reads back and may try again, and has no clock: the server is given its time here.
+            if result.as_ref().is_err_and(is_transient) {
+                (self.pause)(self.policy.first_pause).await;
+            }
+            return result;
         }
         self.again(|| {
             self.inner

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::executor::block_on;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use runtree_core::manifest::{
-    BLOCK_BYTES, Entry, EntryContent, Extent, JournalPosition, PartManifest,
+    BLOCK_BYTES, Entry, EntryContent, Extent, JournalPosition, PartManifest, Record as _,
+    StoreRecord,
 };
-use runtree_core::{AttemptNumber, RunId, SaveKey, Step, Timestamp, WriterId};
-use runtree_store::{ObjectPath, SaveSession, Store, checksum};
+use runtree_core::{AttemptNumber, RunId, SaveKey, Step, StoreId, Timestamp, WriterId};
+use runtree_store::remote::{self, RemoteAddress, Settings};
+use runtree_store::{Mode, ObjectPath, SaveSession, Store, checksum};
 use tempfile::TempDir;
 
 pub(crate) const BLOCK: usize = BLOCK_BYTES as usize;
@@ -37,8 +40,47 @@ pub(crate) fn on_disk() -> OnDisk {
     OnDisk { store, directory }
 }
 
+/// A store without a disk: in memory or, beside `scripts/with-s3`, in a real bucket.
 pub(crate) fn in_memory() -> Store {
-    Store::create_over(Arc::new(InMemory::new()), NOW).unwrap()
+    match bucket() {
+        Some((address, settings)) => {
+            // The probe of a new store takes this server seconds: all but the tests of creation take a store as made.
+            let objects = remote::connect(&address, &settings).unwrap();
+            let record = StoreRecord {
+                id: StoreId::from_bits(u128::from(std::process::id())),
+                created: NOW,
+                required_to_read: Vec::new(),
+                required_to_write: Vec::new(),
+                conditional_create: true,
+            };
+            put(&objects, "runtree.json", &record.to_bytes());
+            Store::open_over(objects, Mode::ReadWrite).unwrap()
+        }
+        None => Store::create_over(Arc::new(InMemory::new()), NOW).unwrap(),
+    }
+}
+
+/// A fresh place in the bucket that `scripts/with-s3` names, if this runs beside it; and how to get there.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the script that starts the server says where it is"
+)]
+pub(crate) fn bucket() -> Option<(RemoteAddress, Settings)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let bucket = std::env::var("RUNTREE_TEST_BUCKET").ok()?;
+    let place = NEXT.fetch_add(1, Ordering::Relaxed);
+    let address = format!("{bucket}/{}-{place}", std::process::id());
+    let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
+    Some((address.parse().unwrap(), settings.collect()))
+}
+
+/// A server that takes conditions on writes and ignores them, if one was started.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the script that starts the server says where it is"
+)]
+pub(crate) fn careless_endpoint() -> Option<String> {
+    std::env::var("RUNTREE_TEST_CARELESS_ENDPOINT").ok()
 }
 
 pub(crate) fn run(number: u64) -> RunId {
