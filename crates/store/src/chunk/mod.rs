@@ -9,12 +9,14 @@ use runtree_core::manifest::{BLOCK_BYTES, BlockChecksums, ChunkRecord};
 
 mod encode;
 pub mod encoded;
+mod files;
 mod planes;
 mod read;
 mod session;
 mod source;
 
 pub use encode::{EncodedChunk, Estimate, ItemBytes};
+pub use files::FileList;
 pub use read::ChunkVerdict;
 pub use session::{PutChunk, SaveSession};
 
