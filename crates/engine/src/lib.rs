@@ -38,7 +38,7 @@ pub use export::{
     MetricsScope, glob_matches,
 };
 pub use fold::{ReindexProgress, ReindexReport};
-pub use gc::{GcReport, Protection, TrashBound};
+pub use gc::{GcOptions, GcProgress, GcReport, Kept, Protection, TrashBound};
 pub use inspect::{StatisticsScan, StatsReport, StatsRow, VerifyReport};
 pub use live::{
     FinishReport, Health, MediaContent, MediaEntry, MediaSource, RunWriter, Warning, WarningKind,
