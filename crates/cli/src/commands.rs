@@ -15,12 +15,14 @@ mod export;
 mod export_html;
 mod export_metrics;
 mod fork;
+mod gc;
 mod head;
 mod import;
 mod log;
 mod pin;
 mod project;
 mod reindex;
+mod repair;
 mod rewind;
 mod runs;
 mod seal;
@@ -79,6 +81,8 @@ commands! {
     ExportHtml => export_html,
     Import => import,
     Verify => verify,
+    Repair => repair,
+    Gc => gc,
     Reindex => reindex,
     Encode => encode,
     Seal => seal,

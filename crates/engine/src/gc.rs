@@ -2,7 +2,7 @@
 //!
 //! Nothing here locks, and no clock decides what is safe: `docs/design/0012` has the argument. [`roots`] says who protects a checkpoint, [`trash`] which deleted ones keep
 //! their bytes, [`survey`] lists all roots in the order of the protocol, [`needed`] adds the bases of differences, [`collect`] opens rounds and deletes. [`rely`] and
-//! [`undelete`] are the writers' side, of those who have no bytes at hand. [`memory`] makes the second collection of a process cheap.
+//! [`undelete`] are the writers' side, of those who have no bytes at hand. [`repair`] removes what is damaged. [`memory`] makes the second collection of a process cheap.
 //!
 //! A collection that can not tell what is needed deletes nothing: `Corrupt`, with the object that can not be read.
 
@@ -18,6 +18,7 @@ mod memory;
 mod needed;
 mod reclaim;
 mod rely;
+mod repair;
 mod report;
 mod roots;
 mod survey;
@@ -27,6 +28,7 @@ mod undelete;
 pub use collect::{Collector, GC_SHARDS};
 pub use memory::Memory;
 pub use rely::Reliance;
+pub use repair::{RepairReport, Unreadable};
 pub use report::{GcOptions, GcProgress, GcReport, Kept};
 pub use roots::{Protection, TrashBound};
 pub use trash::{Buried, in_trash};

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use runtree_core::manifest::{ChunkRecord, FilesRecord};
-use runtree_core::{Result, RunId, WriterId};
+use runtree_core::{ChunkHash, Result, RunId, WriterId};
 
 use super::SaveSession;
 use crate::layout;
-use crate::store::Created;
+use crate::store::{Created, Store};
 
 /// Where the next list of a writer goes. One per writer, shared by nobody else: lists are numbered in the order in which they are written.
 #[derive(Debug)]
@@ -25,6 +25,29 @@ impl FileList {
             run,
             writer,
             next: 0,
+        }
+    }
+}
+
+impl Store {
+    /// Lists chunks that journals of a run name (W3). Nothing is written if there is none.
+    ///
+    /// # Errors
+    /// As [`Store::create_bytes`].
+    pub fn list_files(&self, list: &mut FileList, mut chunks: Vec<ChunkHash>) -> Result<()> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        chunks.sort_unstable();
+        let record = FilesRecord { chunks };
+        loop {
+            let path = layout::file_list(list.run, list.writer, list.next);
+            list.next += 1;
+            match self.create_record(&path, &record)? {
+                Created::Created | Created::ExistsEqual => return Ok(()),
+                // One of ours, whose answer was lost.
+                Created::ExistsOther(_) => {}
+            }
         }
     }
 }
@@ -49,18 +72,8 @@ impl SaveSession {
             .map(|(name, _)| layout::chunk_object(name))
             .collect();
         self.store.sync_dirs(&paths)?;
-        let mut chunks: Vec<_> = placed.iter().map(|(_, chunk)| chunk.hash).collect();
-        chunks.sort_unstable();
-        let record = FilesRecord { chunks };
-        loop {
-            let path = layout::file_list(list.run, list.writer, list.next);
-            list.next += 1;
-            match self.store.create_record(&path, &record)? {
-                Created::Created | Created::ExistsEqual => break,
-                // One of ours, whose answer was lost.
-                Created::ExistsOther(_) => {}
-            }
-        }
+        let chunks = placed.iter().map(|(_, chunk)| chunk.hash).collect();
+        self.store.list_files(list, chunks)?;
         let objects: HashMap<_, _> = placed
             .iter()
             .map(|(name, chunk)| (chunk.hash, *name))

@@ -7,6 +7,7 @@ use blake3::Hasher;
 use runtree_core::ChunkHash;
 use runtree_core::manifest::{BLOCK_BYTES, BlockChecksums, ChunkRecord};
 
+mod bases;
 mod encode;
 pub mod encoded;
 mod files;
