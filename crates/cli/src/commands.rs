@@ -15,6 +15,7 @@ mod export;
 mod export_html;
 mod export_metrics;
 mod fork;
+mod gc;
 mod head;
 mod import;
 mod log;
@@ -22,6 +23,7 @@ mod pin;
 mod project;
 mod prune;
 mod reindex;
+mod repair;
 mod retention;
 mod rewind;
 mod runs;
@@ -83,6 +85,8 @@ commands! {
     ExportHtml => export_html,
     Import => import,
     Verify => verify,
+    Repair => repair,
+    Gc => gc,
     Reindex => reindex,
     Encode => encode,
     Seal => seal,

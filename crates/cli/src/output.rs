@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::look::{Look, Style, clean};
 
 /// What is quicker than this shows no progress.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The two streams of a command.
 pub(crate) struct Output {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::hash::PartHash;
+use crate::hash::{ChunkHash, PartHash};
 use crate::id::{
     AttemptNumber, ComponentName, DisplayId, ProjectName, RunId, SaveKey, Step, StoreId, WriterId,
 };
@@ -353,6 +353,14 @@ pub struct SettingRecord {
     pub created: Timestamp,
 }
 record!(SettingRecord, "runtree.setting", 1, checked: true);
+
+/// `runs/<run>/files/<writer>-<n>`: chunks that a journal names, written before the events that do. They are kept as long as the run is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesRecord {
+    /// The chunks, ascending, each once.
+    pub chunks: Vec<ChunkHash>,
+}
+record!(FilesRecord, "runtree.files", 1, checked: true);
 
 /// `gc/<n>`: a round of a collector; its names are nobody's dedup hits any more (W1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 
 use runtree_core::event::{Event, Lamport, RunStatus};
 use runtree_core::manifest::{CheckpointName, PinRecord, TombstoneRecord};
+use runtree_core::retention::Protection;
 use runtree_core::{AttemptNumber, CheckpointId, Error, Result, RunId, Step};
 use runtree_store::{JournalWriter, Tombstone};
 use serde_json::Value;
 
 use crate::engine::Engine;
+use crate::gc::Reliance;
 
 /// What to say about a run; what is `None` or empty stays.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,9 +127,10 @@ impl Engine {
     /// Keeps a checkpoint whatever retention says.
     ///
     /// # Errors
-    /// `NotFound`, or `Conflict` if it is in the trash.
+    /// `NotFound`, or `Conflict` if it is in the trash, or left it while it was being pinned.
     pub fn pin(&self, checkpoint: CheckpointName, reason: &str) -> Result<()> {
         self.require_writable()?;
+        let reliance = Reliance::begin(&self.store)?;
         self.require_forkable(checkpoint)?;
         let record = PinRecord {
             checkpoint,
@@ -136,6 +139,10 @@ impl Engine {
             ttl_seconds: None,
         };
         self.store.write_pin(&pin_name(checkpoint), &record)?;
+        if let Err(lost) = reliance.check(&self.store, checkpoint) {
+            self.store.delete_pin(&pin_name(checkpoint))?;
+            return Err(lost);
+        }
         self.refresh_now()
     }
 
@@ -189,23 +196,25 @@ impl Engine {
         )
     }
 
-    /// Puts a checkpoint into the trash. Once there already, it stays there.
+    /// Puts a checkpoint into the trash. Once there already, it stays there. What a fork or a base needs keeps its bytes there.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` if it is pinned.
+    /// `NotFound`; `Conflict` if it is pinned or leased.
     pub fn delete_checkpoint(&self, checkpoint: CheckpointName, reason: &str) -> Result<()> {
         self.require_checkpoint(checkpoint)?;
-        for pin in self.store.list_pins()? {
-            let record = self.store.read_pin(&pin)?;
-            if record.checkpoint == checkpoint {
-                return Err(Error::conflict(format!(
-                    "checkpoint {} of run {} is pinned: {}",
-                    checkpoint.key, checkpoint.run, record.reason
-                ))
-                .with_hint("runtree unpin it first"));
-            }
+        for protection in self.pins_of(checkpoint)? {
+            let what = match protection {
+                Protection::Pinned { reason } => format!("pinned: {reason}"),
+                Protection::Leased { reason } => format!("leased: {reason}"),
+                Protection::ForkedBy(_) | Protection::BaseOf(_) => continue,
+            };
+            return Err(Error::conflict(format!(
+                "checkpoint {} of run {} is {what}",
+                checkpoint.key, checkpoint.run
+            ))
+            .with_hint("runtree unpin it first; a lease lapses when its holder is gone"));
         }
-        self.bury(checkpoint, Tombstone::Deleted, reason)
+        self.bury(checkpoint, reason)
     }
 
     /// Takes a checkpoint out of the trash.
@@ -214,16 +223,17 @@ impl Engine {
     /// `NotFound` if it never was there, or its bytes are gone.
     pub fn undelete_checkpoint(&self, checkpoint: CheckpointName) -> Result<()> {
         self.require_checkpoint(checkpoint)?;
-        self.bury(checkpoint, Tombstone::Restored, "undelete")
+        crate::gc::undelete(&self.store, checkpoint, self.new_writer_id(), self.now())?;
+        self.refresh_known(checkpoint.run)
     }
 
-    fn bury(&self, checkpoint: CheckpointName, says: Tombstone, reason: &str) -> Result<()> {
+    fn bury(&self, checkpoint: CheckpointName, reason: &str) -> Result<()> {
         let record = TombstoneRecord {
             checkpoint,
             reason: reason.to_owned(),
             created: self.now(),
         };
-        self.store.write_tombstone(says, &record)?;
+        self.store.write_tombstone(Tombstone::Deleted, &record)?;
         self.refresh_known(checkpoint.run)
     }
 

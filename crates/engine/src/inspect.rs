@@ -16,7 +16,7 @@ mod numbers;
 mod objects;
 mod scan;
 mod stats;
-mod verify;
+pub(crate) mod verify;
 
 pub use scan::StatisticsScan;
 pub use stats::{StatsReport, StatsRow};
@@ -32,6 +32,18 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is damaged, in words.
     pub problems: Vec<String>,
+    /// Of how many distinct chunks those that were read are a sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled_from: Option<u64>,
+}
+
+/// How many chunks a verification reads, chosen anew each time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sample {
+    /// So many.
+    Count(u64),
+    /// This part of them, above 0 and at most 1.
+    Fraction(f64),
 }
 
 impl Engine {
@@ -41,7 +53,28 @@ impl Engine {
     /// # Errors
     /// `NotFound` if the named checkpoint does not exist; damage is not an error but a finding.
     pub fn verify(&self, checkpoint: Option<CheckpointName>) -> Result<VerifyReport> {
-        verify::verify(self, checkpoint)
+        verify::verify(self, checkpoint, None)
+    }
+
+    /// [`Engine::verify`] that reads all records and some of the chunks: what is read each night finds a failing disk in time.
+    ///
+    /// # Errors
+    /// As [`Engine::verify`]; `Invalid` if the sample is none.
+    pub fn verify_sample(
+        &self,
+        checkpoint: Option<CheckpointName>,
+        sample: Sample,
+    ) -> Result<VerifyReport> {
+        let is_sample = match sample {
+            Sample::Count(count) => count > 0,
+            Sample::Fraction(fraction) => fraction > 0.0 && fraction <= 1.0,
+        };
+        if !is_sample {
+            return Err(runtree_core::Error::invalid(
+                "a sample is a count from 1 on, or a fraction above 0 and at most 1",
+            ));
+        }
+        verify::verify(self, checkpoint, Some(sample))
     }
 
     /// The tensors of a checkpoint, in the order of parts, entries and the tree; those that a saved file names (safetensors) too, in the order of their bytes.

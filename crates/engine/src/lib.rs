@@ -39,8 +39,8 @@ pub use export::{
     MetricsScope, glob_matches,
 };
 pub use fold::{ReindexProgress, ReindexReport};
-pub use gc::{GcReport, TrashBound};
-pub use inspect::{StatisticsScan, StatsReport, StatsRow, VerifyReport};
+pub use gc::{GcOptions, GcProgress, GcReport, Kept, RepairReport, TrashBound, Unreadable};
+pub use inspect::{Sample, StatisticsScan, StatsReport, StatsRow, VerifyReport};
 pub use live::{
     FinishReport, Health, MediaContent, MediaEntry, MediaSource, RunWriter, Warning, WarningKind,
 };

@@ -19,6 +19,7 @@ use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
 use runtree_core::{
     AttemptNumber, DisplayId, Error, Result, RunId, SaveKey, Step, Timestamp, WriterId,
 };
+use runtree_store::FileList;
 
 use crate::engine::Engine;
 use crate::retain::Said;
@@ -157,6 +158,8 @@ pub(crate) struct Shared {
     flushed: std::sync::Condvar,
     notices: Mutex<Notices>,
     media: MediaLane,
+    /// Where the chunks are listed that this process's journals name.
+    files: Mutex<FileList>,
 }
 
 #[derive(Debug, Default)]

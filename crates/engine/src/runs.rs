@@ -23,6 +23,7 @@ use runtree_core::{Error, ErrorKind, ProjectName, Result, RunId, Step};
 use serde_json::Value;
 
 use crate::engine::Engine;
+use crate::gc::Reliance;
 use crate::live::{Bounds, Launch, RunWriter, Warning, WarningKind};
 use crate::retain::RetentionScope;
 
@@ -286,6 +287,7 @@ impl Engine {
             self.check_same_fork(&existing, &spec.fork, Some(parents.as_str()))?;
             return Ok((existing.run, Vec::new()));
         }
+        let reliance = Reliance::begin(&self.store)?;
         let plan = self
             .plan_fork(&spec.fork, spec.project.as_deref())?
             .ok_or_else(|| {
@@ -304,7 +306,10 @@ impl Engine {
             fork: Some(&plan),
         };
         let record = match self.give_birth(&wish)? {
-            birth::Birth::Born(record) => record,
+            birth::Birth::Born(record) => {
+                self.check_birth(&reliance, &record)?;
+                record
+            }
             birth::Birth::Existed(record) => {
                 self.check_same_fork(&record, &spec.fork, Some(parents.as_str()))?;
                 record
@@ -357,6 +362,7 @@ impl Engine {
                 ),
             });
         }
+        let reliance = Reliance::begin(&self.store)?;
         let plan = self.plan_fork(&spec.fork, Some(spec.project.as_str()))?;
         let base = match &spec.base {
             Some(reference) => Some(self.resolve_checkpoint_folded(
@@ -366,6 +372,9 @@ impl Engine {
             )?),
             None => None,
         };
+        if let Some(base) = base {
+            self.require_forkable(base)?;
+        }
         let wish = birth::Wish {
             project: &spec.project,
             name: spec.name.as_deref(),
@@ -380,6 +389,7 @@ impl Engine {
         };
         match self.give_birth(&wish)? {
             birth::Birth::Born(record) => {
+                self.check_birth(&reliance, &record)?;
                 warnings.extend(plan.iter().flat_map(ForkPlan::warnings));
                 Ok(record)
             }

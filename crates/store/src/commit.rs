@@ -109,38 +109,18 @@ impl PublishedPart {
     /// Looks again (W4) and confirms. Between the dedup hits and the publication a collector may have decided: if there is a round that the session did not
     /// see, every referenced name is checked, and what is absent or condemned is put again from `refill`, which is asked for the chunk's raw bytes.
     ///
-    /// Why once is enough: a round that begins after this lists the part, and finds the chunk reachable.
-    ///
     /// # Errors
     /// `LostData` if a chunk is gone and `refill` does not have it; else as the store says.
     pub fn confirm(
         self,
         mut refill: impl FnMut(&ChunkRecord) -> Result<Option<Bytes>>,
     ) -> Result<ConfirmedPart> {
-        let now = self.store.list_rounds()?;
-        let mut refilled = Vec::new();
-        if !self.seen.has_all_of(&now) {
-            let mut checked = BTreeSet::new();
-            for chunk in &self.manifest.chunks {
-                if !checked.insert(chunk.hash) {
-                    continue;
-                }
-                let name = self.objects[&chunk.hash];
-                if self.store.is_hit(&name, chunk.bytes, &now)? {
-                    continue;
-                }
-                let others = self.store.list_objects(chunk.hash)?;
-                let other = self.store.first_hit(&others, chunk.bytes, &now)?;
-                let name = match other {
-                    Some(other) => other,
-                    None => self.put_again(chunk, &mut refill)?,
-                };
-                refilled.push(layout::chunk_object(&name));
-            }
-            self.store.sync_dirs(&refilled)?;
-        }
+        let chunks = &self.manifest.chunks;
+        let refilled = self
+            .store
+            .look_again(&self.seen, chunks, &self.objects, &mut refill)?;
         let confirmed = ConfirmedPart {
-            refilled: refilled.len(),
+            refilled,
             store: self.store,
             manifest: self.manifest,
             hash: self.hash,
@@ -151,31 +131,6 @@ impl PublishedPart {
             confirmed.write_confirmation()?;
         }
         Ok(confirmed)
-    }
-
-    fn put_again(
-        &self,
-        chunk: &ChunkRecord,
-        refill: &mut impl FnMut(&ChunkRecord) -> Result<Option<Bytes>>,
-    ) -> Result<ObjectName> {
-        let data = match refill(chunk)? {
-            Some(data) => data,
-            // A condemned object is still readable until its collector deletes it.
-            None => Bytes::from(self.store.read_chunk(chunk).map_err(|error| {
-                Error::lost_data(format!(
-                    "chunk {} was deleted while the save referenced it",
-                    chunk.hash
-                ))
-                .with_source(error)
-            })?),
-        };
-        if ChunkHash::of(&data) != chunk.hash {
-            return Err(Error::lost_data(format!(
-                "chunk {} was deleted while the save referenced it, and its bytes have changed since",
-                chunk.hash
-            )));
-        }
-        self.store.put_raw(chunk.hash, &data)
     }
 }
 

@@ -5,7 +5,8 @@
 //! chunks/<2 hex>/<hash>.<put id>[.z | .d~<base>]
 //! runs/<run>/run                     runs/<run>/attempts/<n>          runs/<run>/journal/<writer>/<ordinal>.log
 //! runs/<run>/parts/<key>/<component>-<rank>[.ok]                      runs/<run>/commits/<key>
-//! runs/<run>/tombstones/<key>.<i>    runs/<run>/metrics/<segment>     pins/<name>     gc/<n>[.closed]     settings/<lamport>-<writer>
+//! runs/<run>/tombstones/<key>.<i>    runs/<run>/metrics/<segment>     runs/<run>/files/<writer>-<n>
+//! pins/<name>                        gc/<n>[.closed]                  settings/<lamport>-<writer>
 //! ```
 //!
 //! Names that people choose are escaped ([`escape`]), so that no name reaches another directory, hides, or collides with a file of
@@ -239,6 +240,16 @@ pub fn segment(run: RunId, name: &SegmentName) -> ObjectPath {
     path(&format!("runs/{run}/metrics/{name}"))
 }
 
+/// `runs/<run>/files`.
+pub fn file_lists(run: RunId) -> ObjectPath {
+    path(&format!("runs/{run}/files"))
+}
+
+/// `runs/<run>/files/<writer>-<n>`.
+pub fn file_list(run: RunId, writer: WriterId, number: u64) -> ObjectPath {
+    path(&format!("runs/{run}/files/{writer}-{number}"))
+}
+
 /// Whether the highest tombstone index of a checkpoint says that it is deleted: even deletes, odd restores.
 pub const fn is_deleted(highest_index: u64) -> bool {
     highest_index.is_multiple_of(2)
@@ -277,6 +288,11 @@ pub fn chunks() -> ObjectPath {
 /// `chunks/<2 hex>`: where every object of `hash` is.
 pub fn chunk_shard(hash: ChunkHash) -> ObjectPath {
     path(&format!("chunks/{:02x}", hash.as_bytes()[0]))
+}
+
+/// `chunks/<2 hex>`: where every object is whose hash begins with `shard`.
+pub fn chunk_shard_of(shard: u8) -> ObjectPath {
+    path(&format!("chunks/{shard:02x}"))
 }
 
 /// `chunks/<2 hex>/<name>`.
@@ -330,6 +346,13 @@ pub fn parse_setting(listed: &str) -> Option<(u64, WriterId)> {
     let (lamport, writer) = listed.split_once('-')?;
     let id = writer.parse::<WriterId>().ok()?;
     (id.to_string() == writer).then_some((parse_number(lamport)?, id))
+}
+
+/// Parses a listed `<writer>-<n>`.
+pub fn parse_file_list(listed: &str) -> Option<(WriterId, u64)> {
+    let (writer, number) = listed.split_once('-')?;
+    let id = writer.parse::<WriterId>().ok()?;
+    (id.to_string() == writer).then_some((id, parse_number(number)?))
 }
 
 /// Parses a listed `<n>.<rank>`.

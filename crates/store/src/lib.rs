@@ -29,7 +29,8 @@ mod word;
 pub mod wrappers;
 
 pub use chunk::{
-    ChunkSum, ChunkVerdict, EncodedChunk, Estimate, ItemBytes, PutChunk, SaveSession, checksum,
+    ChunkSum, ChunkVerdict, EncodedChunk, Estimate, FileList, ItemBytes, PutChunk, SaveSession,
+    checksum,
 };
 pub use commit::{CommitProgress, ConfirmedPart, PublishedPart};
 pub use journal::{Cursor, Frame, FrameKind, JournalReader, JournalWriter};
@@ -37,9 +38,9 @@ pub use layout::{ObjectEncoding, ObjectName, ObjectPath, PinName, SegmentName};
 pub use local::{DirSync, LocalError, LocalStore};
 pub use object_store::{self, ObjectStore};
 pub use random::system_random;
-pub use rounds::{Redundant, Removed, Rounds};
+pub use rounds::{KEPT_ROUNDS, MAX_ROUND_OBJECTS, OpenRounds, Redundant, Removed, Rounds};
 pub use settings::SettingsCache;
 pub use store::{
-    Created, ListedJournal, ListedPart, Mode, Random, RunStamp, RunTrace, Store, Tombstone,
-    Touches, parse_part_manifest,
+    Created, ListedJournal, ListedPart, Mode, OutlinedChunk, Random, RunStamp, RunTrace, Store,
+    Tombstone, Touches, parse_part_manifest,
 };

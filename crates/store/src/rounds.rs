@@ -1,4 +1,4 @@
-//! Rounds of collectors, as writers see them (W1, W4), and the one kind of round that this crate runs itself.
+//! Rounds of collectors, as writers see them (W1, W4) and as collectors open and close them (G1, G4), and the one kind of collection that this crate runs itself.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -8,14 +8,22 @@ use runtree_core::{Error, Result};
 use crate::layout::{self, ObjectName};
 use crate::store::Store;
 
+mod again;
+mod lost;
+mod open;
 mod redundant;
 
+pub use open::{MAX_ROUND_OBJECTS, OpenRounds};
 pub use redundant::{Redundant, Removed};
+
+/// Closed rounds that are kept below the highest. One would do if a listing were a photograph; it is a walk, and may miss what comes while it goes, and what goes.
+/// So that a walk misses every new round, this many would have to begin and end during it.
+pub const KEPT_ROUNDS: u64 = 64;
 
 /// The rounds that a listing of `gc/` showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rounds {
-    /// Every round there ever was: no round is removed, or a writer that looks again could not see that it was there.
+    /// Every round that is there: the highest never goes, so that a writer that looks again sees that there was a new one.
     pub numbers: BTreeSet<u64>,
     /// Those that are not closed.
     pub open: BTreeSet<u64>,
@@ -27,6 +35,11 @@ impl Rounds {
     /// Whether an open round wants to delete `object`.
     pub fn condemns(&self, object: &ObjectName) -> bool {
         self.condemned.contains(object)
+    }
+
+    /// What the open rounds want to delete.
+    pub fn condemned(&self) -> impl Iterator<Item = &ObjectName> {
+        self.condemned.iter()
     }
 
     /// Whether every round of `later` was there already.
@@ -41,6 +54,11 @@ impl Store {
     /// # Errors
     /// `Corrupt` if a round can not be read: then nobody knows what it condemns, and no dedup hit is safe.
     pub fn list_rounds(&self) -> Result<Rounds> {
+        self.list_rounds_but(&[])
+    }
+
+    /// The same, without what the rounds `own` condemn: who opened them knows that.
+    pub(crate) fn list_rounds_but(&self, own: &[u64]) -> Result<Rounds> {
         let mut rounds = Rounds::default();
         let mut closed = BTreeSet::new();
         for (name, _) in self.names(&layout::rounds())? {
@@ -54,17 +72,36 @@ impl Store {
                 None => {}
             }
         }
-        rounds.open = rounds.numbers.difference(&closed).copied().collect();
-        for number in &rounds.open {
-            let path = layout::round(*number);
-            let record: RoundRecord = self.read_record(&path)?;
-            for object in &record.objects {
-                let name = object.parse().map_err(|error: Error| {
-                    Error::corrupt(format!("{path} names no object")).with_source(error)
-                })?;
-                rounds.condemned.insert(name);
+        let open: Vec<u64> = rounds.numbers.difference(&closed).copied().collect();
+        for number in open {
+            if own.contains(&number) {
+                continue;
+            }
+            // One that is gone since it was listed had been closed: what it named is deleted, or as good as any other object.
+            if let Some(objects) = self.read_round(number)? {
+                rounds.open.insert(number);
+                rounds.condemned.extend(objects);
             }
         }
         Ok(rounds)
+    }
+
+    /// What a round names; `None` if it was forgotten.
+    pub(crate) fn read_round(&self, number: u64) -> Result<Option<Vec<ObjectName>>> {
+        let path = layout::round(number);
+        let Some(record) = self.try_read_record::<RoundRecord>(&path)? else {
+            return Ok(None);
+        };
+        let parse = |object: &String| {
+            object.parse().map_err(|error: Error| {
+                Error::corrupt(format!("{path} names no object")).with_source(error)
+            })
+        };
+        record
+            .objects
+            .iter()
+            .map(parse)
+            .collect::<Result<_>>()
+            .map(Some)
     }
 }

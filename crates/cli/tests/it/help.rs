@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::fixture::Sandbox;
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 29] = [
     "runs",
     "show",
     "tree",
@@ -26,6 +26,8 @@ const COMMANDS: [&str; 27] = [
     "export-html",
     "import",
     "verify",
+    "repair",
+    "gc",
     "reindex",
     "seal",
     "stats",

@@ -44,6 +44,10 @@ const COMMANDS: &[&[&str]] = &[
     &["export-html", "DIG-1", "-o", "run.html"],
     &["stats"],
     &["verify"],
+    &["verify", "--sample", "1"],
+    &["repair"],
+    &["gc", "--dry-run"],
+    &["gc", "--grace", "0"],
     &["reindex"],
 ];
 

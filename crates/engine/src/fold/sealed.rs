@@ -59,6 +59,66 @@ impl Sealed {
         }
         reach
     }
+
+    fn segment_at(
+        &self,
+        store: &Store,
+        run: RunId,
+        writer: WriterId,
+        ordinal: u64,
+    ) -> Result<Option<Segment>> {
+        let mut damage = None;
+        for name in self.of(writer).iter().filter(|name| name.covers(ordinal)) {
+            match open_segment(store, run, name) {
+                Ok(segment) => return Ok(Some(segment)),
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    damage.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match damage {
+            None => Ok(None),
+            Some(error) if error.kind() == ErrorKind::Corrupt => Err(error),
+            Some(error) => Err(Error::corrupt(error.chain())),
+        }
+    }
+
+    /// The journal behind what was sealed of it, if there is anything.
+    pub(crate) fn open_behind(
+        &self,
+        store: &Store,
+        run: RunId,
+        writer: WriterId,
+    ) -> Result<Option<JournalReader>> {
+        let ordinal = self.reach(writer, 0);
+        let last = ordinal.checked_sub(1);
+        let last = last.map(|last| self.segment_at(store, run, writer, last));
+        let Some(segment) = last.transpose()?.flatten() else {
+            return Ok(None);
+        };
+        let (ordinal, hash) = (segment.head().to, segment.head().hash_to);
+        let position = JournalPosition {
+            writer,
+            ordinal,
+            hash,
+        };
+        JournalReader::open_behind(store, run, position)
+    }
+}
+
+fn open_segment(store: &Store, run: RunId, name: &SegmentName) -> Result<Segment> {
+    let path = layout::segment(run, name);
+    let bytes = store.read_segment(run, name)?;
+    let segment = Segment::open(bytes).map_err(|error| error.in_context(&path))?;
+    let head = segment.head();
+    let says = (head.run, head.writer, head.from, head.to);
+    if says == (run, name.writer, name.from, name.to) {
+        return Ok(segment);
+    }
+    Err(Error::corrupt(format!(
+        "{path} covers something else than its name says"
+    )))
 }
 
 impl Engine {
@@ -67,17 +127,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `Corrupt`; `Unsupported`.
     pub(crate) fn open_segment(&self, run: RunId, name: &SegmentName) -> Result<Segment> {
-        let path = layout::segment(run, name);
-        let bytes = self.store.read_segment(run, name)?;
-        let segment = Segment::open(bytes).map_err(|error| error.in_context(&path))?;
-        let head = segment.head();
-        let says = (head.run, head.writer, head.from, head.to);
-        if says == (run, name.writer, name.from, name.to) {
-            return Ok(segment);
-        }
-        Err(Error::corrupt(format!(
-            "{path} covers something else than its name says"
-        )))
+        open_segment(&self.store, run, name)
     }
 
     /// The segment that speaks for a frame: of those that cover it and are whole, the one with the smallest name.
@@ -91,21 +141,7 @@ impl Engine {
         sealed: &Sealed,
         ordinal: u64,
     ) -> Result<Option<Segment>> {
-        let mut damage = None;
-        for name in sealed.of(writer).iter().filter(|name| name.covers(ordinal)) {
-            match self.open_segment(run, name) {
-                Ok(segment) => return Ok(Some(segment)),
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-                    damage.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        match damage {
-            None => Ok(None),
-            Some(error) if error.kind() == ErrorKind::Corrupt => Err(error),
-            Some(error) => Err(Error::corrupt(error.chain())),
-        }
+        sealed.segment_at(&self.store, run, writer, ordinal)
     }
 
     /// Folds the segment that covers the next frame of a journal; `false` if there is none.
@@ -234,19 +270,7 @@ impl Engine {
         writer: WriterId,
         sealed: &Sealed,
     ) -> Result<Option<JournalReader>> {
-        let ordinal = sealed.reach(writer, 0);
-        let last = ordinal.checked_sub(1);
-        let last = last.map(|last| self.segment_at(run, writer, sealed, last));
-        let Some(segment) = last.transpose()?.flatten() else {
-            return Ok(None);
-        };
-        let (ordinal, hash) = (segment.head().to, segment.head().hash_to);
-        let position = JournalPosition {
-            writer,
-            ordinal,
-            hash,
-        };
-        JournalReader::open_behind(&self.store, run, position)
+        sealed.open_behind(&self.store, run, writer)
     }
 }
 

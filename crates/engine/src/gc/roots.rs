@@ -131,6 +131,14 @@ pub(super) fn holding(pins: &[Pinned], now: Option<Timestamp>) -> impl Iterator<
 }
 
 impl Engine {
+    /// Pins and leases that hold a checkpoint.
+    pub(crate) fn pins_of(&self, checkpoint: CheckpointName) -> Result<Vec<Protection>> {
+        let mut pins = pins(self.store())?;
+        pins.retain(|pin| pin.record.checkpoint == checkpoint);
+        let now = time_for(self.store(), &pins)?;
+        Ok(holding(&pins, now).map(Pinned::protection).collect())
+    }
+
     /// Checkpoints of a run that keep their bytes whatever is said about them, and why each does. Read from the store.
     ///
     /// # Errors

@@ -1,40 +1,73 @@
 //! Reading everything again: is what the store holds what was saved?
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use runtree_core::manifest::{CheckpointName, ChunkRecord};
-use runtree_core::{CheckpointId, ChunkHash, Error, ErrorKind, Result};
+use runtree_core::{CheckpointId, ChunkHash, Error, ErrorKind, Result, RunId};
 use runtree_store::ObjectName;
 
-use super::VerifyReport;
+use super::{Sample, VerifyReport};
 use crate::engine::Engine;
 use crate::parallel::work_off;
 use crate::save::threads;
 
 mod records;
 
+pub(crate) use records::BadLists;
+
+/// What a verification goes through.
+pub(crate) struct Gathered {
+    /// Every chunk that is needed, sorted.
+    pub(crate) chunks: Vec<Needed>,
+    pub(crate) lists: BTreeMap<RunId, BadLists>,
+}
+
 /// A chunk, and where it is needed: the first checkpoint that was seen to, and how many more.
-struct Needed {
-    chunk: ChunkRecord,
-    by: String,
+pub(crate) struct Needed {
+    pub(crate) chunk: ChunkRecord,
+    pub(crate) by: String,
     others: u64,
 }
 
 /// [`Engine::verify`].
-pub(super) fn verify(engine: &Engine, checkpoint: Option<CheckpointName>) -> Result<VerifyReport> {
+pub(super) fn verify(
+    engine: &Engine,
+    checkpoint: Option<CheckpointName>,
+    sample: Option<Sample>,
+) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
+    let Gathered {
+        chunks: mut needed,
+        lists,
+    } = gather(engine, checkpoint, &mut report)?;
+    let problems = lists.into_values().flat_map(|bad| bad.problems);
+    report.problems.extend(problems);
+    if let Some(sample) = sample {
+        report.sampled_from = Some(needed.len() as u64);
+        needed = sample.of(needed, engine.options.entropy.bits());
+    }
+    report.chunks = needed.len() as u64;
+    report.bytes = needed.iter().map(|needed| needed.chunk.bytes).sum();
+    let mut problems = verify_chunks(engine, &needed)?;
+    problems.sort();
+    report.problems.append(&mut problems);
+    Ok(report)
+}
+
+/// Reads everything but chunks, and says which chunks are needed, sorted.
+pub(crate) fn gather(
+    engine: &Engine,
+    checkpoint: Option<CheckpointName>,
+    report: &mut VerifyReport,
+) -> Result<Gathered> {
+    let mut lists = BTreeMap::new();
     let names = match checkpoint {
         Some(name) => vec![name],
         None => engine.existing_checkpoints(&engine.store().list_runs()?)?,
     };
     let mut needed: HashMap<ChunkHash, Needed> = HashMap::new();
     for name in names {
-        let by = format!(
-            "checkpoint {} (step {} of run {})",
-            CheckpointId::of(name.run, name.key),
-            name.key.step,
-            name.run
-        );
+        let by = described(name);
         let manifest = match engine.load_plan(name) {
             Ok(manifest) => manifest,
             Err(error) if error.kind() == ErrorKind::NotFound && checkpoint.is_some() => {
@@ -68,6 +101,7 @@ pub(super) fn verify(engine: &Engine, checkpoint: Option<CheckpointName>) -> Res
             records::verify_run(engine, run, &mut found)?;
         }
         report.problems.append(&mut found.problems);
+        lists = found.lists;
         for (chunk, by) in found.chunks {
             needed
                 .entry(chunk.hash)
@@ -81,12 +115,40 @@ pub(super) fn verify(engine: &Engine, checkpoint: Option<CheckpointName>) -> Res
     }
     let mut needed: Vec<Needed> = needed.into_values().collect();
     needed.sort_by_key(|needed| needed.chunk.hash);
-    report.chunks = needed.len() as u64;
-    report.bytes = needed.iter().map(|needed| needed.chunk.bytes).sum();
-    let mut problems = verify_chunks(engine, &needed)?;
-    problems.sort();
-    report.problems.append(&mut problems);
-    Ok(report)
+    Ok(Gathered {
+        chunks: needed,
+        lists,
+    })
+}
+
+/// A checkpoint, for people.
+pub(crate) fn described(name: CheckpointName) -> String {
+    format!(
+        "checkpoint {} (step {} of run {})",
+        CheckpointId::of(name.run, name.key),
+        name.key.step,
+        name.run
+    )
+}
+
+impl Sample {
+    /// As many of these as it says, at least one, whichever `seed` chooses.
+    fn of(self, mut needed: Vec<Needed>, seed: u128) -> Vec<Needed> {
+        let all = needed.len();
+        let count = match self {
+            Self::Count(count) => usize::try_from(count).unwrap_or(all),
+            Self::Fraction(fraction) => (all as f64 * fraction).ceil() as usize,
+        };
+        needed.sort_by_cached_key(|needed| {
+            let mut hasher = blake3::Hasher::new();
+            hasher
+                .update(&seed.to_le_bytes())
+                .update(needed.chunk.hash.as_bytes());
+            *hasher.finalize().as_bytes()
+        });
+        needed.truncate(count.clamp(1, all.max(1)));
+        needed
+    }
 }
 
 fn is_finding(error: &Error) -> bool {

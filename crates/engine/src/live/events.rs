@@ -161,7 +161,7 @@ impl RunWriter {
     /// `Unavailable` if they can not be stored.
     pub fn log_file_bytes(&self, name: &str, bytes: bytes::Bytes) -> Result<()> {
         let engine = &self.shared.engine;
-        let (bytes, chunks) = engine.put_bytes(bytes)?;
+        let (bytes, chunks) = engine.put_bytes(bytes, &self.shared.files)?;
         self.push_event(Event::File {
             name: name.to_owned(),
             bytes,
@@ -256,7 +256,7 @@ impl RunWriter {
                 .map(|name| name.to_string_lossy().into_owned())
                 .ok_or_else(|| Error::invalid(format!("{} has no file name", path.display())))?,
         };
-        let (bytes, chunks) = engine.put_file(path)?;
+        let (bytes, chunks) = engine.put_file(path, &self.shared.files)?;
         self.push_event(Event::File {
             name,
             bytes,

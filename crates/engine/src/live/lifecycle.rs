@@ -8,6 +8,7 @@ use runtree_core::event::{Event, RunStatus};
 use runtree_core::lineage::AttemptId;
 use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
 use runtree_core::{AttemptNumber, ComponentName, Error, Result, SaveKey, Step, WriterId};
+use runtree_store::FileList;
 
 use super::flusher::{Durable, Flusher, open_journal};
 use super::front::{Bounds, Front};
@@ -52,6 +53,7 @@ impl RunWriter {
     pub(crate) fn start(engine: Arc<Engine>, launch: Launch) -> Result<Arc<Self>> {
         let rank =
             (launch.log_ranks == LogRanks::All && launch.world_size > 1).then_some(launch.rank);
+        let files = FileList::new(launch.record.run, launch.writer);
         let shared = Arc::new(Shared {
             engine: Arc::clone(&engine),
             record: launch.record,
@@ -67,6 +69,7 @@ impl RunWriter {
             flushed: Condvar::new(),
             notices: Mutex::new(Notices::default()),
             media: MediaLane::default(),
+            files: Mutex::new(files),
         });
         for warning in launch.warnings {
             shared.warn(warning.kind, warning.message);

@@ -1,22 +1,23 @@
 //! Images, texts, histograms, tables and files on their way into the store.
 //!
 //! ```text
-//! log ── admit at the step ──▶ queue ── one thread ──▶ encode pixels, put chunks, make them durable ──▶ Event::Media ──▶ flusher
+//! log ── admit at the step ──▶ queue ── one thread ──▶ encode pixels, put chunks, publish their list ──▶ Event::Media ──▶ flusher
 //! ```
 //!
 //! `log` hands bytes over and returns: what is slow (encoding a picture, a disk) happens on the thread, which is started by the first entry. The event
-//! follows its chunks, so a journal never names bytes that are not there. While the disk refuses, entries wait and are tried again each second;
+//! follows its chunks and their list, which is what collectors read (W1–W4), so a journal never names bytes that are not there. While the disk refuses, entries wait and are tried again each second;
 //! what does not fit into the queue is dropped, counted per name and journaled as lost, like points.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use runtree_core::event::Event;
+use runtree_core::manifest::ChunkRecord;
 use runtree_core::media::{MAX_INLINE_BYTES, MediaItem, MediaKind, check_items};
-use runtree_core::{ErrorKind, Result, Step, Timestamp};
+use runtree_core::{ChunkHash, ErrorKind, Result, Step, Timestamp};
 use runtree_store::{SaveSession, checksum};
 
 use super::{RunWriter, Shared, WarningKind, lock};
@@ -347,12 +348,13 @@ fn store_all(shared: &Arc<Shared>, jobs: Vec<Job>) -> Vec<Event> {
 fn store(shared: &Shared, jobs: &[Job]) -> Result<Vec<Event>> {
     let session = shared.engine.store.begin_save()?;
     let mut events = Vec::with_capacity(jobs.len());
+    let mut put_bytes = HashMap::new();
     for job in jobs {
         let items = job
             .entry
             .items
             .iter()
-            .map(|source| put(&session, source))
+            .map(|source| put(&session, source, &mut put_bytes))
             .collect::<Result<Vec<_>>>()?;
         events.push(Event::Media {
             name: job.entry.name.clone(),
@@ -363,11 +365,17 @@ fn store(shared: &Shared, jobs: &[Job]) -> Result<Vec<Event>> {
             items,
         });
     }
-    session.make_durable()?;
+    let refill = |chunk: &ChunkRecord| Ok(put_bytes.get(&chunk.hash).cloned());
+    session.publish_files(&mut lock(&shared.files), refill)?;
     Ok(events)
 }
 
-fn put(session: &SaveSession, source: &MediaSource) -> Result<MediaItem> {
+/// Puts what an item needs, and keeps it in `put_bytes`: a collector may take it before the list is there.
+fn put(
+    session: &SaveSession,
+    source: &MediaSource,
+    put_bytes: &mut HashMap<ChunkHash, Bytes>,
+) -> Result<MediaItem> {
     let mut item = source.outline();
     let bytes = match &source.content {
         MediaContent::Bytes(bytes) => bytes.clone(),
@@ -382,6 +390,7 @@ fn put(session: &SaveSession, source: &MediaSource) -> Result<MediaItem> {
     }
     for chunk in chunks_of(bytes) {
         let sum = checksum(&chunk);
+        put_bytes.insert(sum.hash, chunk.clone());
         item.chunks.push(session.put_chunk(chunk, sum)?.record);
     }
     Ok(item)

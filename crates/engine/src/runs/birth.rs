@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::fork::ForkPlan;
 use super::{config, names};
 use crate::engine::Engine;
+use crate::gc::Reliance;
 
 /// What a new run should be.
 pub(super) struct Wish<'a> {
@@ -87,6 +88,18 @@ impl Engine {
             // Two processes completed the birth of one key at once; the record that is there is the run.
             Created::ExistsOther(_) => self.store.read_run(run).map(Birth::Existed),
         }
+    }
+
+    /// Looks again whether the checkpoints that a new run starts from are there (W4); a run that has nothing to start from is deleted at once.
+    pub(super) fn check_birth(&self, reliance: &Reliance, record: &RunRecord) -> Result<()> {
+        let forked = record.fork.as_ref().and_then(|fork| fork.checkpoint);
+        for name in forked.into_iter().chain(record.base) {
+            if let Err(lost) = reliance.check(&self.store, name) {
+                self.delete_run(record.run)?;
+                return Err(lost);
+            }
+        }
+        Ok(())
     }
 
     fn read_born(&self, run: RunId) -> Result<Option<RunRecord>> {

@@ -11,6 +11,7 @@ use runtree_store::Created;
 use super::fork::{effective_steps, newest_attempt_of};
 use super::{LaunchKey, RunSpec};
 use crate::engine::Engine;
+use crate::gc::Reliance;
 use crate::live::{Warning, fenced_error};
 use crate::queries::effective_checkpoints;
 use crate::resolve::Purpose;
@@ -68,8 +69,9 @@ impl Engine {
             if newest.launch_key == key && sits_down(&newest)? {
                 return Ok(newest);
             }
+            let reliance = Reliance::begin(&self.store)?;
             let (next, mut passed) = self.plan_resume(record, &newest, spec, &key)?;
-            match self.store.create_attempt(&next)? {
+            match self.create_relying(&reliance, &next)? {
                 Created::Created | Created::ExistsEqual if sits_down(&next)? => {
                     self.reclaim_pending(record.run, next.attempt);
                     warnings.append(&mut passed);
@@ -267,6 +269,15 @@ impl Engine {
         Ok(Some(name))
     }
 
+    /// Writes a launch, and looks again whether what it loads is there (W4). The launch stays if it is not: the next one chooses again.
+    fn create_relying(&self, reliance: &Reliance, next: &AttemptRecord) -> Result<Created> {
+        let created = self.store.create_attempt(next)?;
+        if let (Some(name), Created::Created | Created::ExistsEqual) = (next.checkpoint, &created) {
+            reliance.check(&self.store, name)?;
+        }
+        Ok(created)
+    }
+
     /// Takes a run back to `step`, from outside: the attempt after its newest.
     pub(crate) fn create_rewind(
         &self,
@@ -276,9 +287,10 @@ impl Engine {
     ) -> Result<AttemptRecord> {
         for _ in 0..TRIES {
             self.refresh_known(record.run)?;
+            let reliance = Reliance::begin(&self.store)?;
             let leaf = newest_attempt_of(&*self.snapshot()?, record.run)?.attempt;
             let next = self.plan_rewind(record, leaf, step, launch_key, &BTreeMap::new())?;
-            match self.store.create_attempt(&next)? {
+            match self.create_relying(&reliance, &next)? {
                 Created::Created | Created::ExistsEqual => return Ok(next),
                 Created::ExistsOther(_) => {}
             }
@@ -302,9 +314,10 @@ impl Engine {
         let listed = self.store.list_attempts(record.run)?;
         if !listed.contains(&number) {
             self.refresh_known(record.run)?;
+            let reliance = Reliance::begin(&self.store)?;
             let key = &current.launch_key;
             let next = self.plan_rewind(record, current.attempt, step, key, process)?;
-            match self.store.create_attempt(&next)? {
+            match self.create_relying(&reliance, &next)? {
                 Created::Created | Created::ExistsEqual => return Ok(next),
                 Created::ExistsOther(_) => {}
             }

@@ -249,6 +249,10 @@ impl Hurt {
                 // A project's letters may not be set yet.
                 notices_absence: !path.ends_with("prefix"),
             }
+        } else if kind("files") {
+            Kind::Verify {
+                notices_absence: true,
+            }
         } else if kind("journal") {
             Kind::Journal(recorded(path))
         } else if kind("attempts") || path.ends_with("/run") {
@@ -389,6 +393,10 @@ fn token_of(path: &str) -> String {
     }
     match path.split_once('/') {
         Some(("chunks", _)) => name[..64].to_owned(),
+        // A list that is gone is missed by who needs one of the run's.
+        _ if path.contains("/files/") => path[..path.len() - name.len()]
+            .trim_end_matches('/')
+            .to_owned(),
         // Pins are named by what they pin, and everything else by its whole path.
         _ => path.to_owned(),
     }

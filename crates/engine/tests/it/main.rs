@@ -16,6 +16,7 @@ mod foreign;
 #[path = "../../../core/tests/it/foreign_files.rs"]
 mod foreign_files;
 mod forks;
+mod gc;
 mod launches;
 mod live_runs;
 mod metrics;

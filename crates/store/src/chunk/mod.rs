@@ -7,14 +7,17 @@ use blake3::Hasher;
 use runtree_core::ChunkHash;
 use runtree_core::manifest::{BLOCK_BYTES, BlockChecksums, ChunkRecord};
 
+mod bases;
 mod encode;
 pub mod encoded;
+mod files;
 mod planes;
 mod read;
 mod session;
 mod source;
 
 pub use encode::{EncodedChunk, Estimate, ItemBytes};
+pub use files::FileList;
 pub use read::ChunkVerdict;
 pub use session::{PutChunk, SaveSession};
 

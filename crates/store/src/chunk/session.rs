@@ -119,21 +119,23 @@ impl SaveSession {
         Ok(Some(record))
     }
 
-    /// Makes every chunk of this save durable without a part, for bytes that a journal names (files of a run).
+    /// Makes every chunk of this save durable, without anything that names them: they are another object of what is needed already.
     ///
     /// # Errors
     /// As the disk says.
     pub fn make_durable(&self) -> Result<()> {
-        let slots: Vec<Slot> = lock(&self.placed).values().cloned().collect();
-        let paths: Vec<_> = slots
+        let placed = self.placed();
+        let paths: Vec<_> = placed
             .iter()
-            .filter_map(|slot| {
-                lock(slot)
-                    .as_ref()
-                    .map(|(name, _)| layout::chunk_object(name))
-            })
+            .map(|(name, _)| layout::chunk_object(name))
             .collect();
         self.store.sync_dirs(&paths)
+    }
+
+    /// Every chunk of this save, with the object that stands for it.
+    pub(super) fn placed(&self) -> Vec<(ObjectName, ChunkRecord)> {
+        let slots: Vec<Slot> = lock(&self.placed).values().cloned().collect();
+        slots.iter().filter_map(|slot| lock(slot).clone()).collect()
     }
 
     /// Publishes the part (W3): first everything it references is made durable, hits included, because a hit may be a moment old itself. Then its name is

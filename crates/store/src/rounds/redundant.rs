@@ -17,12 +17,12 @@
 
 use std::collections::BTreeMap;
 
-use runtree_core::manifest::{ChunkRecord, RoundRecord};
+use runtree_core::manifest::ChunkRecord;
 use runtree_core::{Error, Result, Timestamp};
 
-use super::Rounds;
+use super::{KEPT_ROUNDS, Rounds};
 use crate::layout::{self, ObjectEncoding, ObjectName};
-use crate::store::{Created, Store};
+use crate::store::Store;
 
 /// An object that may go, if another one of its chunk is healthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,10 @@ impl Store {
             .iter()
             .map(|candidate| (candidate.object, &candidate.chunk))
             .collect();
-        let round = self.open_round(wanted.keys(), now)?;
+        let Some(round) = self.open_rounds(wanted.keys().copied(), now)? else {
+            // Other collectors are at work; what is redundant stays so.
+            return Ok(removed);
+        };
         // Every round, this one included: an object in it is nobody's healthy other one.
         let rounds = self.list_rounds()?;
         for (object, chunk) in &wanted {
@@ -77,47 +80,21 @@ impl Store {
                 continue;
             };
             if self.has_healthy_outside(chunk, &rounds)? {
-                self.delete(&path)?;
+                round.delete(&[*object])?;
                 removed.objects += 1;
                 removed.bytes += meta.size;
             }
         }
-        self.close_round(round)?;
+        round.close()?;
+        self.forget_rounds(KEPT_ROUNDS)?;
         Ok(removed)
     }
 
-    /// Creates a round under a number that nobody had (G1).
-    fn open_round<'a>(
-        &self,
-        objects: impl IntoIterator<Item = &'a ObjectName>,
-        now: Timestamp,
-    ) -> Result<u64> {
-        let record = RoundRecord {
-            objects: objects.into_iter().map(ToString::to_string).collect(),
-            created: now,
-        };
-        let mut number = self
-            .list_rounds()?
-            .numbers
-            .last()
-            .map_or(0, |last| last + 1);
-        loop {
-            match self.create_record(&layout::round(number), &record)? {
-                Created::Created => return Ok(number),
-                // Somebody else's, even if it says the same: only a round's creator may delete for it.
-                Created::ExistsEqual | Created::ExistsOther(_) => number += 1,
-            }
-        }
-    }
-
-    /// Closes a round (G4); it stays, or a writer that looks again could not see that it was there.
-    fn close_round(&self, number: u64) -> Result<()> {
-        self.create_bytes(&layout::round_closed(number), bytes::Bytes::new())?
-            .or_conflict(|| format!("round {number} was closed by somebody else"))
-    }
-
-    /// Whether some object of a chunk decodes to exactly its bytes through objects in no open round.
-    fn has_healthy_outside(&self, chunk: &ChunkRecord, rounds: &Rounds) -> Result<bool> {
+    /// Whether some object of a chunk decodes to exactly its bytes through objects in no open round of `rounds`, read from the disk itself.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn has_healthy_outside(&self, chunk: &ChunkRecord, rounds: &Rounds) -> Result<bool> {
         for name in self.list_objects(chunk.hash)? {
             if !rounds.condemns(&name) && self.decodes_outside(&name, chunk, rounds)? {
                 return Ok(true);

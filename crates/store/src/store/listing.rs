@@ -11,7 +11,7 @@ use runtree_core::{
 use super::Store;
 use crate::chunk::block_checksum;
 use crate::error::from_object;
-use crate::layout::{self, ObjectPath, PinName};
+use crate::layout::{self, ObjectName, ObjectPath, PinName};
 use crate::wait::block_on;
 
 /// A part that is there.
@@ -123,14 +123,43 @@ impl Store {
         Ok(self.head(&layout::commit(run, key))?.is_some())
     }
 
+    /// Saves of a run that have parts, decided or not, ascending.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_saves(&self, run: RunId) -> Result<Vec<SaveKey>> {
+        self.parsed(&layout::all_parts(run), true, layout::parse_id)
+    }
+
+    /// Lists of chunks that journals of a run name: whose, and which of theirs.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_file_lists(&self, run: RunId) -> Result<Vec<(WriterId, u64)>> {
+        self.parsed(&layout::file_lists(run), false, layout::parse_file_list)
+    }
+
+    /// Names of the chunk objects whose hash begins with the byte `shard`, unsorted.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_shard(&self, shard: u8) -> Result<Vec<ObjectName>> {
+        let names = self.names(&layout::chunk_shard_of(shard))?;
+        Ok(names
+            .into_iter()
+            .filter(|(_, is_directory)| !is_directory)
+            .filter_map(|(name, _)| name.parse().ok())
+            .filter(|name: &ObjectName| name.hash.as_bytes()[0] == shard)
+            .collect())
+    }
+
     /// Saves of a run that have parts and are not decided, ascending.
     ///
     /// # Errors
     /// As the store says.
     pub fn list_pending(&self, run: RunId) -> Result<Vec<SaveKey>> {
         // Parts first: what is decided between the two listings is then not reported as pending for ever.
-        let mut pending: Vec<SaveKey> =
-            self.parsed(&layout::all_parts(run), true, layout::parse_id)?;
+        let mut pending = self.list_saves(run)?;
         let decided = self.list_commits(run)?;
         pending.retain(|key| decided.binary_search(key).is_err());
         Ok(pending)
@@ -205,6 +234,18 @@ impl Store {
                 tag: block_checksum(&tags),
             })
             .collect())
+    }
+
+    /// The pieces of one journal, ascending: each by its first frame.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_pieces(&self, run: RunId, writer: WriterId) -> Result<Vec<u64>> {
+        self.parsed(
+            &layout::journal(run, writer),
+            false,
+            layout::parse_journal_piece,
+        )
     }
 
     /// The pieces that the journals of a run are made of, sorted.

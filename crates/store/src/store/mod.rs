@@ -4,6 +4,7 @@ use std::path::Path as FsPath;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use object_store::{
     Error as ObjectError, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
     PutOptions,
@@ -18,6 +19,7 @@ use crate::wait::block_on;
 
 mod listing;
 mod open;
+mod outline;
 mod records;
 mod segments;
 mod stamp;
@@ -25,6 +27,7 @@ mod time;
 mod touches;
 
 pub use listing::{ListedJournal, ListedPart};
+pub use outline::OutlinedChunk;
 pub use records::{Tombstone, parse_part_manifest};
 pub use stamp::{RunStamp, RunTrace};
 pub use touches::Touches;
@@ -312,6 +315,30 @@ impl Store {
             Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
             Err(error) => Err(from_object(error, &format!("delete {path}"))),
         }
+    }
+
+    /// Deletes chunk objects, many at a time: a directory is made durable once for many of them.
+    pub(crate) fn delete_objects(&self, objects: &[ObjectName]) -> Result<()> {
+        self.check_writable()?;
+        let paths: Vec<_> = objects
+            .iter()
+            .map(|object| Ok(crate::layout::chunk_object(object)))
+            .collect();
+        let paths = futures::stream::iter(paths).boxed();
+        let mut deleted = self.inner.objects.delete_stream(paths);
+        while let Some(result) = block_on(deleted.next()) {
+            match result {
+                Ok(_) | Err(ObjectError::NotFound { .. }) => {}
+                Err(error) => return Err(from_object(error, "delete chunk objects")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that are free where the store is; `None` if it is not on a local disk.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let space = rustix::fs::statvfs(self.root()?).ok()?;
+        Some(space.f_bavail.saturating_mul(space.f_frsize))
     }
 
     /// Removes temporary files of chunks that nobody has written to for `idle`, as killed writers leave them; returns how many, and their bytes. Nothing is

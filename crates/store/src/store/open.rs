@@ -17,8 +17,11 @@ use crate::local::LocalStore;
 use crate::remote::{self, RemoteAddress, Settings};
 use crate::wait::block_on;
 
+/// Writers list the chunks that journals name below `files/` of the run, so that collectors need not read journals; and closed rounds may be removed.
+const FILE_LISTS: &str = "file-lists";
+
 /// Features of a store that this build understands. A store that requires another one is refused.
-const KNOWN_FEATURES: &[&str] = &[];
+const KNOWN_FEATURES: &[&str] = &[FILE_LISTS];
 
 /// Racers of the probe: enough that a store that decides by "look, then write" lets two of them win.
 const PROBE_RACERS: usize = 8;
@@ -179,6 +182,13 @@ impl Store {
         Self::assemble(objects, None, record, mode, system_random())
     }
 
+    /// Whether everybody who writes to this store lists what journals name ([`Store::list_file_lists`]), and knows that closed rounds may be gone. Stores of before do not
+    /// ask it of their writers.
+    pub fn has_file_lists(&self) -> bool {
+        let required = &self.record().required_to_write;
+        required.iter().any(|feature| feature == FILE_LISTS)
+    }
+
     fn assemble(
         objects: Arc<dyn ObjectStore>,
         local: Option<LocalStore>,
@@ -325,7 +335,7 @@ fn initialise(
         id: StoreId::from_bits(u128::from(random()) << 64 | u128::from(random())),
         created: now,
         required_to_read: Vec::new(),
-        required_to_write: Vec::new(),
+        required_to_write: vec![FILE_LISTS.to_owned()],
         conditional_create: true,
     };
     if let Some(local) = local {

@@ -1,10 +1,10 @@
 //! Verifying what is no checkpoint: births, launches, journals, segments, names, pins, attached files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use runtree_core::event::Event;
 use runtree_core::manifest::{ChunkRecord, PartConfirmation, RunRecord, TombstoneRecord};
-use runtree_core::{Result, RunId, WriterId};
+use runtree_core::{ChunkHash, Result, RunId, WriterId};
 use runtree_metrics::{Limits, PointsBatch};
 use runtree_store::{Cursor, FrameKind, JournalReader, layout};
 
@@ -18,6 +18,17 @@ pub(super) struct Found {
     pub(super) problems: Vec<String>,
     /// Chunks of attached files, and whose they are.
     pub(super) chunks: Vec<(ChunkRecord, String)>,
+    /// What is wrong with the lists of what journals name.
+    pub(super) lists: BTreeMap<RunId, BadLists>,
+}
+
+/// Lists of a run that can not be read, and what is in no other.
+#[derive(Debug, Default)]
+pub(crate) struct BadLists {
+    pub(crate) damaged: Vec<(WriterId, u64)>,
+    /// Chunks that journals name, and collectors do not know of.
+    pub(crate) unlisted: BTreeSet<ChunkHash>,
+    pub(crate) problems: Vec<String>,
 }
 
 impl Found {
@@ -71,7 +82,11 @@ pub(super) fn verify_run(engine: &Engine, run: RunId, found: &mut Found) -> Resu
         found.note(store.find_seat(run, attempt, rank))?;
     }
     verify_saves(engine, run, found)?;
+    // Before the journals: a list is there before the event that needs it.
+    let first = found.chunks.len();
+    let listed = read_lists(engine, run, found)?;
     verify_journals(engine, run, &mut told, found)?;
+    verify_lists(engine, run, first, &listed, found);
     for key in told.saved {
         if !store.has_commit(run, key)? {
             found.problems.push(missing_commit(run, key));
@@ -85,6 +100,48 @@ pub(super) fn verify_run(engine: &Engine, run: RunId, found: &mut Found) -> Resu
         }
     }
     Ok(())
+}
+
+/// The chunks that are listed for the journals of a run.
+fn read_lists(engine: &Engine, run: RunId, found: &mut Found) -> Result<HashSet<ChunkHash>> {
+    let store = engine.store();
+    let mut listed = HashSet::new();
+    for (writer, number) in store.list_file_lists(run)? {
+        match store.read_file_list(run, writer, number) {
+            Ok(chunks) => listed.extend(chunks),
+            Err(error) => {
+                let problem = corrupt(error)?;
+                let bad = found.lists.entry(run).or_default();
+                bad.damaged.push((writer, number));
+                bad.problems.push(problem);
+            }
+        }
+    }
+    Ok(listed)
+}
+
+/// Whether everything that journals name is listed, so that collectors know of it.
+fn verify_lists(
+    engine: &Engine,
+    run: RunId,
+    first: usize,
+    listed: &HashSet<ChunkHash>,
+    found: &mut Found,
+) {
+    if !engine.store().has_file_lists() {
+        return;
+    }
+    for (chunk, by) in &found.chunks[first..] {
+        if !listed.contains(&chunk.hash) {
+            let bad = found.lists.entry(run).or_default();
+            bad.unlisted.insert(chunk.hash);
+            bad.problems.push(format!(
+                "{by}: chunk {} is in no list of {} that can be read, and a collector takes what is not listed",
+                chunk.hash,
+                layout::file_lists(run)
+            ));
+        }
+    }
 }
 
 /// The objects that lead to the run by number and key.
