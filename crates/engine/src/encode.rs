@@ -51,6 +51,8 @@ pub struct EncodeReport {
 pub(crate) enum Pace {
     /// With the next chunk.
     Continue,
+    /// What is redundant goes first; then ask again.
+    Settle,
     /// Not now.
     Stop,
 }
@@ -116,8 +118,12 @@ impl<'e> Encoding<'e> {
             let same = bases.as_ref().and_then(|bases| same_part(bases, part));
             let map = ChunkMap::of(part, same.map(AsRef::as_ref));
             for (index, chunk) in part.chunks.iter().enumerate() {
-                if pace() == Pace::Stop {
-                    return Ok(Pace::Stop);
+                loop {
+                    match pace() {
+                        Pace::Continue => break,
+                        Pace::Settle => self.settle()?,
+                        Pace::Stop => return Ok(Pace::Stop),
+                    }
                 }
                 if !cold.hot.contains(&chunk.hash) {
                     let base = map.base(index);

@@ -28,6 +28,7 @@ pub mod save;
 mod seal;
 mod series;
 mod settings;
+pub mod sync;
 
 pub use annotate::Annotation;
 pub use builder::{OsEntropy, SystemClock};

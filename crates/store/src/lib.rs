@@ -29,8 +29,8 @@ mod word;
 pub mod wrappers;
 
 pub use chunk::{
-    ChunkSum, ChunkVerdict, EncodedChunk, Estimate, FileList, ItemBytes, PutChunk, SaveSession,
-    checksum,
+    ChunkSum, ChunkVerdict, Copying, EncodedChunk, Estimate, FileList, ItemBytes, PutChunk,
+    SaveSession, checksum,
 };
 pub use commit::{CommitProgress, ConfirmedPart, PublishedPart};
 pub use journal::{Cursor, Frame, FrameKind, JournalReader, JournalWriter};

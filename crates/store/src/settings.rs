@@ -64,6 +64,14 @@ impl Store {
         Ok(record)
     }
 
+    /// Names of all settings there are, those that a later word took the place of included.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_settings(&self, scope: &SettingScope) -> Result<Vec<(u64, WriterId)>> {
+        self.parsed(&layout::settings(scope), false, layout::parse_setting)
+    }
+
     /// Sets a value, or takes it away. Durable when it returns.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ struct State {
     wanted: HashMap<RunId, Report>,
     /// The run at work.
     current: Option<RunId>,
+    /// Whether the work stands still, with nothing on the disk twice.
+    at_rest: bool,
     /// Runs that are being finished: nothing is begun for them any more.
     stopped: HashSet<RunId>,
     running: bool,
@@ -117,6 +119,25 @@ impl Encoder {
     }
 }
 
+impl Encoder {
+    /// Waits until nothing of a run is on the disk both raw and encoded, at most until `deadline`: a save is being written, so the encoder rests after the chunk that it is at.
+    pub(crate) fn wait_at_rest(&self, run: RunId, deadline: Instant) {
+        let mut state = self.shared.lock();
+        while state.current == Some(run) && !state.at_rest {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return;
+            }
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
 fn work(shared: &Shared, engine: &Weak<Engine>) {
     yield_to_everybody();
     loop {
@@ -150,9 +171,11 @@ fn encode_run(shared: &Shared, engine: &Engine, run: RunId) -> Result<()> {
     engine.retainer().settle(run, Instant::now() + PRUNE_WAIT);
     let mut encoding = Encoding::new(engine);
     let mut began = Instant::now();
+    // Whether nothing was encoded since what is redundant went.
+    let mut settled = true;
     let mut pace = || {
-        let worked = began.elapsed();
-        let pace = rest(shared, engine, run, worked);
+        let pace = rest(shared, engine, run, began.elapsed(), settled);
+        settled = pace != Pace::Continue;
         began = Instant::now();
         pace
     };
@@ -172,18 +195,28 @@ fn encode_run(shared: &Shared, engine: &Engine, run: RunId) -> Result<()> {
 }
 
 /// Stands still for as long as the last chunk took, and until no save is being written.
-fn rest(shared: &Shared, engine: &Engine, run: RunId, worked: Duration) -> Pace {
+fn rest(shared: &Shared, engine: &Engine, run: RunId, worked: Duration, settled: bool) -> Pace {
     let until = Instant::now() + worked;
     let mut state = shared.lock();
     loop {
-        if state.stopped.contains(&run) {
-            return Pace::Stop;
-        }
         let left = until.saturating_duration_since(Instant::now());
         let busy = engine.saver().is_writing();
-        if left == Duration::ZERO && !busy {
-            return Pace::Continue;
+        let pace = if state.stopped.contains(&run) {
+            Some(Pace::Stop)
+        } else if busy && !settled {
+            // Before it waits for a save to be written, what that save would find on the disk twice goes.
+            Some(Pace::Settle)
+        } else if left == Duration::ZERO && !busy {
+            Some(Pace::Continue)
+        } else {
+            None
+        };
+        if let Some(pace) = pace {
+            state.at_rest = false;
+            return pace;
         }
+        state.at_rest = settled;
+        shared.changed.notify_all();
         let wait = if busy { BUSY_WAIT } else { left };
         state = shared
             .changed

@@ -3,7 +3,7 @@
 //! It exists only while there is something to do, holds neither engine nor run alive, and does one run at a time. The next save of a run waits for it before it writes: so what a policy
 //! keeps, one checkpoint in the trash and the one that is being written are all that is ever on disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ struct State {
     wanted: HashMap<RunId, Job>,
     current: Option<RunId>,
     running: bool,
+    /// Runs of which something was deleted here.
+    pruned: HashSet<RunId>,
 }
 
 impl std::fmt::Debug for State {
@@ -103,6 +105,7 @@ impl Retainer {
         run: RunId,
         report: impl Fn(Said) + Send + 'static,
     ) {
+        self.shared.lock().pruned.insert(run);
         self.begin(
             engine,
             run,
@@ -138,6 +141,11 @@ impl Retainer {
                 }
             }
         }
+    }
+
+    /// Whether this process deletes checkpoints of a run: its disk is meant to hold few.
+    pub(crate) fn has_pruned(&self, run: RunId) -> bool {
+        self.shared.lock().pruned.contains(&run)
     }
 
     /// Waits until nothing is left to do for a run, at most until `deadline`; says whether that is so.
@@ -176,7 +184,7 @@ fn work(shared: &Shared, engine: &Weak<Engine>) {
         let step = || {
             engine
                 .upgrade()
-                .map_or(Ok(None), |engine| prune(&engine, run, job.prune))
+                .map_or(Ok(None), |engine| prune(shared, &engine, run, job.prune))
         };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(step))
             .unwrap_or_else(|_| Err(Error::internal("the pruning thread panicked")));
@@ -189,12 +197,18 @@ fn work(shared: &Shared, engine: &Weak<Engine>) {
 }
 
 /// Does one job; says why nothing is ranked, if that is so.
-fn prune(engine: &Engine, run: RunId, newest: Option<CheckpointName>) -> Result<Option<String>> {
+fn prune(
+    shared: &Shared,
+    engine: &Engine,
+    run: RunId,
+    newest: Option<CheckpointName>,
+) -> Result<Option<String>> {
     let mut unranked = None;
     if let Some(newest) = newest {
         let Some(origin) = engine.retention(run)? else {
             return Ok(None);
         };
+        shared.lock().pruned.insert(run);
         let plan = engine.plan_prune_unsized(run, &origin.policy, UnknownMetric::KeepAll)?;
         engine.bury_pruned(&plan, Some(newest))?;
         unranked = plan.unranked;

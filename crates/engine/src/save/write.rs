@@ -77,9 +77,11 @@ impl Writing {
     /// Begins to write: once what was deleted of the run before is gone, so that the disk never holds more than a policy keeps, a little trash, and this.
     fn begin(&self) -> Result<SaveSession> {
         if let Some((engine, run)) = &self.saver {
-            engine
-                .retainer()
-                .settle(*run, Instant::now() + PRUNE_PATIENCE);
+            let deadline = Instant::now() + PRUNE_PATIENCE;
+            if engine.retainer().has_pruned(*run) {
+                engine.encoder().wait_at_rest(*run, deadline);
+            }
+            engine.retainer().settle(*run, deadline);
         }
         self.store.begin_save()
     }

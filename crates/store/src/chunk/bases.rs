@@ -8,6 +8,18 @@ use crate::layout::{ObjectEncoding, ObjectName};
 use crate::store::Store;
 
 impl Store {
+    /// Raw bytes of the chunk that an object of `size` bytes is of; none if it is gone or damaged where it says so.
+    pub(super) fn raw_bytes(&self, name: &ObjectName, size: u64) -> Result<Option<u64>> {
+        if name.encoding == ObjectEncoding::Raw {
+            return Ok(Some(size));
+        }
+        match self.read_tail(name, Freshness::FromStorage) {
+            Ok(tail) => Ok(Some(tail.raw_bytes)),
+            Err(Failure::Other(error)) => Err(error),
+            Err(Failure::Gone | Failure::Damaged(..) | Failure::NoBase(_)) => Ok(None),
+        }
+    }
+
     /// The chunk that an object is a difference to, with the checksums of its blocks: all that is known of a base whose own checkpoints are gone. `None` if the object is no
     /// difference, is not there, or is damaged where it says so.
     ///

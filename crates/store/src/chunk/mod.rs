@@ -8,6 +8,7 @@ use runtree_core::ChunkHash;
 use runtree_core::manifest::{BLOCK_BYTES, BlockChecksums, ChunkRecord};
 
 mod bases;
+mod copy;
 mod encode;
 pub mod encoded;
 mod files;
@@ -16,6 +17,7 @@ mod read;
 mod session;
 mod source;
 
+pub use copy::Copying;
 pub use encode::{EncodedChunk, Estimate, ItemBytes};
 pub use files::FileList;
 pub use read::ChunkVerdict;

@@ -242,7 +242,7 @@ impl Store {
     }
 
     /// Puts an object of a chunk under a fresh name; durable after [`Store::sync_dirs`].
-    pub(super) fn put_object(
+    pub(crate) fn put_object(
         &self,
         hash: ChunkHash,
         encoding: ObjectEncoding,

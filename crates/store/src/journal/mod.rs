@@ -10,6 +10,7 @@ use runtree_core::event::Event;
 use runtree_core::{Error, Result, RunId, WriterId};
 use serde::{Deserialize, Serialize};
 
+mod copy;
 mod frame;
 mod reader;
 mod writer;

@@ -1,0 +1,93 @@
+//! Stores talk to each other: what one has and another has not is copied, and nothing else changes.
+//!
+//! Everything in a store is immutable or append-only with one writer, so copying what is missing merges them. A deletion is a statement about one store: what the destination has deleted
+//! is not copied into it, and tombstones are never copied. What is copied is verified on its way ([`runtree_store::Copying`]), and becomes visible as it does where it is
+//! saved: chunks, then parts, then the commit. So a copy may be broken off anywhere, and the next one goes on.
+//!
+//! Order, for each run after its ancestors: number, key, birth, launches; journals and segments; files that journals name; checkpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runtree_core::manifest::{CheckpointName, CommitRecord};
+use runtree_core::{ProjectName, Result, RunId};
+use runtree_store::Store;
+
+mod copy;
+mod plan;
+
+pub use copy::copy;
+pub use plan::plan;
+
+/// Requests that are under way at once. A disk has enough of a few, a server far away wants more.
+pub const CONCURRENCY: usize = 16;
+
+/// Which runs and checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncSelection {
+    /// These runs; none: all. Their ancestors come with them, with their history.
+    pub runs: Option<BTreeSet<RunId>>,
+    /// Which checkpoints of these runs.
+    pub checkpoints: SyncCheckpoints,
+    /// Copies also what the destination has deleted.
+    pub restore: bool,
+}
+
+/// Which checkpoints are copied. What a fork or a base starts from comes with the run that starts from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SyncCheckpoints {
+    /// All.
+    #[default]
+    All,
+    /// These.
+    Only(BTreeSet<CheckpointName>),
+    /// None.
+    None,
+}
+
+/// What is missing at the destination.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SyncPlan {
+    /// Runs, ancestors first.
+    pub runs: Vec<RunId>,
+    pub(crate) projects: BTreeMap<RunId, ProjectName>,
+    /// Checkpoints that are not there, oldest first in each run.
+    pub checkpoints: Vec<CommitRecord>,
+    /// Checkpoints that the destination has deleted, and that are left out.
+    pub deleted_there: u64,
+    /// Objects of chunks that are not there.
+    pub chunks: u64,
+    /// Their bytes, as they would be sent.
+    pub bytes: u64,
+}
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SyncReport {
+    /// Runs that were looked at.
+    pub runs: u64,
+    /// Checkpoints that are at the destination now and were not before.
+    pub checkpoints: u64,
+    /// Chunks that were sent.
+    pub chunks: u64,
+    /// Bytes that were sent, records and journals included.
+    pub bytes: u64,
+    /// Names that somebody else has at the destination: numbers or keys of projects. Such a run is found by its RunId.
+    pub clashes: u64,
+}
+
+/// Told of what was done so far; from several threads.
+pub type Progress<'p> = &'p (dyn Fn(&SyncReport) + Sync);
+
+/// Plans and copies.
+///
+/// # Errors
+/// As [`plan()`] and [`copy()`].
+pub fn sync(
+    from: &Store,
+    to: &Store,
+    selection: &SyncSelection,
+    progress: Progress<'_>,
+) -> Result<SyncReport> {
+    let plan = plan(from, to, selection)?;
+    copy(from, to, &plan, progress)
+}
