@@ -8,6 +8,7 @@ use crate::error::Failure;
 mod annotate;
 mod cat;
 mod checkpoints;
+mod clone;
 mod delete;
 mod diff;
 mod encode;
@@ -22,6 +23,8 @@ mod log;
 mod pin;
 mod project;
 mod prune;
+mod pull;
+mod push;
 mod reindex;
 mod repair;
 mod retention;
@@ -80,6 +83,9 @@ commands! {
     Undelete => undelete,
     Prune => prune,
     Retention => retention,
+    Push => push,
+    Pull => pull,
+    Clone => clone,
     Export => export,
     ExportMetrics => export_metrics,
     ExportHtml => export_html,

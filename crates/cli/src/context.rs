@@ -6,7 +6,9 @@ use std::sync::Arc;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::reference::Reference;
 use runtree_core::{CheckpointId, Clock as _, Error, Result, RunId, Timestamp, wire};
-use runtree_engine::{Engine, EngineOptions, OpenMode, Purpose, SystemClock, discover_store};
+use runtree_engine::{
+    Engine, EngineOptions, OpenMode, Purpose, Store, SystemClock, discover_store,
+};
 
 use crate::args::{ColorChoice, Globals};
 use crate::environment::Environment;
@@ -112,24 +114,46 @@ impl Context {
             .with_hint("export from one store and import into the other"));
         }
         let location = self.location(first)?;
-        let options = EngineOptions::new(location, self.environment.cache_dir()?).with_mode(mode);
+        let options = EngineOptions::new(location, self.environment.cache_dir()?)
+            .with_mode(mode)
+            .with_settings(self.environment.settings.clone());
         Ok(Session {
             engine: Engine::open(options)?,
             project: self.project().map(str::to_owned),
         })
     }
 
-    fn location(&self, named: Option<&str>) -> Result<PathBuf> {
+    /// The store at a place that is named, as a session.
+    pub(crate) fn open_at(&self, place: &str, mode: OpenMode) -> Result<Session> {
+        let options = EngineOptions::new(place, self.environment.cache_dir()?)
+            .with_mode(mode)
+            .with_settings(self.environment.settings.clone());
+        Ok(Session {
+            engine: Engine::open(options)?,
+            project: self.project().map(str::to_owned),
+        })
+    }
+
+    /// The store at a place that is named, without an index.
+    pub(crate) fn open_other(&self, place: &str, mode: OpenMode) -> Result<Store> {
+        let settings = &self.environment.settings;
+        runtree_engine::open_store(std::path::Path::new(place), settings, mode, now())
+    }
+
+    /// The other store of a command: as `option` says, else `RUNTREE_REMOTE`.
+    pub(crate) fn remote(&self, given: Option<&str>, option: &str) -> Result<String> {
+        let place = given.or(self.environment.remote.as_deref());
+        place.map(str::to_owned).ok_or_else(|| {
+            Error::invalid("no other store is named").with_hint(format!(
+                "give {option} s3://bucket/prefix, or set RUNTREE_REMOTE"
+            ))
+        })
+    }
+
+    pub(crate) fn location(&self, named: Option<&str>) -> Result<PathBuf> {
         let explicit = named
             .or(self.globals.store.as_deref())
             .or(self.environment.store.as_deref());
-        if let Some(text) = explicit
-            && let Some((scheme, _)) = text.split_once("://")
-        {
-            return Err(Error::unsupported(format!(
-                "{text} is a {scheme} store; this runtree keeps stores in directories"
-            )));
-        }
         Ok(discover_store(self.environment.directory()?, explicit))
     }
 }

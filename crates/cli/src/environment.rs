@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use runtree_core::{Error, Result};
+use runtree_engine::Settings;
 
 /// Columns of output that goes into a file or a pipe.
 const DEFAULT_WIDTH: usize = 100;
@@ -33,6 +34,10 @@ pub(crate) struct Environment {
     pub(crate) ssh_connection: Option<String>,
     /// `USER`, for the `ssh -L` line.
     pub(crate) user: Option<String>,
+    /// What buckets are accessed by.
+    pub(crate) settings: Settings,
+    /// `RUNTREE_REMOTE`.
+    pub(crate) remote: Option<String>,
     /// The current directory.
     directory: Option<PathBuf>,
 }
@@ -66,6 +71,8 @@ impl Environment {
             stderr_is_terminal: std::io::stderr().is_terminal(),
             ssh_connection: variable("SSH_CONNECTION"),
             user: variable("USER"),
+            settings: settings(),
+            remote: variable("RUNTREE_REMOTE"),
             directory: std::env::current_dir().ok(),
         }
     }
@@ -87,6 +94,20 @@ impl Environment {
             Error::not_found("the current directory is gone").with_hint("cd somewhere else")
         })
     }
+}
+
+/// Every variable that says something about buckets.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge that reads the environment"
+)]
+fn settings() -> Settings {
+    let is_one = |name: &str| {
+        ["AWS_", "GOOGLE_", "AZURE_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    std::env::vars().filter(|(name, _)| is_one(name)).collect()
 }
 
 /// A variable that is set and not empty.

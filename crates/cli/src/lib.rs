@@ -15,6 +15,7 @@ mod look;
 mod output;
 mod rules;
 mod table;
+mod transfer;
 mod tree;
 mod trouble;
 

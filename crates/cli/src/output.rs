@@ -91,6 +91,17 @@ impl Output {
         ProgressBar::new(0).with_style(style).with_message(what)
     }
 
+    /// A bar for bytes under way, with their rate and the time that is left; hidden without a terminal.
+    pub(crate) fn bytes_bar(&self, what: &'static str, total: u64) -> ProgressBar {
+        if !self.progress {
+            return ProgressBar::hidden();
+        }
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(total).with_style(style).with_message(what)
+    }
+
     /// Does work that does not say how far it is; after a second a spinner tells that it goes on.
     pub(crate) fn busy<T: Send>(&self, what: &'static str, work: impl FnOnce() -> T + Send) -> T {
         if !self.progress {

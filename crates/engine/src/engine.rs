@@ -1,10 +1,11 @@
 //! The handle on one store: its bytes, its index, a clock and randomness.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runtree_core::{Clock, Error, Result, RunId, Timestamp, WriterId, wire};
 use runtree_index::{Index, Liveness, Snapshot, SqliteIndex};
+use runtree_store::remote::{RemoteAddress, Settings};
 use runtree_store::{Mode, SettingsCache, Store};
 
 use crate::builder::{OsEntropy, SystemClock};
@@ -33,8 +34,10 @@ pub enum OpenMode {
 /// What [`Engine::open`] needs.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// The store's directory.
+    /// The store's directory, or the address of a bucket (`s3://bucket/prefix`).
     pub location: PathBuf,
+    /// How buckets are accessed: what the environment says (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
+    pub settings: Settings,
     /// How to open it.
     pub mode: OpenMode,
     /// The user's cache folder for runtree; the index goes into a folder of its own inside.
@@ -77,6 +80,7 @@ impl EngineOptions {
     pub fn new(location: impl Into<PathBuf>, cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             location: location.into(),
+            settings: Settings::new(),
             mode: OpenMode::Create,
             cache_dir: cache_dir.into(),
             clock: Arc::new(SystemClock),
@@ -96,6 +100,12 @@ impl EngineOptions {
     /// The same for a trainer: what it logs is sealed in the background.
     pub fn with_sealer(mut self) -> Self {
         self.seal = Some(crate::seal::SEAL_BYTES);
+        self
+    }
+
+    /// The same with what is needed to access buckets.
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
         self
     }
 
@@ -135,11 +145,8 @@ impl Engine {
     /// # Errors
     /// `NotFound` if it is not there and may not be made; `Unsupported` if a newer runtree made it.
     pub fn open(options: EngineOptions) -> Result<Arc<Self>> {
-        let store = match options.mode {
-            OpenMode::ReadOnly => Store::open(&options.location, Mode::ReadOnly)?,
-            OpenMode::ReadWrite => Store::open(&options.location, Mode::ReadWrite)?,
-            OpenMode::Create => Store::create(&options.location, options.clock.now())?,
-        };
+        let now = options.clock.now();
+        let store = open_store(&options.location, &options.settings, options.mode, now)?;
         Self::over(store, options)
     }
 
@@ -254,6 +261,38 @@ impl Engine {
     }
 }
 
+/// Opens the store at a place: a directory, or the address of a bucket.
+///
+/// # Errors
+/// As [`Store::open`], [`Store::create`] and their like for buckets.
+pub fn open_store(
+    location: &Path,
+    settings: &Settings,
+    mode: OpenMode,
+    now: Timestamp,
+) -> Result<Store> {
+    let Some(address) = address_of(location)? else {
+        return match mode {
+            OpenMode::ReadOnly => Store::open(location, Mode::ReadOnly),
+            OpenMode::ReadWrite => Store::open(location, Mode::ReadWrite),
+            OpenMode::Create => Store::create(location, now),
+        };
+    };
+    match mode {
+        OpenMode::ReadOnly => Store::open_remote(&address, settings, Mode::ReadOnly),
+        OpenMode::ReadWrite => Store::open_remote(&address, settings, Mode::ReadWrite),
+        OpenMode::Create => Store::create_remote(&address, settings, now),
+    }
+}
+
+/// The bucket that a place is in, if it is in one.
+fn address_of(location: &Path) -> Result<Option<RemoteAddress>> {
+    match location.to_str() {
+        Some(text) if RemoteAddress::is_one(text) => text.parse().map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// `<cache>/<store id>-<hash of location>`: two copies of one store never share an index.
 fn index_dir(store: &Store, options: &EngineOptions) -> PathBuf {
     options.cache_dir.join(place_name(store, options))
@@ -261,9 +300,12 @@ fn index_dir(store: &Store, options: &EngineOptions) -> PathBuf {
 
 /// What this store at this place is called where several are kept apart: a copy of a store has its id.
 fn place_name(store: &Store, options: &EngineOptions) -> String {
-    let location = std::fs::canonicalize(&options.location)
-        .or_else(|_| std::path::absolute(&options.location))
-        .unwrap_or_else(|_| options.location.clone());
+    let location = match address_of(&options.location) {
+        Ok(Some(address)) => PathBuf::from(address.to_string()),
+        Ok(None) | Err(_) => std::fs::canonicalize(&options.location)
+            .or_else(|_| std::path::absolute(&options.location))
+            .unwrap_or_else(|_| options.location.clone()),
+    };
     let digest = blake3::hash(location.as_os_str().as_encoded_bytes());
     format!("{}-{}", store.id(), &digest.to_hex()[..16])
 }

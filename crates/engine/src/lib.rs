@@ -34,7 +34,7 @@ pub use annotate::Annotation;
 pub use builder::{OsEntropy, SystemClock};
 pub use discover::discover_store;
 pub use encode::{CostEstimate, EncodeReport};
-pub use engine::{Engine, EngineOptions, Entropy, OpenMode, ScanOptions};
+pub use engine::{Engine, EngineOptions, Entropy, OpenMode, ScanOptions, open_store};
 pub use export::{
     ExportLayout, ExportOptions, ExportReport, MetricsExport, MetricsFormat, MetricsReport,
     MetricsScope, glob_matches,
@@ -60,6 +60,8 @@ pub use retain::{
 };
 pub use runs::{ForkChoice, ForkSpec, LaunchKey, LogRanks, ResumePolicy, RunSpec};
 pub use runtree_index::ConsoleFilter;
+pub use runtree_store::Store;
+pub use runtree_store::remote::{RemoteAddress, Settings};
 pub use save::{
     EntrySource, IfBusy, PendingSave, Ready, SaveRequest, TensorData, TensorSource, leave_staging,
 };

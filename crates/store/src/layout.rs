@@ -6,14 +6,14 @@
 //! runs/<run>/run                     runs/<run>/attempts/<n>          runs/<run>/journal/<writer>/<ordinal>.log
 //! runs/<run>/parts/<key>/<component>-<rank>[.ok]                      runs/<run>/commits/<key>
 //! runs/<run>/tombstones/<key>.<i>    runs/<run>/metrics/<segment>     runs/<run>/files/<writer>-<n>
-//! pins/<name>                        gc/<n>[.closed]                  settings/<lamport>-<writer>
+//! runs/<run>/copied/<store>          pins/<name>                      gc/<n>[.closed]     settings/<lamport>-<writer>
 //! ```
 //!
 //! Names that people choose are escaped ([`escape`]), so that no name reaches another directory, hides, or collides with a file of
 //! the protocol. Parsing a listed name is strict: what does not print back to itself is somebody else's file and is ignored.
 
 use runtree_core::{
-    AttemptNumber, ChunkHash, ComponentName, ProjectName, PutId, RunId, SaveKey, WriterId,
+    AttemptNumber, ChunkHash, ComponentName, ProjectName, PutId, RunId, SaveKey, StoreId, WriterId,
 };
 
 pub use object_store::path::Path as ObjectPath;
@@ -248,6 +248,16 @@ pub fn file_lists(run: RunId) -> ObjectPath {
 /// `runs/<run>/files/<writer>-<n>`.
 pub fn file_list(run: RunId, writer: WriterId, number: u64) -> ObjectPath {
     path(&format!("runs/{run}/files/{writer}-{number}"))
+}
+
+/// `runs/<run>/copied`.
+pub fn copied(run: RunId) -> ObjectPath {
+    path(&format!("runs/{run}/copied"))
+}
+
+/// `runs/<run>/copied/<store>`: the run was born in another store, and this is a copy of what was there, or of some of it.
+pub fn copied_from(run: RunId, store: StoreId) -> ObjectPath {
+    path(&format!("runs/{run}/copied/{store}"))
 }
 
 /// Whether the highest tombstone index of a checkpoint says that it is deleted: even deletes, odd restores.

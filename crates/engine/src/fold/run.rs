@@ -156,7 +156,10 @@ impl Engine {
         told: &Told,
         damage: &mut RunDamage,
     ) -> Result<()> {
-        for &key in told.saved.difference(&known.decided) {
+        let missing: Vec<SaveKey> = told.saved.difference(&known.decided).copied().collect();
+        // Of a run that was born elsewhere a checkpoint may never have been copied.
+        let is_copy = !missing.is_empty() && self.store.is_copy(run)?;
+        for key in missing.into_iter().filter(|_| !is_copy) {
             // It may have come since the commits were listed.
             if damage.checkpoints.contains_key(&key) || self.store.has_commit(run, key)? {
                 continue;

@@ -109,6 +109,7 @@ impl Job<'_> {
         let from = self.copying.from();
         let record = from.read_run(run)?;
         self.names(&record)?;
+        self.copying.note_origin(run)?;
         self.object(&layout::run(run))?;
         let there = self.copying.to().list_attempts(run)?;
         for attempt in from.list_attempts(run)? {

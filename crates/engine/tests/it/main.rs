@@ -27,6 +27,7 @@ mod sealing;
 mod sealing_model;
 mod series;
 mod support;
+mod sync;
 
 mod export;
 mod guarded;

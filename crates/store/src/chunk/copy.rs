@@ -357,6 +357,20 @@ impl Copying {
         }
     }
 
+    /// Notes at the destination that a run was born elsewhere, unless it is there already: before its birth record is copied.
+    ///
+    /// # Errors
+    /// As the destination says.
+    pub fn note_origin(&self, run: RunId) -> Result<()> {
+        if self.to.try_read_run(run)?.is_some() {
+            return Ok(());
+        }
+        let path = layout::copied_from(run, self.from.id());
+        self.to
+            .create_bytes(&path, Bytes::new())?
+            .or_conflict(|| format!("{path} holds something"))
+    }
+
     /// Copies an immutable object that names no chunk, if it is not there; returns its bytes, 0 if it was. `None` if another one has its name.
     ///
     /// # Errors

@@ -9,11 +9,14 @@ use runtree_core::event::Event;
 use runtree_core::manifest::JournalPosition;
 use runtree_core::{Error, Result, RunId, WriterId};
 
-use super::frame::{FileHeader, HEADER_BYTES, MAX_PAYLOAD_BYTES, start_hash, write_frame};
+use super::frame::{
+    FRAME_HEADER_BYTES, FileHeader, HEADER_BYTES, MAX_PAYLOAD_BYTES, ParsedFrame, parse_frame,
+    start_hash, write_frame,
+};
 use super::{FrameKind, describe};
 use crate::error::from_object;
 use crate::layout;
-use crate::store::Store;
+use crate::store::{Created, Store};
 
 /// A buffer that grew beyond this is given back after a sync.
 const KEEP_BUFFER_BYTES: usize = 8 << 20;
@@ -37,8 +40,8 @@ pub struct JournalWriter {
 
 #[derive(Debug)]
 struct Piece {
-    file: File,
-    path: PathBuf,
+    /// Where frames are appended; none in a bucket, where each sync makes an object of its own.
+    file: Option<(File, PathBuf)>,
     first_ordinal: u64,
     /// Durable bytes.
     end: u64,
@@ -52,7 +55,7 @@ impl JournalWriter {
     /// Begins a journal. The writer id must be fresh: a journal has one author.
     ///
     /// # Errors
-    /// `Unsupported` if the store is not on a local disk; `Denied` if it is open for reading only; `Conflict` if the journal exists.
+    /// `Denied` if the store is open for reading only; `Conflict` if the journal exists.
     pub fn create(store: &Store, run: RunId, writer: WriterId) -> Result<Self> {
         store.check_writable()?;
         let hash = start_hash(run, writer);
@@ -129,6 +132,9 @@ impl JournalWriter {
         if self.pending.is_empty() && self.piece.anchored {
             return Ok(self.durable);
         }
+        if self.piece.file.is_none() {
+            return self.sync_object();
+        }
         if self.piece.broken {
             self.begin_piece()?;
         }
@@ -149,6 +155,67 @@ impl JournalWriter {
             hash: self.hash,
         };
         Ok(self.durable)
+    }
+
+    /// Makes the pending frames an object: a piece that begins where the last one ended. After an error it is tried again under the same name, with whatever is pending by then, which
+    /// begins with the same frames: if the first try had won after all, its object is there, and holds these frames or fewer.
+    fn sync_object(&mut self) -> Result<JournalPosition> {
+        if self.pending.is_empty() {
+            self.piece.anchored = true;
+            return Ok(self.durable);
+        }
+        let header = FileHeader {
+            run: self.run,
+            writer: self.writer,
+            first_ordinal: self.durable.ordinal,
+            hash: self.durable.hash,
+        };
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.extend_from_slice(&self.pending);
+        let path = layout::journal_piece(self.run, self.writer, header.first_ordinal);
+        match self.store.create_bytes(&path, bytes.into())? {
+            Created::Created | Created::ExistsEqual => {}
+            Created::ExistsOther(there) => self.take_over(&header, &there)?,
+        }
+        self.pending.clear();
+        self.durable = JournalPosition {
+            writer: self.writer,
+            ordinal: self.next_ordinal,
+            hash: self.hash,
+        };
+        Ok(self.durable)
+    }
+
+    /// An earlier try of ours won, with fewer frames: what it does not hold goes into the next piece.
+    fn take_over(&mut self, header: &FileHeader, there: &[u8]) -> Result<()> {
+        let frames = there.strip_prefix(&header.to_bytes()[..]);
+        let Some(frames) = frames.filter(|frames| self.pending.starts_with(frames)) else {
+            return Err(Error::conflict(format!(
+                "{} has a piece at frame {} that somebody else wrote: a writer id is never used twice",
+                describe(self.run, self.writer),
+                header.first_ordinal
+            )));
+        };
+        let (mut at, mut hash, mut ordinal) = (0, header.hash, header.first_ordinal);
+        while let ParsedFrame::Whole {
+            payload_bytes,
+            hash: next,
+            ..
+        } = parse_frame(&frames[at..], ordinal, hash)
+        {
+            at += FRAME_HEADER_BYTES + payload_bytes;
+            (hash, ordinal) = (next, ordinal + 1);
+        }
+        self.pending.drain(..at);
+        self.durable = JournalPosition {
+            writer: self.writer,
+            ordinal,
+            hash,
+        };
+        if !self.pending.is_empty() {
+            self.sync_object()?;
+        }
+        Ok(())
     }
 
     /// A new file that starts with the frames the broken one may have lost. It may hold them too: readers go over at the new one's first ordinal.
@@ -176,9 +243,14 @@ impl JournalWriter {
 impl Piece {
     fn create(store: &Store, header: FileHeader) -> Result<Self> {
         let Some(local) = store.local() else {
-            return Err(Error::unsupported(
-                "a journal is appended to a local file, and this store has none",
-            ));
+            // An object is written whole: there is nothing to begin.
+            return Ok(Self {
+                file: None,
+                first_ordinal: header.first_ordinal,
+                end: 0,
+                anchored: false,
+                broken: false,
+            });
         };
         let location = layout::journal_piece(header.run, header.writer, header.first_ordinal);
         let begun = local.begin_file(&location, &header.to_bytes());
@@ -189,8 +261,7 @@ impl Piece {
             error => from_object(error, "create a journal"),
         })?;
         Ok(Self {
-            file,
-            path,
+            file: Some((file, path)),
             first_ordinal: header.first_ordinal,
             end: HEADER_BYTES as u64,
             anchored: false,
@@ -200,11 +271,14 @@ impl Piece {
 
     /// Writes at the end of what is durable, over whatever an earlier try left there, and syncs.
     fn write(&mut self, frames: &[u8]) -> Result<()> {
-        let path = self.path.display();
-        self.file
-            .write_all_at(frames, self.end)
+        let (file, path) = self
+            .file
+            .as_ref()
+            .ok_or_else(|| Error::internal("a piece in a bucket is not appended to"))?;
+        let path = path.display();
+        file.write_all_at(frames, self.end)
             .map_err(|error| failed("write", &path, error))?;
-        self.file.sync_data().map_err(|error| {
+        file.sync_data().map_err(|error| {
             self.broken = true;
             failed("sync", &path, error)
         })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt as _;
 use object_store::{ObjectMeta, ObjectStore as _};
 use runtree_core::{
-    AttemptNumber, ComponentName, Error, ProjectName, Result, RunId, SaveKey, WriterId,
+    AttemptNumber, ComponentName, Error, ProjectName, Result, RunId, SaveKey, StoreId, WriterId,
 };
 
 use super::Store;
@@ -137,6 +137,15 @@ impl Store {
     /// As the store says.
     pub fn list_file_lists(&self, run: RunId) -> Result<Vec<(WriterId, u64)>> {
         self.parsed(&layout::file_lists(run), false, layout::parse_file_list)
+    }
+
+    /// Whether a run is a copy of one that was born in another store: what is not here may be there.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn is_copy(&self, run: RunId) -> Result<bool> {
+        let stores: Vec<StoreId> = self.parsed(&layout::copied(run), false, layout::parse_id)?;
+        Ok(!stores.is_empty())
     }
 
     /// Names of the chunk objects whose hash begins with the byte `shard`, unsorted.

@@ -149,7 +149,7 @@ impl Store {
         Self::assemble(objects, None, record, mode, system_random())
     }
 
-    /// Makes a store over any objects, or opens the one that is there. Journals need a local disk and are refused.
+    /// Makes a store over any objects, or opens the one that is there.
     ///
     /// # Errors
     /// As [`Store::create`].
@@ -173,7 +173,7 @@ impl Store {
         Self::assemble(objects, None, record, Mode::ReadWrite, random)
     }
 
-    /// Opens a store over any objects. Journals need a local disk and are refused.
+    /// Opens a store over any objects.
     ///
     /// # Errors
     /// As [`Store::open`].

@@ -1,0 +1,143 @@
+//! What `push`, `pull` and `clone` share.
+
+use std::collections::BTreeSet;
+
+use runtree_core::Result;
+use runtree_engine::sync::{self, SyncCheckpoints, SyncReport, SyncSelection};
+use runtree_engine::{OpenMode, Purpose, Store};
+use serde::Serialize;
+
+use crate::context::{Context, Session, Target};
+use crate::error::Failure;
+use crate::human;
+
+/// How to copy.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Copy runs and their history, but only those checkpoints that a fork or a base starts from
+    #[arg(long)]
+    no_checkpoints: bool,
+    /// Copy also what the destination has deleted, and take it out of its trash
+    #[arg(long)]
+    restore: bool,
+    /// Show what is missing there; copy nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    checkpoints: u64,
+    chunks: u64,
+    bytes: u64,
+    deleted_there: u64,
+    copied: Option<SyncReport>,
+}
+
+/// Whoever only looks makes no store.
+pub(crate) fn mode(mode: OpenMode, options: &Options) -> OpenMode {
+    if options.dry_run {
+        OpenMode::ReadWrite
+    } else {
+        mode
+    }
+}
+
+impl Options {
+    pub(crate) fn checkpoints(&self) -> SyncCheckpoints {
+        if self.no_checkpoints {
+            SyncCheckpoints::None
+        } else {
+            SyncCheckpoints::All
+        }
+    }
+
+    /// What REFs of a store name.
+    pub(crate) fn selection(&self, session: &Session, targets: &[Target]) -> Result<SyncSelection> {
+        let mut selection = SyncSelection {
+            checkpoints: self.checkpoints(),
+            restore: self.restore,
+            ..SyncSelection::default()
+        };
+        if targets.is_empty() {
+            return Ok(selection);
+        }
+        let mut runs = BTreeSet::new();
+        let mut names = BTreeSet::new();
+        for target in targets {
+            runs.insert(session.run(target, Purpose::Read)?);
+            if target.names_checkpoint() {
+                names.insert(session.checkpoint(target, Purpose::Read)?);
+            }
+        }
+        if !names.is_empty() {
+            selection.checkpoints = SyncCheckpoints::Only(names);
+        }
+        selection.runs = Some(runs);
+        Ok(selection)
+    }
+}
+
+/// Copies, with a bar, and says what was copied.
+pub(crate) fn run(
+    from: &Store,
+    to: &Store,
+    place: &str,
+    selection: &SyncSelection,
+    options: &Options,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let plan = context
+        .out
+        .busy("comparing", || sync::plan(from, to, selection))?;
+    let copied = if options.dry_run {
+        None
+    } else {
+        let bar = context.out.bytes_bar("copying", plan.bytes);
+        let report = sync::copy(from, to, &plan, &|report| {
+            bar.set_position(report.bytes.min(plan.bytes))
+        });
+        bar.finish_and_clear();
+        Some(report?)
+    };
+    if context.out.json {
+        return context.out.json(&Shown {
+            checkpoints: plan.checkpoints.len() as u64,
+            chunks: plan.chunks,
+            bytes: plan.bytes,
+            deleted_there: plan.deleted_there,
+            copied,
+        });
+    }
+    let line = match copied {
+        None => format!(
+            "{} missing in {place}: {} in {}",
+            human::plural(plan.checkpoints.len() as u64, "checkpoint"),
+            human::bytes(plan.bytes),
+            human::plural(plan.chunks, "chunk"),
+        ),
+        Some(report) => format!(
+            "{} of {} copied to {place}: {}",
+            human::plural(report.checkpoints, "checkpoint"),
+            human::plural(report.runs, "run"),
+            human::bytes(report.bytes),
+        ),
+    };
+    context.out.line(line)?;
+    if plan.deleted_there > 0 {
+        context.out.remark(&format!(
+            "{} deleted there and left out; --restore copies them.",
+            human::plural(plan.deleted_there, "checkpoint")
+        ));
+    }
+    if let Some(clashes) = copied
+        .map(|report| report.clashes)
+        .filter(|&clashes| clashes > 0)
+    {
+        context.out.remark(&format!(
+            "{} taken there by other runs: those runs are found by their RunIds.",
+            human::plural(clashes, "number or key")
+        ));
+    }
+    Ok(())
+}
