@@ -14,6 +14,10 @@ const COLLECTIONS: usize = 4;
 /// Collects a few times, without grace.
 pub(super) fn collect(actor: &mut Actor) -> Result<()> {
     let memory = Memory::default();
+    // Some come when there is something to collect.
+    for _ in 0..actor.dice.below(8) {
+        actor.idle()?;
+    }
     for _ in 0..COLLECTIONS {
         // Between two collections there is time in which others see no round.
         actor.idle()?;

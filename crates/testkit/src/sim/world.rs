@@ -236,11 +236,21 @@ fn roles(seed: u64, fault: Fault) -> Vec<Role> {
             roles.push(Role::Deleter);
         }
         Fault::RawGoesAtOnce | Fault::CondemnedCounts => roles.extend(encoders),
-        Fault::NoIntent | Fault::IntentsLate => roles.extend([Role::Deleter, Role::Undeleter]),
+        Fault::NoIntent => roles.extend([Role::Deleter, Role::Undeleter]),
+        Fault::IntentsLate => {
+            roles.extend([
+                Role::Deleter,
+                Role::Undeleter,
+                Role::Undeleter,
+                Role::Undeleter,
+            ]);
+        }
         Fault::NoSecondLookOfForks => roles.extend([Role::Deleter, Role::Keeper, Role::Keeper]),
         Fault::TrashIsGarbage => roles.push(Role::Deleter),
         Fault::UnlistedFiles => roles.push(Role::Scribe),
         Fault::UnconditionalCommit => roles.push(Role::Reclaimer),
+        Fault::NoGivingWay => roles.extend([Role::Collector, Role::Deleter, Role::Deleter]),
+        Fault::ReusedPutId => roles.extend([Role::Collector, Role::Deleter]),
         _ => roles.push(Role::Collector),
     }
     roles

@@ -38,14 +38,14 @@ fn a_seed_plays_the_same_each_time() {
     }
 }
 
-/// What each rule is worth: without it something is lost in one of the first seeds.
+/// What each rule is worth: without it something is lost in one of many seeds. The search begins where it was found before, so that it takes no longer than it must.
 macro_rules! caught {
-    ($($name:ident: $fault:ident,)*) => {
+    ($($name:ident: $fault:ident from $first:literal,)*) => {
         $(
             #[test]
             fn $name() {
-                let found = (0..SEEDS_OF_A_FAULT)
-                    .find_map(|seed| Some((seed, loss(seed, Fault::$fault)?)));
+                let seeds = ($first..$first + SEEDS_OF_A_FAULT).chain(0..$first);
+                let found = seeds.into_iter().find_map(|seed| Some((seed, loss(seed, Fault::$fault)?)));
                 let (seed, lost) = found.expect("the simulator is blind to it");
                 assert!(lost.contains("lost"), "seed {seed}: {lost}");
                 println!("{:?} is caught by seed {seed}: {lost}", Fault::$fault);
@@ -55,24 +55,24 @@ macro_rules! caught {
 }
 
 caught! {
-    a_writer_that_counts_on_what_a_round_condemns_is_caught: HitInRound,
-    names_that_return_are_caught: ReusedPutId,
-    chunks_that_a_journal_names_and_nobody_lists_are_caught: UnlistedFiles,
-    a_writer_that_does_not_look_again_is_caught: NoSecondLook,
-    a_writer_that_looks_again_before_it_publishes_is_caught: LookBeforePublishing,
-    a_fork_that_does_not_look_again_is_caught: NoSecondLookOfForks,
-    a_commit_that_replaces_what_was_decided_is_caught: UnconditionalCommit,
-    an_undelete_without_an_intent_is_caught: NoIntent,
-    a_collector_without_a_round_is_caught: NoRound,
-    a_collector_that_lists_before_its_round_is_caught: ListBeforeRound,
-    a_collector_that_lists_roots_before_its_round_is_caught: RootsBeforeRound,
-    a_collector_that_looks_for_intents_last_is_caught: IntentsLate,
-    a_collector_that_takes_pending_parts_for_garbage_is_caught: PendingIsGarbage,
-    a_collector_that_takes_bases_for_garbage_is_caught: BasesAreGarbage,
-    a_collector_that_empties_the_trash_is_caught: TrashIsGarbage,
-    a_collector_that_counts_on_what_a_round_condemns_is_caught: CondemnedCounts,
-    a_round_that_is_closed_before_its_objects_are_deleted_is_caught: CloseFirst,
-    a_round_that_is_taken_back_is_caught: ForgottenRound,
-    a_collector_that_gives_no_way_is_caught: NoGivingWay,
-    an_encoder_that_deletes_without_a_round_is_caught: RawGoesAtOnce,
+    a_writer_that_counts_on_what_a_round_condemns_is_caught: HitInRound from 0,
+    names_that_return_are_caught: ReusedPutId from 0,
+    chunks_that_a_journal_names_and_nobody_lists_are_caught: UnlistedFiles from 0,
+    a_writer_that_does_not_look_again_is_caught: NoSecondLook from 0,
+    a_writer_that_looks_again_before_it_publishes_is_caught: LookBeforePublishing from 0,
+    a_fork_that_does_not_look_again_is_caught: NoSecondLookOfForks from 0,
+    a_commit_that_replaces_what_was_decided_is_caught: UnconditionalCommit from 0,
+    an_undelete_without_an_intent_is_caught: NoIntent from 0,
+    a_collector_without_a_round_is_caught: NoRound from 0,
+    a_collector_that_lists_before_its_round_is_caught: ListBeforeRound from 0,
+    a_collector_that_lists_roots_before_its_round_is_caught: RootsBeforeRound from 0,
+    a_collector_that_looks_for_intents_last_is_caught: IntentsLate from 0,
+    a_collector_that_takes_pending_parts_for_garbage_is_caught: PendingIsGarbage from 0,
+    a_collector_that_takes_bases_for_garbage_is_caught: BasesAreGarbage from 0,
+    a_collector_that_empties_the_trash_is_caught: TrashIsGarbage from 0,
+    a_collector_that_counts_on_what_a_round_condemns_is_caught: CondemnedCounts from 0,
+    a_round_that_is_closed_before_its_objects_are_deleted_is_caught: CloseFirst from 0,
+    a_round_that_is_taken_back_is_caught: ForgottenRound from 0,
+    a_collector_that_gives_no_way_is_caught: NoGivingWay from 0,
+    an_encoder_that_deletes_without_a_round_is_caught: RawGoesAtOnce from 0,
 }

@@ -2,3 +2,6 @@
 
 mod fuzz_targets;
 mod gc_beside_writers;
+mod gc_crowd;
+mod gc_stops;
+mod support;

@@ -1,0 +1,136 @@
+//! Collectors beside trainers on a real directory: threads that share nothing but the store, and processes that are killed.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use runtree_core::manifest::CheckpointName;
+use runtree_engine::TrashBound;
+
+use crate::support::*;
+
+const CHILD_DIR: &str = "RUNTREE_GC_CHILD_DIR";
+
+#[test]
+fn two_collectors_beside_two_trainers_that_prune() {
+    let dir = tempfile::tempdir().expect("a directory");
+    open(dir.path());
+    let over = AtomicBool::new(false);
+    let kept: Vec<CheckpointName> = std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let engine = open(dir.path());
+                while !over.load(Ordering::Relaxed) {
+                    engine.gc(&everything(), &mut |_| {}).expect("a collection");
+                }
+            });
+        }
+        let trainers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let engine = open(dir.path());
+                    let run = start(&engine);
+                    let mut names = Vec::new();
+                    for step in 0..30 {
+                        // Both save the same few states again and again: what one deletes the other is about to save.
+                        names.push(save(&run, step, step as u64 % 5));
+                        if names.len() > 2 {
+                            let old = names.remove(0);
+                            engine.delete_checkpoint(old, "pruned").expect("deleted");
+                            let bound = TrashBound { checkpoints: 0 };
+                            engine
+                                .collect_trash(run.run(), bound)
+                                .expect("a collection");
+                        }
+                    }
+                    run.finish(None, None, None).expect("an end");
+                    names
+                })
+            })
+            .collect();
+        let names = trainers
+            .into_iter()
+            .flat_map(|trainer| trainer.join().expect("a trainer"))
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        names
+    });
+    let engine = open(dir.path());
+    assert_eq!(kept.len(), 4);
+    assert_sound(&engine);
+    engine.gc(&everything(), &mut |_| {}).expect("a collection");
+    assert_sound(&engine);
+    assert!(chunk_files(dir.path()) <= 4);
+    assert!(
+        engine
+            .store()
+            .list_rounds()
+            .expect("rounds")
+            .open
+            .is_empty()
+    );
+}
+
+/// Kills of a run of the tests; `RUNTREE_GC_KILLS` sets more.
+#[expect(clippy::disallowed_methods, reason = "a test is an edge")]
+fn kills() -> u64 {
+    let kills = std::env::var("RUNTREE_GC_KILLS");
+    kills.map_or(10, |text| text.parse().expect("a number"))
+}
+
+#[test]
+#[ignore = "a process of the test below"]
+#[expect(clippy::disallowed_methods, reason = "a test is an edge")]
+fn child_that_collects_until_it_is_killed() {
+    let Ok(dir) = std::env::var(CHILD_DIR) else {
+        return;
+    };
+    let engine = open(dir.as_ref());
+    loop {
+        engine.gc(&everything(), &mut |_| {}).expect("a collection");
+    }
+}
+
+#[test]
+fn kill_nine_at_any_moment_of_a_collection_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let engine = open(dir.path());
+    let run = start(&engine);
+    let mut kept = Vec::new();
+    for kill in 0..kills() {
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args([
+                "--exact",
+                "gc_crowd::child_that_collects_until_it_is_killed",
+                "--ignored",
+            ])
+            .env(CHILD_DIR, dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a child");
+        let began = std::time::Instant::now();
+        let moment = Duration::from_millis(20 + kill * 37 % 180);
+        let mut step = 0;
+        while began.elapsed() < moment {
+            let number = kill as i64 * 1000 + step;
+            kept.push(save(&run, number, number as u64 % 7));
+            step += 1;
+            if kept.len() > 3 {
+                engine
+                    .delete_checkpoint(kept.remove(0), "pruned")
+                    .expect("deleted");
+            }
+        }
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        assert_sound(&engine);
+        for name in &kept {
+            engine.load_plan(*name).expect("it is there");
+        }
+    }
+    run.finish(None, None, None).expect("an end");
+    engine.gc(&everything(), &mut |_| {}).expect("a collection");
+    assert_sound(&engine);
+    assert!(chunk_files(dir.path()) <= kept.len());
+}
