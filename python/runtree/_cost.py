@@ -52,6 +52,9 @@ class Cost:
 
     def _tell(self, first: PendingSave, second: PendingSave) -> None:
         # What went wrong is told by the saves themselves; a launch that ends before this is done needs no forecast.
+        directory = self._run.store.directory
+        if directory is None:
+            return  # A bucket does not fill.
         with contextlib.suppress(Error, OSError):
             older, newer = first.result(), second.result()
             store = self._run.store
@@ -59,7 +62,7 @@ class Cost:
                 older._name,  # pyright: ignore[reportPrivateUsage]
                 newer._name,  # pyright: ignore[reportPrivateUsage]
             )
-            text = line(estimate, self._run.config, shutil.disk_usage(self._run.path).free)
+            text = line(estimate, self._run.config, shutil.disk_usage(directory).free)
             if text is not None and not self._run.finished:
                 print(f"runtree: {self._run.display_id} {text}", file=sys.stderr, flush=True)
 

@@ -115,7 +115,7 @@ def init(
     stored.native.stage_in(staging_dir)
     stored.native.recover_staged()
     if run_id is not None:
-        again = _live.by_key(project, run_id, stored.path)
+        again = _live.by_key(project, run_id, stored.location)
         if again is not None:
             # A cell that is run twice means the run it began.
             if settings:
@@ -123,7 +123,7 @@ def init(
             return again
     launch = _launch.detect(environ)
     if fork_run_id is not None:
-        _live.catch_up(stored.path)
+        _live.catch_up(stored.location)
 
     def start(told: _launch.Agreement | None, launch_key: str | None, run_key: str | None) -> tuple[Run, str]:
         writer = stored.native.start_run(
@@ -240,9 +240,10 @@ def _line(run: Run) -> str:
         start = run.resumed_from
         where = "" if start is None else f" from checkpoint {start.step}"
         parts.append(f"attempt {run.attempt}, continues at step {run.next_step}{where}")
-    parts.append(f"store {run.path}")
-    default = Path.cwd() / ".runtree" == run.path
-    parts.append("look: runtree serve" if default else f"look: RUNTREE_STORE={run.path} runtree serve")
+    place = run.store.location
+    parts.append(f"store {place}")
+    default = str(Path.cwd() / ".runtree") == place
+    parts.append("look: runtree serve" if default else f"look: RUNTREE_STORE={place} runtree serve")
     return " · ".join(parts)
 
 

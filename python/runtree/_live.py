@@ -45,18 +45,18 @@ def find(run_id: str) -> Run | None:
     return _runs.get(run_id)
 
 
-def by_key(project: str, key: str, path: Any) -> Run | None:
+def by_key(project: str, key: str, place: str) -> Run | None:
     """The live run of this process with a key."""
     for run in _runs.values():
-        if run.key == key and run.project == project and run.path == path:
+        if run.key == key and run.project == project and run.store.location == place:
             return run
     return None
 
 
-def catch_up(path: Any) -> None:
+def catch_up(place: str) -> None:
     """Makes durable what runs of this process logged to a store: who forks one of them the moment after means that, too."""
     for run in list(_runs.values()):
-        if run.path == path:
+        if run.store.location == place:
             run._catch_up()  # pyright: ignore[reportPrivateUsage]
 
 

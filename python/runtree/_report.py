@@ -20,7 +20,7 @@ _KINDS: dict[int, type[errors.Error]] = {
 }
 
 
-def export_html(store: Path, run: str, path: Path) -> None:
+def export_html(store: str, run: str, path: Path) -> None:
     """Runs ``runtree export-html``, and raises what it says."""
     command = [
         sys.executable,

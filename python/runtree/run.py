@@ -109,7 +109,7 @@ class Run(Pruning):
 
     @property
     def path(self) -> Path:
-        """The store's directory."""
+        """The store's directory; a store in a bucket has none, and raises ``Invalid``."""
         return self._store.path
 
     @property
@@ -471,7 +471,7 @@ class Run(Pruning):
         if system_metrics:
             from runtree._system import Sampler
 
-            self._sampler = Sampler(writer.log_system, self._store.path)
+            self._sampler = Sampler(writer.log_system, self._store.directory or Path.cwd())
         if environment:
             from runtree._environment import Collector
 
@@ -503,7 +503,7 @@ class Run(Pruning):
             return _pickled.disabled, (self._born, self._config, self._tags)
         key = writer.attempt_record()["launch_key"]
         origin = _pickled.Origin(
-            str(self._store.path), self.project, self._id, key, self._setup, self._birth(), self._config, self._tags
+            self._store.location, self.project, self._id, key, self._setup, self._birth(), self._config, self._tags
         )
         return _pickled.rejoined, tuple(origin)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtree import _native, _warn
-from runtree.errors import Invalid, NotFound, Unavailable, Unsupported
+from runtree.errors import Invalid, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from runtree._runs import Runs
@@ -31,31 +31,40 @@ def cache_dir() -> Path:
     return Path(base) / "runtree"
 
 
-def find_store(location: str | os.PathLike[str] | None) -> Path:
-    """Where the store is: named, ``RUNTREE_STORE``, the nearest ``.runtree`` upwards, else ``./.runtree``."""
+def find_store(location: str | os.PathLike[str] | None) -> Path | str:
+    """Where the store is: named, ``RUNTREE_STORE``, the nearest ``.runtree`` upwards, else ``./.runtree``.
+
+    The address of a bucket (``s3://bucket/prefix``) is text; anything else is a path.
+    """
     text = os.fspath(location) if location is not None else os.environ.get("RUNTREE_STORE", "")
     if "://" in text and not text.startswith("file://"):
-        raise Unsupported(f"store {text!r}: this build keeps stores on local disks", hint="name a directory")
+        return text.rstrip("/")
     return Path(_native.discover_store(Path.cwd(), text.removeprefix("file://") or None)).absolute()
 
 
-def open_engine(location: Path, mode: str) -> _native.Engine:
+def bucket_settings() -> dict[str, str]:
+    """What the environment says about access to buckets."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))}
+
+
+def open_engine(location: Path | str, mode: str) -> _native.Engine:
     """Opens a store, once per process."""
     key = str(location)
     engine = _open.get(key)
     # One that was opened may have been deleted since (tests, notebooks): then it is made anew.
-    if engine is None or engine.inert or not (location / "runtree.json").exists():
+    is_gone = isinstance(location, Path) and not (location / "runtree.json").exists()
+    if engine is None or engine.inert or is_gone:
         engine = _open_with_index(location, mode)
         _open[key] = engine
     return engine
 
 
-def _open_with_index(location: Path, mode: str) -> _native.Engine:
+def _open_with_index(location: Path | str, mode: str) -> _native.Engine:
     """Opens a store. The index is a cache: where it can not be kept, training goes on with one that ends with the process."""
     cache = cache_dir()
     if _has_room(cache):
         try:
-            return _native.Engine.open(location, mode, cache)
+            return _native.Engine.open(location, mode, cache, bucket_settings())
         except Unavailable as error:
             reason = str(error).partition("\n")[0]
     else:
@@ -64,7 +73,7 @@ def _open_with_index(location: Path, mode: str) -> _native.Engine:
 
     # Kept for as long as the process lives; what is wrong with the store itself is wrong with this index, too.
     folder = tempfile.TemporaryDirectory(prefix="runtree-index-", ignore_cleanup_errors=True)
-    engine = _native.Engine.open(location, mode, Path(folder.name))
+    engine = _native.Engine.open(location, mode, Path(folder.name), bucket_settings())
     _temporary.append(folder)
     _warn.once(
         "index",
@@ -92,17 +101,33 @@ def reference(run: str, selector: Any) -> str:
 
 
 class Store:
-    """A directory that holds runs, metrics and checkpoints.
+    """A directory, or a place in a bucket (``s3://bucket/prefix``), that holds runs, metrics and checkpoints.
 
     Opening reads; only :meth:`fork` and changes to runs and checkpoints write.
     """
 
     def __init__(self, location: str | os.PathLike[str] | None = None, *, create: bool = False) -> None:
-        path = find_store(location)
-        if not create and not (path / "runtree.json").exists():
-            raise NotFound(f"no store at {path}", hint="runtree.init() makes one, or name another with RUNTREE_STORE")
-        self.native = open_engine(path, "create" if create else "write")
-        self.path = path
+        place = find_store(location)
+        if not create and isinstance(place, Path) and not (place / "runtree.json").exists():
+            raise NotFound(f"no store at {place}", hint="runtree.init() makes one, or name another with RUNTREE_STORE")
+        self.native = open_engine(place, "create" if create else "write")
+        self._place = place
+
+    @property
+    def path(self) -> Path:
+        """Its directory.
+
+        Raises:
+            Invalid: It is in a bucket.
+        """
+        if isinstance(self._place, str):
+            raise Invalid(f"store {self._place} is in a bucket and has no directory", hint="store.location names it")
+        return self._place
+
+    @property
+    def directory(self) -> Path | None:
+        """Its directory; None if it is in a bucket."""
+        return None if isinstance(self._place, str) else self._place
 
     @property
     def id(self) -> str:
@@ -112,7 +137,38 @@ class Store:
     @property
     def location(self) -> str:
         """Where it is."""
-        return self.native.location
+        return str(self._place)
+
+    def push(
+        self,
+        to: str | os.PathLike[str] | Store,
+        runs: str | Sequence[str] = (),
+        *,
+        checkpoints: bool = True,
+        restore: bool = False,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Copies what another store has not: runs (REFs; all unless given) with their history, and checkpoints.
+
+        A REF of a checkpoint copies of its run only that one. The other store, a directory or ``s3://bucket/prefix``, is made if it
+        is not there; the bucket itself never is. What it has deleted is left out unless ``restore``. A copy that is broken off is
+        finished by the next. Returns how many ``checkpoints``, ``chunks`` and ``bytes`` were missing there, and what was ``copied``.
+        """
+        other = to if isinstance(to, Store) else Store(to, create=True)
+        return _native.sync(self.native, other.native, _as_refs(runs), checkpoints, restore, dry_run)
+
+    def pull(
+        self,
+        source: str | os.PathLike[str] | Store,
+        runs: str | Sequence[str] = (),
+        *,
+        checkpoints: bool = True,
+        restore: bool = False,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Copies from another store what this one has not; see :meth:`push`."""
+        other = source if isinstance(source, Store) else Store(source)
+        return _native.sync(other.native, self.native, _as_refs(runs), checkpoints, restore, dry_run)
 
     def projects(self) -> list[dict[str, Any]]:
         """Name, runs, running and last activity of every project."""
@@ -248,7 +304,7 @@ class Store:
         return self.native.verify()
 
     def prune(self, run: str | int, policy: Any = None, *, dry_run: bool = False, **rules: Any) -> PrunePlan:
-        """Puts the checkpoints of a run that no rule keeps into the trash, and empties it as far as it is over its bound.
+        """Puts a run's checkpoints that no rule keeps into the trash, and frees what is over its bound.
 
         Takes a :class:`runtree.Retention`, or its rules one by one (``keep_last=2``); without any, the policy that counts for the run.
         Returns the plan, with reasons; with ``dry_run`` nothing is changed, and ``plan.apply()`` does it.
@@ -322,11 +378,15 @@ class Store:
         return f"<Store {self.location}>"
 
 
+def _as_refs(runs: str | Sequence[str]) -> list[str]:
+    return [runs] if isinstance(runs, str) else [str(run) for run in runs]
+
+
 class DisabledStore(Store):
     """The store of a disabled run: there is none."""
 
     def __init__(self) -> None:  # pyright: ignore[reportMissingSuperCall]
-        self.path = Path()
+        self._place = Path()
         self.native: Any = _Nothing()
 
     @property

@@ -274,7 +274,7 @@ class StoredRun:
 
         self._catch_up()
         target = Path(f"{self.display_id}.html" if path is None else path)
-        export_html(self._store.path, self._id, target)
+        export_html(self._store.location, self._id, target)
         return target
 
     def dir(self, ref: str | int = "latest") -> Path:

@@ -11,7 +11,7 @@ use runtree_core::reference::Reference;
 use runtree_core::{AttemptNumber, Error, ProjectName, RunId, Step};
 use runtree_engine::{
     Annotation, CheckpointScope, ConsoleFilter, EngineOptions, ExportLayout, ExportOptions,
-    HistoryQuery, MediaSelection, OpenMode, Purpose,
+    HistoryQuery, MediaSelection, OpenMode, Purpose, Settings,
 };
 
 use crate::convert::json::to_python;
@@ -83,7 +83,13 @@ impl Engine {
 impl Engine {
     /// Opens a store; `mode` is `read`, `write` or `create`.
     #[staticmethod]
-    fn open(py: Python<'_>, location: PathBuf, mode: &str, cache_dir: PathBuf) -> PyResult<Self> {
+    fn open(
+        py: Python<'_>,
+        location: PathBuf,
+        mode: &str,
+        cache_dir: PathBuf,
+        settings: Settings,
+    ) -> PyResult<Self> {
         let mode = match mode {
             "read" => OpenMode::ReadOnly,
             "write" => OpenMode::ReadWrite,
@@ -91,6 +97,7 @@ impl Engine {
         };
         let options = EngineOptions::new(location, cache_dir)
             .with_mode(mode)
+            .with_settings(settings)
             .with_encoder()
             .with_sealer();
         let inner = py

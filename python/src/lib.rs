@@ -16,6 +16,7 @@ mod prune;
 mod requests;
 mod runtime;
 mod staging;
+mod sync;
 mod table;
 mod whole;
 mod writer;
@@ -49,6 +50,8 @@ mod _native {
     use crate::runtime::after_fork_in_child;
     #[pymodule_export]
     use crate::staging::{Lease, StagingArena};
+    #[pymodule_export]
+    use crate::sync::sync_stores;
     #[pymodule_export]
     use crate::whole::Whole;
     #[pymodule_export]

@@ -54,7 +54,9 @@ fn main() -> Result<()> {
     let mut state = 1_u64;
     for kill in 1..=kills {
         let mut child = child(&dir, Stdio::null())?;
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(kill);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(kill);
         // A little less than a collection takes, so that most kills find it at work.
         let moment = Duration::from_micros((state >> 33) % (chunks * 3 + 1_000));
         let never = std::sync::mpsc::channel::<()>().1;
@@ -62,22 +64,39 @@ fn main() -> Result<()> {
         let _ = child.kill();
         let _ = child.wait();
         let missing = missing(&dir, &expected)?;
-        assert_eq!(missing, 0, "kill {kill} after {moment:?} lost {missing} chunks");
+        assert_eq!(
+            missing, 0,
+            "kill {kill} after {moment:?} lost {missing} chunks"
+        );
     }
     if kills > 0 {
-        println!("killed {kills} times: nothing that is needed is missing, {} objects are left", count(&dir));
+        println!(
+            "killed {kills} times: nothing that is needed is missing, {} objects are left",
+            count(&dir)
+        );
     }
     let status = child(&dir, Stdio::inherit())?.wait();
-    assert!(status.is_ok_and(|status| status.success()), "the collection failed");
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "the collection failed"
+    );
     assert_eq!(missing(&dir, &expected)?, 0);
-    assert_eq!(count(&dir), expected.needed, "exactly what is needed is left");
+    assert_eq!(
+        count(&dir),
+        expected.needed,
+        "exactly what is needed is left"
+    );
     let _ = std::fs::remove_dir_all(&dir);
     Ok(())
 }
 
 fn child(dir: &Path, output: Stdio) -> Result<std::process::Child> {
     let this = std::env::current_exe().expect("this example");
-    let spawned = Command::new(this).arg("--collect").arg(dir).stdout(output).spawn();
+    let spawned = Command::new(this)
+        .arg("--collect")
+        .arg(dir)
+        .stdout(output)
+        .spawn();
     spawned.map_err(|error| runtree_core::Error::internal("no child").with_source(error))
 }
 
@@ -182,8 +201,11 @@ fn commit(
     let mut chunks = Vec::new();
     for number in numbers {
         let name = object(number);
-        std::fs::write(dir.join(layout::chunk_object(&name).as_ref()), content(number))
-            .expect("a chunk");
+        std::fs::write(
+            dir.join(layout::chunk_object(&name).as_ref()),
+            content(number),
+        )
+        .expect("a chunk");
         let sum = checksum(&content(number));
         chunks.push(ChunkRecord {
             hash: sum.hash,
@@ -238,9 +260,13 @@ fn commit(
         }],
     };
     let path = layout::part(name.run, name.key, &component, 0);
-    store.create_bytes(&path, part.into())?.or_conflict(|| path.to_string())?;
+    store
+        .create_bytes(&path, part.into())?
+        .or_conflict(|| path.to_string())?;
     let path = layout::commit(name.run, name.key);
-    store.create_record(&path, &record)?.or_conflict(|| path.to_string())
+    store
+        .create_record(&path, &record)?
+        .or_conflict(|| path.to_string())
 }
 
 /// Chunks of checkpoints that are not deleted, whose objects are gone.

@@ -75,7 +75,9 @@ def test_best_and_latest_in_the_loop_keep_the_disk_at_four_checkpoints() -> None
     run.finish()
     end = size_of(chunks)
     kept = [each.step for each in run.checkpoints()]
-    print(f"\n{STEPS} steps of {one / 1e6:.0f} MB, best and latest: at most {watch.largest / one:.2f} checkpoints on disk, {end / one:.2f} at the end")
+    most, left = watch.largest / one, end / one
+    print(f"\n{STEPS} steps of {one / 1e6:.0f} MB, best and latest: at most {most:.2f} checkpoints on disk")
+    print(f"at the end: {left:.2f}")
     assert kept == [20, STEPS - 1]
     assert watch.largest <= 4.001 * one
     assert end <= (2 + 2) * one * 1.001
