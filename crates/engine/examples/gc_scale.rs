@@ -25,8 +25,8 @@ use runtree_engine::gc::{Collector, Memory};
 use runtree_engine::{GcOptions, TrashBound};
 use runtree_store::{Mode, ObjectEncoding, ObjectName, Store, Tombstone, checksum, layout};
 
-/// Chunks of a checkpoint.
-const CHUNKS: u64 = 10_000;
+/// Checkpoints that the chunks belong to.
+const CHECKPOINTS: u64 = 400;
 /// Bytes of a chunk.
 const BYTES: u64 = 16;
 
@@ -45,20 +45,28 @@ fn main() -> Result<()> {
         .map_or_else(|| PathBuf::from("/dev/shm/runtree-gc-scale"), PathBuf::from);
     let _ = std::fs::remove_dir_all(&dir);
     let began = Instant::now();
-    let expected = generate(&dir, chunks, garbage)?;
+    let mut expected = generate(&dir, chunks, garbage)?;
     println!(
         "made {chunks} chunk objects, {} of them needed, in {:.1} s",
         expected.needed,
         began.elapsed().as_secs_f64()
     );
     let mut state = 1_u64;
+    let store = Store::open(&dir, Mode::ReadWrite)?;
     for kill in 1..=kills {
+        // There is always something to collect.
+        if expected.live.len() > 1
+            && let Some((name, numbers)) = expected.live.pop()
+        {
+            expected.needed -= numbers.end - numbers.start;
+            delete(&store, name)?;
+        }
         let mut child = child(&dir, Stdio::null())?;
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(kill);
-        // A little less than a collection takes, so that most kills find it at work.
-        let moment = Duration::from_micros((state >> 33) % (chunks * 3 + 1_000));
+        // About what a collection takes, so that most kills find it at work.
+        let moment = Duration::from_micros((state >> 33) % (chunks * 30 + 1_000));
         let never = std::sync::mpsc::channel::<()>().1;
         let _ = never.recv_timeout(moment);
         let _ = child.kill();
@@ -135,7 +143,7 @@ fn peak_memory() -> u64 {
 struct Expected {
     needed: u64,
     /// Checkpoints that are not deleted: which numbers their chunks have.
-    live: Vec<std::ops::Range<u64>>,
+    live: Vec<(CheckpointName, std::ops::Range<u64>)>,
 }
 
 fn generate(dir: &Path, chunks: u64, garbage: u64) -> Result<Expected> {
@@ -150,8 +158,9 @@ fn generate(dir: &Path, chunks: u64, garbage: u64) -> Result<Expected> {
         live: Vec::new(),
     };
     let mut dead = 0;
-    for (step, first) in (0..chunks).step_by(CHUNKS as usize).enumerate() {
-        let numbers = first..chunks.min(first + CHUNKS);
+    let each = (chunks / CHECKPOINTS).max(1);
+    for (step, first) in (0..chunks).step_by(each as usize).enumerate() {
+        let numbers = first..chunks.min(first + each);
         let name = CheckpointName {
             run,
             key: SaveKey {
@@ -164,18 +173,22 @@ fn generate(dir: &Path, chunks: u64, garbage: u64) -> Result<Expected> {
         let count = numbers.end - numbers.start;
         if (dead + count) * 100 <= chunks * garbage {
             dead += count;
-            let record = TombstoneRecord {
-                checkpoint: name,
-                reason: "garbage".to_owned(),
-                created: Timestamp(0),
-            };
-            store.write_tombstone(Tombstone::Deleted, &record)?;
+            delete(&store, name)?;
         } else {
             expected.needed += count;
-            expected.live.push(numbers);
+            expected.live.push((name, numbers));
         }
     }
     Ok(expected)
+}
+
+fn delete(store: &Store, checkpoint: CheckpointName) -> Result<()> {
+    let record = TombstoneRecord {
+        checkpoint,
+        reason: "garbage".to_owned(),
+        created: Timestamp(0),
+    };
+    store.write_tombstone(Tombstone::Deleted, &record).map(drop)
 }
 
 fn content(number: u64) -> [u8; BYTES as usize] {
@@ -271,7 +284,10 @@ fn commit(
 
 /// Chunks of checkpoints that are not deleted, whose objects are gone.
 fn missing(dir: &Path, expected: &Expected) -> Result<u64> {
-    let numbers = expected.live.iter().cloned().flatten();
+    let numbers = expected
+        .live
+        .iter()
+        .flat_map(|(_, numbers)| numbers.clone());
     let gone = numbers.filter(|number| {
         let path = layout::chunk_object(&object(*number));
         !dir.join(path.as_ref()).exists()

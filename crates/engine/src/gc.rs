@@ -6,7 +6,7 @@
 //!
 //! A collection that can not tell what is needed deletes nothing: `Corrupt`, with the object that can not be read.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use runtree_core::{Result, RunId};
 
@@ -34,6 +34,9 @@ pub use roots::TrashBound;
 pub use trash::{Buried, in_trash};
 pub use undelete::undelete;
 
+/// How long nobody has written to a temporary file before its writer counts as killed, whatever the grace: a save whose file is taken away fails.
+const LEFTOVER_IDLE: Duration = Duration::from_secs(3600);
+
 impl Engine {
     /// Deletes what nothing needs: chunk objects, leftovers of killed writers, leases that lapsed, and journals that segments stand for. Safe beside any number of writers, forks
     /// and other collectors.
@@ -53,8 +56,9 @@ impl Engine {
         let mut report = collector.collect_all(options, progress)?;
         report.lapsed_leases = self.remove_lapsed(options)?;
         if !options.dry_run {
-            (report.leftover_files, report.leftover_bytes) =
-                self.store().remove_leftovers(options.grace)?;
+            (report.leftover_files, report.leftover_bytes) = self
+                .store()
+                .remove_leftovers(options.grace.max(LEFTOVER_IDLE))?;
         }
         for run in self.store().list_runs()? {
             let pieces = self.remove_covered(run, options.dry_run)?;

@@ -62,6 +62,14 @@ impl Scope {
     }
 }
 
+/// How old an object is at least that may be deleted.
+#[derive(Clone, Copy, Debug)]
+struct Age {
+    grace: Duration,
+    /// What was put later than this is no checkpoint's that was deleted: a save may be under way that put it, and no longer has its bytes.
+    put_before: Option<Timestamp>,
+}
+
 /// An object that nothing needed when it was looked at.
 type Candidate = (ObjectName, u64);
 
@@ -158,12 +166,15 @@ impl<'a> Collector<'a> {
         let mut remembered = self.memory.lock();
         let nothing = BTreeSet::new();
         let found = survey(self.store, &mut remembered, &scope.bounds(), &nothing)?;
+        let mut put_before = None;
         let mut dead = match *scope {
             Scope::Store(_) => None,
             Scope::Trash(run, _) => {
                 let mut dead = Prefixes::default();
                 for (&name, (index, parts)) in &found.gone {
                     if name.run == run && !remembered.collected.contains(&(name, *index)) {
+                        let since = remembered.buried_at(self.store, name, *index)?;
+                        put_before = put_before.max(Some(since));
                         let chunks = remembered.chunks_of(self.store, name, parts)?;
                         dead.extend(&chunks.hashes);
                     }
@@ -213,7 +224,11 @@ impl<'a> Collector<'a> {
                 needless.retain(|name| dead.contains(&prefix(&name.hash)));
             }
         }
-        let candidates = self.older_than(scope.grace(), needless, report)?;
+        let age = Age {
+            grace: scope.grace(),
+            put_before,
+        };
+        let candidates = self.older_than(age, needless, report)?;
         report.kept_objects = all - candidates.len() as u64;
         Ok(Some(candidates))
     }
@@ -221,11 +236,11 @@ impl<'a> Collector<'a> {
     /// Those that were put long enough ago by the store's clock, and are still there.
     fn older_than(
         &self,
-        grace: Duration,
+        age: Age,
         names: Vec<ObjectName>,
         report: &mut GcReport,
     ) -> Result<Vec<Candidate>> {
-        let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+        let grace = i64::try_from(age.grace.as_micros()).unwrap_or(i64::MAX);
         let now = match (grace, names.is_empty()) {
             (0, _) | (_, true) => None,
             _ if self.store.mode() == runtree_store::Mode::ReadOnly => Some(self.now),
@@ -237,7 +252,9 @@ impl<'a> Collector<'a> {
                 continue;
             };
             let put = meta.last_modified.timestamp_micros();
-            if now.is_some_and(|now| now.0.saturating_sub(put) < grace) {
+            let is_young = now.is_some_and(|now| now.0.saturating_sub(put) < grace)
+                || age.put_before.is_some_and(|before| put > before.0);
+            if is_young {
                 report.kept.young_objects += 1;
                 report.kept.young_bytes += meta.size;
             } else {

@@ -17,6 +17,7 @@ mod foreign;
 mod foreign_files;
 mod forks;
 mod gc;
+mod gc_files;
 mod launches;
 mod live_runs;
 mod metrics;

@@ -6,6 +6,7 @@ use runtree_core::{Result, Timestamp};
 use runtree_engine::gc::{Collector, Memory};
 use runtree_engine::{GcOptions, TrashBound};
 
+use super::Fault;
 use super::world::Actor;
 
 /// Collections of one collector.
@@ -14,8 +15,13 @@ const COLLECTIONS: usize = 4;
 /// Collects a few times, without grace.
 pub(super) fn collect(actor: &mut Actor) -> Result<()> {
     let memory = Memory::default();
-    // Some come when there is something to collect.
-    for _ in 0..actor.dice.below(8) {
+    // Some come when there is something to collect; differences take long to be all that is left of a chunk.
+    let longest = if actor.fault == Fault::BasesAreGarbage {
+        100
+    } else {
+        8
+    };
+    for _ in 0..actor.dice.below(longest) {
         actor.idle()?;
     }
     for _ in 0..COLLECTIONS {

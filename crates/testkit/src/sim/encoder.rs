@@ -36,6 +36,7 @@ pub(super) fn encode(actor: &mut Actor) -> Result<()> {
             }
         } else {
             store.remove_redundant(&redundant, Timestamp(0))?;
+            store.forget_rounds(0)?;
         }
     }
     Ok(())

@@ -93,7 +93,11 @@ impl World {
         let runs: Vec<RunId> = (0..2)
             .map(|i| RunId::from_parts(i, u128::from(dice.roll())))
             .collect();
-        let trash = 1 + (seed % 2) as u32;
+        let trash = match fault {
+            // What is deleted may go at once, so that who takes it back meets a collector.
+            Fault::NoIntent | Fault::IntentsLate => 0,
+            _ => 1 + (seed % 2) as u32,
+        };
         let raw = Store::open_over(Arc::clone(&objects) as Arc<_>, Mode::ReadOnly)?;
         let bank = Bank::new(raw, runs.clone(), trash as usize);
         let roles = roles(seed, fault);
@@ -146,11 +150,11 @@ impl World {
     }
 
     fn play(&self, me: usize, role: Role) -> Result<()> {
-        let lies = Lies::new(match role {
-            Role::Collector | Role::Encoder | Role::Deleter => self.fault,
-            Role::Saver(_) | Role::Reclaimer if self.fault == Fault::UnconditionalCommit => {
-                self.fault
-            }
+        let lies = Lies::new(match (role, self.fault) {
+            (Role::Collector | Role::Deleter, fault) => fault,
+            // What it takes for a healthy object is its own part of the protocol.
+            (Role::Encoder, Fault::CondemnedCounts) => self.fault,
+            (Role::Saver(_) | Role::Reclaimer, Fault::UnconditionalCommit) => self.fault,
             _ => Fault::None,
         });
         let seat = Seat {
@@ -231,25 +235,20 @@ fn roles(seed: u64, fault: Fault) -> Vec<Role> {
                 roles.push(Role::Reclaimer);
             }
         }
-        Fault::BasesAreGarbage => {
+        Fault::BasesAreGarbage | Fault::RawGoesAtOnce | Fault::CondemnedCounts => {
             roles.extend(encoders);
-            roles.push(Role::Deleter);
         }
-        Fault::RawGoesAtOnce | Fault::CondemnedCounts => roles.extend(encoders),
         Fault::NoIntent => roles.extend([Role::Deleter, Role::Undeleter]),
-        Fault::IntentsLate => {
-            roles.extend([
-                Role::Deleter,
-                Role::Undeleter,
-                Role::Undeleter,
-                Role::Undeleter,
-            ]);
-        }
+        Fault::IntentsLate => roles.extend([Role::Collector, Role::Deleter, Role::Undeleter]),
         Fault::NoSecondLookOfForks => roles.extend([Role::Deleter, Role::Keeper, Role::Keeper]),
         Fault::TrashIsGarbage => roles.push(Role::Deleter),
         Fault::UnlistedFiles => roles.push(Role::Scribe),
         Fault::UnconditionalCommit => roles.push(Role::Reclaimer),
-        Fault::NoGivingWay => roles.extend([Role::Collector, Role::Deleter, Role::Deleter]),
+        Fault::NoGivingWay => {
+            // Encoders make rounds and collect no garbage, so that a collector that stood still finds what it planned.
+            roles.extend(encoders);
+            roles.push(Role::Encoder);
+        }
         Fault::ReusedPutId => roles.extend([Role::Collector, Role::Deleter]),
         _ => roles.push(Role::Collector),
     }
