@@ -306,7 +306,7 @@ class Store:
     def prune(self, run: str | int, policy: Any = None, *, dry_run: bool = False, **rules: Any) -> PrunePlan:
         """Puts a run's checkpoints that no rule keeps into the trash, and frees what is over its bound.
 
-        Takes a :class:`runtree.Retention`, or its rules one by one (``keep_last=2``); without any, the policy that counts for the run.
+        Takes a :class:`runtree.Retention`, or its rules one by one (``keep_last=2``); without any, the run's own policy counts.
         Returns the plan, with reasons; with ``dry_run`` nothing is changed, and ``plan.apply()`` does it.
 
         Raises:

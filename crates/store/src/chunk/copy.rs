@@ -49,23 +49,12 @@ impl Shelves {
     fn objects(&self, store: &Store, hash: ChunkHash) -> Result<Vec<(ObjectName, u64)>> {
         let shard = hash.as_bytes()[0];
         let known = lock(&self.0).get(&shard).cloned();
-        let shelf = match known {
-            Some(shelf) => shelf,
-            None => {
-                let mut shelf = Shelf::new();
-                for meta in store.objects_below(&layout::chunk_shard(hash))? {
-                    let name = meta
-                        .location
-                        .filename()
-                        .and_then(|name| name.parse::<ObjectName>().ok());
-                    if let Some(name) = name {
-                        shelf.entry(name.hash).or_default().push((name, meta.size));
-                    }
-                }
-                let shelf = Arc::new(shelf);
-                lock(&self.0).insert(shard, Arc::clone(&shelf));
-                shelf
-            }
+        let shelf = if let Some(shelf) = known {
+            shelf
+        } else {
+            let shelf = Arc::new(list_shelf(store, hash)?);
+            lock(&self.0).insert(shard, Arc::clone(&shelf));
+            shelf
         };
         let mut objects = shelf.get(&hash).cloned().unwrap_or_default();
         objects.extend(lock(&self.1).get(&hash).into_iter().flatten());
@@ -83,6 +72,18 @@ impl Shelves {
         lock(&self.0).clear();
         lock(&self.1).clear();
     }
+}
+
+/// The objects of every hash that begins as this one does.
+fn list_shelf(store: &Store, hash: ChunkHash) -> Result<Shelf> {
+    let mut shelf = Shelf::new();
+    for meta in store.objects_below(&layout::chunk_shard(hash))? {
+        let file_name = meta.location.filename();
+        if let Some(name) = file_name.and_then(|name| name.parse::<ObjectName>().ok()) {
+            shelf.entry(name.hash).or_default().push((name, meta.size));
+        }
+    }
+    Ok(shelf)
 }
 
 impl Copying {
