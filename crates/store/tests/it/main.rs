@@ -5,6 +5,7 @@ mod chunks;
 mod commits;
 mod conformance;
 mod encoded;
+mod file_lists;
 mod golden;
 mod journals;
 mod layout;
