@@ -15,6 +15,10 @@ use crate::writer::RunWriter;
 /// The rules of a policy.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "named as the keys of the dict are"
+)]
 pub(crate) struct Rules {
     keep_last: Option<u32>,
     keep_interval: Option<u64>,

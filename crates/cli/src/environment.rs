@@ -97,10 +97,6 @@ impl Environment {
 }
 
 /// Every variable that says something about buckets.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the edge that reads the environment"
-)]
 fn settings() -> Settings {
     let is_one = |name: &str| {
         ["AWS_", "GOOGLE_", "AZURE_"]

@@ -95,7 +95,7 @@ pub(crate) fn run(
     } else {
         let bar = context.out.bytes_bar("copying", plan.bytes);
         let report = sync::copy(from, to, &plan, &|report| {
-            bar.set_position(report.bytes.min(plan.bytes))
+            bar.set_position(report.bytes.min(plan.bytes));
         });
         bar.finish_and_clear();
         Some(report?)

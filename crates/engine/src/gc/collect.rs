@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use runtree_core::manifest::{BlockChecksums, ChunkRecord};
 use runtree_core::{Result, RunId, Timestamp};
-use runtree_store::{KEPT_ROUNDS, ObjectEncoding, ObjectName, OpenRounds, Store, checksum, layout};
+use runtree_store::{KEPT_ROUNDS, ObjectName, OpenRounds, Store, layout};
 
 use super::memory::Memory;
 use super::needed::{Differences, Prefixes, SHARDS, prefix, walk};
 use super::report::{GcOptions, GcProgress, GcReport, Kept};
 use super::roots::TrashBound;
+use super::spare::spare_of;
 use super::survey::{Bounds, Survey, survey};
 
 /// Objects that one collection takes on: what is more waits for the next, so that memory is bounded whatever the store holds.
@@ -21,7 +21,7 @@ const BATCH: usize = 1024;
 /// Collects in a store. A process has one memory for all its collections of a store.
 #[derive(Debug)]
 pub struct Collector<'a> {
-    store: &'a Store,
+    pub(super) store: &'a Store,
     memory: &'a Memory,
     /// For the records, which people read.
     now: Timestamp,
@@ -71,7 +71,7 @@ struct Age {
 }
 
 /// An object that nothing needed when it was looked at.
-type Candidate = (ObjectName, u64);
+pub(super) type Candidate = (ObjectName, u64);
 
 impl<'a> Collector<'a> {
     /// A collector in `store`.
@@ -211,7 +211,9 @@ impl<'a> Collector<'a> {
                         needless.extend_from_slice(same);
                     }
                 }
-                names.iter().for_each(|name| differences.note(name));
+                for name in names {
+                    differences.note(name);
+                }
             },
             &mut |listed| progress(GcProgress::Listed(listed)),
         )?;
@@ -317,76 +319,6 @@ impl<'a> Collector<'a> {
         }
         Ok(report.removed_objects - before)
     }
-
-    /// Deletes raw objects of needed chunks that have another object, which is read to its end.
-    fn sweep_spare(
-        &self,
-        rounds: &OpenRounds,
-        spare: &[Candidate],
-        report: &mut GcReport,
-    ) -> Result<()> {
-        let mut open = None;
-        for &(name, bytes) in spare {
-            // Differences rely on encoded objects: what lies below one when it is written stays.
-            if name.encoding != ObjectEncoding::Raw {
-                continue;
-            }
-            // All rounds, this collector's included: an object in one is nobody's healthy other one.
-            let open = match &open {
-                Some(open) => open,
-                None => open.insert(self.store.list_rounds()?),
-            };
-            let others = self.store.list_objects(name.hash)?;
-            if others.iter().all(|other| open.condemns(other)) {
-                continue;
-            }
-            let Some(chunk) = self.record_of(&others)? else {
-                continue;
-            };
-            if self.store.has_healthy_outside(&chunk, open)? {
-                rounds.delete(&[name])?;
-                report.removed_objects += 1;
-                report.freed_bytes += bytes;
-            }
-        }
-        Ok(())
-    }
-
-    /// What a manifest would say of a chunk, from a raw object of it that is whole.
-    fn record_of(&self, objects: &[ObjectName]) -> Result<Option<ChunkRecord>> {
-        for name in objects {
-            if name.encoding != ObjectEncoding::Raw {
-                continue;
-            }
-            let Some(bytes) = self.store.try_read_bytes(&layout::chunk_object(name))? else {
-                continue;
-            };
-            let sum = checksum(&bytes);
-            if sum.hash == name.hash {
-                return Ok(Some(ChunkRecord {
-                    hash: sum.hash,
-                    bytes: bytes.len() as u64,
-                    crc64: BlockChecksums(sum.crc64.0),
-                    object: String::new(),
-                }));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Of the objects of one needed chunk those that it could do without: raw ones beside another raw one, and those that a killed collector condemned, as long as another one is left.
-fn spare_of(same: &[ObjectName], is_condemned: impl Fn(&ObjectName) -> bool) -> Vec<ObjectName> {
-    if same.len() < 2 || same.iter().all(&is_condemned) {
-        return Vec::new();
-    }
-    let is_raw = |name: &&ObjectName| name.encoding == ObjectEncoding::Raw;
-    // Sorted by put id: whoever collects keeps the same one.
-    let kept = same.iter().filter(is_raw).find(|name| !is_condemned(name));
-    let is_spare = |name: &&ObjectName| {
-        is_condemned(name) || is_raw(name) && kept.is_some_and(|kept| kept != *name)
-    };
-    same.iter().filter(is_spare).copied().collect()
 }
 
 /// Shards that are walked, for who shows progress.

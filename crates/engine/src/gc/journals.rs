@@ -1,5 +1,6 @@
 //! Journals, as a collector sees them: the chunks that they name where nobody lists them, and the pieces that segments stand for.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use runtree_core::event::Event;
@@ -27,14 +28,14 @@ impl Journaled {
         let mut found = HashSet::new();
         // Before the journals: what is collected in between is then known to be sealed.
         for name in store.list_segments(run)? {
-            let known = match self.segments.get(&(run, name)) {
-                Some(known) => known,
-                None => {
-                    let read = in_segment(&Segment::open(store.read_segment(run, &name)?)?)?;
-                    self.segments.entry((run, name)).or_insert(read)
+            let known = match self.segments.entry((run, name)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    let segment = Segment::open(store.read_segment(run, &name)?)?;
+                    place.insert(in_segment(&segment)?)
                 }
             };
-            found.extend(known);
+            found.extend(&*known);
         }
         for journal in store.list_journals(run)? {
             let (cursor, chunks) = self

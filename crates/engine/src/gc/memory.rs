@@ -2,6 +2,7 @@
 //!
 //! Names are listed each time; only contents are remembered, and only of objects that are never rewritten. So nothing here can be out of date.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -81,14 +82,11 @@ impl Contents {
         }
         let mut found = self.births.get(&run).cloned().unwrap_or_default();
         for attempt in store.list_attempts(run)? {
-            let key = (run, attempt);
-            let known = match self.attempts.get(&key) {
-                Some(known) => *known,
-                None => {
+            let known = match self.attempts.entry((run, attempt)) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(place) => {
                     let record = store.read_attempt(run, attempt)?;
-                    let reference = Reference::of_attempt(&record);
-                    self.attempts.insert(key, reference);
-                    reference
+                    *place.insert(Reference::of_attempt(&record))
                 }
             };
             found.extend(known.filter(|reference| !found.contains(reference)));

@@ -18,6 +18,7 @@ mod foreign_files;
 mod forks;
 mod gc;
 mod gc_files;
+mod gc_trash;
 mod launches;
 mod live_runs;
 mod metrics;

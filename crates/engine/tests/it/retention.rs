@@ -309,6 +309,10 @@ fn policies_are_the_runs_else_the_projects_else_the_stores() {
     assert_error(wrong, ErrorKind::Invalid, &["at least 1"]);
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is waited for has no condition outside"
+)]
 fn settled(run: &Arc<RunWriter>, engine: &Engine, steps: &[i64]) {
     // The next save waits for what was deleted; so does this.
     for _ in 0..200 {
@@ -391,6 +395,7 @@ fn a_launch_that_was_fenced_deletes_nothing() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the store's clock is the disk's")]
 fn young_checkpoints_stay_by_the_stores_clock() {
     let bench = Bench::new();
     let run = bench.trained("a", 0..=40, &[10, 20, 30, 40]);

@@ -6,6 +6,7 @@ mod chunks;
 mod commits;
 mod conformance;
 mod encoded;
+mod file_lists;
 mod golden;
 mod journals;
 mod layout;

@@ -16,15 +16,19 @@ const COLLECTIONS: usize = 4;
 pub(super) fn collect(actor: &mut Actor) -> Result<()> {
     let memory = Memory::default();
     // Some come when there is something to collect; differences take long to be all that is left of a chunk.
-    let longest = if actor.fault == Fault::BasesAreGarbage {
-        100
-    } else {
-        8
+    let longest = match actor.fault {
+        Fault::BasesAreGarbage => 100,
+        Fault::NoGivingWay => 1,
+        _ => 8,
     };
     for _ in 0..actor.dice.below(longest) {
         actor.idle()?;
     }
-    for _ in 0..COLLECTIONS {
+    let collections = match actor.fault {
+        Fault::IntentsLate => 4 * COLLECTIONS,
+        _ => COLLECTIONS,
+    };
+    for _ in 0..collections {
         // Between two collections there is time in which others see no round.
         actor.idle()?;
         let options = GcOptions {

@@ -10,8 +10,8 @@ use runtree_store::ObjectPath as Path;
 use runtree_store::layout;
 use runtree_store::object_store::memory::InMemory;
 use runtree_store::object_store::{
-    ListResult, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
-    PutResult, Result,
+    Extensions, ListResult, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions,
+    PutPayload, PutResult, Result,
 };
 
 use super::Fault;
@@ -108,7 +108,7 @@ impl Lies {
         Ok(Some(PutResult {
             e_tag: None,
             version: None,
-            extensions: Default::default(),
+            extensions: Extensions::default(),
         }))
     }
 

@@ -34,6 +34,9 @@ pub(super) fn save(actor: &mut Actor, run: RunId) -> Result<()> {
             step: Step(step),
             k: 0,
         };
+        if actor.fault == Fault::NoGivingWay {
+            actor.idle()?;
+        }
         let session = begin(actor)?;
         let mut chunks = Vec::new();
         for _ in 0..2 {

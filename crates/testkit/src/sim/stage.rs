@@ -10,6 +10,8 @@ use super::Dice;
 const NOBODY: usize = usize::MAX;
 /// Longest stretch of calls that one actor makes alone, as a power of two: long enough that somebody stands still while another collects from beginning to end.
 const LONGEST_STRETCH: usize = 8;
+/// Calls that an actor sleeps through at most: long enough that others come to the end of what they do.
+const LONGEST_NAP: usize = 256;
 /// Calls after which an actor that is to die has died.
 const LONGEST_LIFE: usize = 160;
 
@@ -37,6 +39,9 @@ struct Play {
     dice: Dice,
     on_stage: Vec<bool>,
     stretch: usize,
+    /// Calls of others that each actor sleeps through. In every second world nobody sleeps: there those meet who are close together.
+    naps: Vec<usize>,
+    is_sleepy: bool,
     /// Calls that each actor still makes before it is killed.
     lives: Vec<Option<usize>>,
     over: bool,
@@ -47,6 +52,7 @@ impl Stage {
         let lives = (0..actors)
             .map(|_| dice.once_in(3).then(|| dice.below(LONGEST_LIFE)))
             .collect();
+        let is_sleepy = dice.once_in(2);
         Self {
             current: AtomicUsize::new(NOBODY),
             threads: (0..actors).map(|_| OnceLock::new()).collect(),
@@ -54,6 +60,8 @@ impl Stage {
                 dice,
                 on_stage: vec![true; actors],
                 stretch: 0,
+                naps: vec![0; actors],
+                is_sleepy,
                 lives,
                 over: false,
             }),
@@ -86,10 +94,16 @@ impl Stage {
     pub(super) fn turn(&self, me: usize) -> Turn {
         let next = {
             let mut play = self.play();
+            for nap in &mut play.naps {
+                *nap = nap.saturating_sub(1);
+            }
             if play.stretch > 0 {
                 play.stretch -= 1;
                 me
             } else {
+                if play.is_sleepy && play.dice.once_in(4) {
+                    play.naps[me] = play.dice.below(LONGEST_NAP);
+                }
                 play.next()
             }
         };
@@ -150,6 +164,12 @@ impl Play {
         }
         let longest = 1 << self.dice.below(LONGEST_STRETCH);
         self.stretch = self.dice.below(longest);
-        there[self.dice.below(there.len())]
+        let is_awake = |actor: &usize| self.naps[*actor] == 0;
+        let mut awake: Vec<usize> = there.iter().copied().filter(is_awake).collect();
+        if awake.is_empty() {
+            // Whoever would sleep least is woken.
+            awake.extend(there.into_iter().min_by_key(|&actor| self.naps[actor]));
+        }
+        awake[self.dice.below(awake.len())]
     }
 }

@@ -16,7 +16,7 @@ const TRIES: usize = 8;
 /// Deletes checkpoints, and frees what leaves the trash, as a run that prunes.
 pub(super) fn delete(actor: &mut Actor) -> Result<()> {
     let memory = Memory::default();
-    for _ in 0..TRIES {
+    for _ in 0..tries(actor) {
         actor.idle()?;
         let Some(name) = some_checkpoint(actor)? else {
             continue;
@@ -24,6 +24,10 @@ pub(super) fn delete(actor: &mut Actor) -> Result<()> {
         actor
             .store
             .write_tombstone(Tombstone::Deleted, &tombstone(name))?;
+        if actor.fault == Fault::IntentsLate {
+            // Somebody else collects.
+            continue;
+        }
         let bound = TrashBound {
             checkpoints: actor.trash,
         };
@@ -36,9 +40,8 @@ pub(super) fn delete(actor: &mut Actor) -> Result<()> {
 
 /// Takes checkpoints out of the trash.
 pub(super) fn undelete(actor: &mut Actor) -> Result<()> {
-    let insists = actor.fault == Fault::IntentsLate;
-    for number in 0..if insists { 8 * TRIES } else { TRIES } {
-        if !insists {
+    for number in 0..tries(actor) {
+        if actor.fault != Fault::IntentsLate {
             actor.idle()?;
         }
         let Some(name) = some_checkpoint(actor)? else {
@@ -55,6 +58,15 @@ pub(super) fn undelete(actor: &mut Actor) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is rare is tried more often.
+fn tries(actor: &Actor) -> usize {
+    if actor.fault == Fault::IntentsLate {
+        8 * TRIES
+    } else {
+        TRIES
+    }
 }
 
 /// Gives up saves that are not decided.

@@ -16,7 +16,7 @@ use super::stage::Stage;
 use super::{Dice, Fault, collector, encoder, keeper, saver, scribe, trash};
 
 /// Names that a store gives under [`Fault::ReusedPutId`].
-const FEW_IDS: u64 = 3;
+const FEW_IDS: u64 = 2;
 
 /// What somebody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,12 @@ impl World {
         let objects = Arc::new(InMemory::new());
         let ids = Arc::new(AtomicU64::new(seed));
         let over = Arc::clone(&objects) as Arc<_>;
-        let store = Store::create_over_with(over, Timestamp(0), random(&ids))?;
+        let names = if fault == Fault::ReusedPutId {
+            few(&ids)
+        } else {
+            random(&ids)
+        };
+        let store = Store::create_over_with(over, Timestamp(0), names)?;
         saver::put_garbage(&store)?;
         let mut dice = Dice::new(seed);
         let runs: Vec<RunId> = (0..2)
@@ -153,8 +158,8 @@ impl World {
         let lies = Lies::new(match (role, self.fault) {
             (Role::Collector | Role::Deleter, fault) => fault,
             // What it takes for a healthy object is its own part of the protocol.
-            (Role::Encoder, Fault::CondemnedCounts) => self.fault,
-            (Role::Saver(_) | Role::Reclaimer, Fault::UnconditionalCommit) => self.fault,
+            (Role::Encoder, Fault::CondemnedCounts)
+            | (Role::Saver(_) | Role::Reclaimer, Fault::UnconditionalCommit) => self.fault,
             _ => Fault::None,
         });
         let seat = Seat {
@@ -239,17 +244,21 @@ fn roles(seed: u64, fault: Fault) -> Vec<Role> {
             roles.extend(encoders);
         }
         Fault::NoIntent => roles.extend([Role::Deleter, Role::Undeleter]),
-        Fault::IntentsLate => roles.extend([Role::Collector, Role::Deleter, Role::Undeleter]),
+        // The fewer there are, the more often just these meet.
+        Fault::IntentsLate => {
+            roles = vec![
+                Role::Saver(0),
+                Role::Collector,
+                Role::Deleter,
+                Role::Undeleter,
+            ];
+        }
         Fault::NoSecondLookOfForks => roles.extend([Role::Deleter, Role::Keeper, Role::Keeper]),
         Fault::TrashIsGarbage => roles.push(Role::Deleter),
         Fault::UnlistedFiles => roles.push(Role::Scribe),
         Fault::UnconditionalCommit => roles.push(Role::Reclaimer),
-        Fault::NoGivingWay => {
-            // Encoders make rounds and collect no garbage, so that a collector that stood still finds what it planned.
-            roles.extend(encoders);
-            roles.push(Role::Encoder);
-        }
-        Fault::ReusedPutId => roles.extend([Role::Collector, Role::Deleter]),
+        // An encoder makes rounds and collects no garbage: a collector that stood still meanwhile finds what it planned.
+        Fault::NoGivingWay => roles = vec![Role::Saver(0), Role::Collector, Role::Encoder],
         _ => roles.push(Role::Collector),
     }
     roles

@@ -50,7 +50,8 @@ fn two_collectors_beside_two_trainers_that_prune() {
                 })
             })
             .collect();
-        let ends: Vec<_> = trainers.into_iter().map(|trainer| trainer.join()).collect();
+        let join = std::thread::ScopedJoinHandle::join;
+        let ends: Vec<_> = trainers.into_iter().map(join).collect();
         // Also where a trainer failed: else the collectors would go on for ever.
         over.store(true, Ordering::Relaxed);
         ends.into_iter()
