@@ -1,8 +1,8 @@
 //! Deleting what nothing needs: rounds of the protocol (G1–G4) over the whole store, or over what one run's trash let go.
 //!
-//! Nothing here locks, and no clock decides what is safe: `docs/design/0012` has the argument. [`roots`] says who protects a checkpoint, [`trash`] which deleted ones keep
-//! their bytes, [`survey`] lists all roots in the order of the protocol, [`needed`] adds the bases of differences, [`collect`] opens rounds and deletes, also what is there twice ([`spare`]). [`rely`] and
-//! [`undelete`] are the writers' side, of those who have no bytes at hand. [`repair`] removes what is damaged. [`memory`] makes the second collection of a process cheap.
+//! Nothing here locks, and no clock decides what is safe: `docs/design/0012` has the argument. `roots` says who protects a checkpoint, `trash` which deleted ones keep
+//! their bytes, `survey` lists all roots in the order of the protocol, `needed` adds the bases of differences, `collect` opens rounds and deletes, also what is there twice (`spare`). `rely` and
+//! `undelete` are the writers' side, of those who have no bytes at hand. `repair` removes what is damaged. `memory` makes the second collection of a process cheap.
 //!
 //! A collection that can not tell what is needed deletes nothing: `Corrupt`, with the object that can not be read.
 

@@ -1,14 +1,14 @@
 //! Deterministic simulation of the protocol: one seed, the real code of writers and collectors over an in-memory object store.
 //!
 //! A [`World`] holds a store and some actors, each on a thread of its own with a handle of its own, as if it were a process. Only one of them moves at a time: before each
-//! call of the store the [`stage`] decides, by the seed, who goes on, for how many calls, and who is killed. So every interleaving of calls can happen, also those in which
-//! somebody stands still while another does all its work, and a seed always plays the same. Whenever something was deleted or became needed, the [`bank`] is counted:
+//! call of the store the `stage` decides, by the seed, who goes on, for how many calls, and who is killed. So every interleaving of calls can happen, also those in which
+//! somebody stands still while another does all its work, and a seed always plays the same. Whenever something was deleted or became needed, the `bank` is counted:
 //!
 //! - no chunk is missing of a checkpoint that is committed and not deleted, or that is in the trash;
 //! - nor of one that a fork or a pin relies on, or that a journal names;
 //! - what was acknowledged is committed.
 //!
-//! A [`Fault`] leaves one rule of the protocol out, or swaps two of its steps: an actor does something else, or its handle of the store [lies](lies). The tests demand that
+//! A [`Fault`] leaves one rule of the protocol out, or swaps two of its steps: an actor does something else, or its handle of the store lies (`lies`). The tests demand that
 //! each of them is caught, so the simulator can not be blind.
 //!
 //! What it does not cover: tearing inside one object (the power-cut tests do), and stores without list-after-write (refused by the protocol).
