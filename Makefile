@@ -118,8 +118,8 @@ power-cuts: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## power cuts in the
 crowd: $(VENV)/.package $(VENV)/.dev ## 1,000 runs by 20 processes on one store, 8 processes in one run, the UI's server asked all the while
 	cd python && RUNTREE_CROWD_RUNS=1000 $(BIN)/pytest -q tests/whole/test_many_processes.py
 
-sim: ## the protocol under 20,000 seeds of interleavings and crashes
-	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-20000} cargo test --quiet -p runtree-testkit
+sim: ## the protocol under 20,000 seeds of interleavings and crashes, and 100 collections that are killed
+	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-20000} RUNTREE_GC_KILLS=$${RUNTREE_GC_KILLS:-100} cargo test --quiet -p runtree-testkit
 
 bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, trackio, tensorboard, wandb; both sides in one run
 	$(BIN)/pip install -q --disable-pip-version-check -r bench/requirements.txt

@@ -63,7 +63,8 @@ fn two_collectors_beside_two_trainers_that_prune() {
     assert_sound(&engine);
     engine.gc(&everything(), &mut |_| {}).expect("a collection");
     assert_sound(&engine);
-    assert!(chunk_files(dir.path()) <= 4);
+    // One object of each state at most: those of saves that lost something are needed until the next launch gives them up.
+    assert!(chunk_files(dir.path()) <= 5);
     assert!(
         engine
             .store()
