@@ -8,9 +8,9 @@ use runtree_core::event::Event;
 use runtree_core::manifest::JournalPosition;
 use runtree_core::{ErrorKind, WriterId};
 use runtree_store::journal::{FRAME_HEADER_BYTES, HEADER_BYTES, parse_frame};
-use runtree_store::{Cursor, Frame, FrameKind, JournalReader, JournalWriter, Store};
+use runtree_store::{Cursor, Frame, FrameKind, JournalReader, JournalWriter, Store, layout};
 
-use crate::support::{NOW, OnDisk, in_memory, noise, on_disk, run};
+use crate::support::{NOW, OnDisk, in_memory, noise, on_disk, put, run};
 
 const WRITER: WriterId = WriterId::from_bits(42);
 
@@ -124,15 +124,105 @@ fn events_come_back() {
 }
 
 #[test]
-fn a_writer_id_is_used_once_and_a_store_in_memory_has_no_journals() {
+fn a_writer_id_is_used_once() {
     let store = on_disk();
     write(&store, &[]);
     let error = JournalWriter::create(&store, run(1), WRITER).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    let error = JournalWriter::create(&in_memory(), run(1), WRITER).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
     let error = JournalReader::open(&store, run(2), WRITER, Cursor::START).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+/// Appends these points to a journal in a store without files, and syncs.
+fn synced(store: &Store, batches: &[&[u8]]) -> runtree_core::Result<JournalWriter> {
+    let mut journal = JournalWriter::create(store, run(1), WRITER)?;
+    for batch in batches {
+        journal.append(FrameKind::Points, batch)?;
+    }
+    journal.sync()?;
+    Ok(journal)
+}
+
+#[test]
+fn without_files_each_sync_is_an_object() {
+    let store = in_memory();
+    let mut journal = synced(&store, &[b"one", b"two"]).unwrap();
+    assert_eq!(journal.position().ordinal, 2);
+    assert_eq!(
+        journal.sync().unwrap(),
+        journal.position(),
+        "nothing new, nothing written"
+    );
+    journal.append(FrameKind::Points, b"three").unwrap();
+    journal.sync().unwrap();
+    assert_eq!(store.list_pieces(run(1), WRITER).unwrap(), [0, 2]);
+    let (frames, _) = read_from(&store, Cursor::START).unwrap();
+    let payloads: Vec<_> = frames.iter().map(|frame| frame.payload.clone()).collect();
+    assert_eq!(payloads, [&b"one"[..], b"two", b"three"]);
+}
+
+#[test]
+fn a_sync_whose_answer_was_lost_goes_on_behind_its_own_frames() {
+    // What the lost try had written: the first frames of what is pending by now.
+    let lost = in_memory();
+    synced(&lost, &[b"one"]).unwrap();
+    let piece = layout::journal_piece(run(1), WRITER, 0);
+    let store = in_memory();
+    put(
+        store.objects(),
+        piece.as_ref(),
+        &lost.read_bytes(&piece).unwrap(),
+    );
+    let journal = synced(&store, &[b"one", b"two"]).unwrap();
+    assert_eq!(journal.position().ordinal, 2);
+    assert_eq!(store.list_pieces(run(1), WRITER).unwrap(), [0, 1]);
+    let (frames, _) = read_from(&store, Cursor::START).unwrap();
+    assert_eq!(frames.len(), 2);
+    // Somebody else's frames are no try of ours.
+    let foreign = in_memory();
+    put(
+        foreign.objects(),
+        piece.as_ref(),
+        &lost.read_bytes(&piece).unwrap(),
+    );
+    let error = synced(&foreign, &[b"other", b"two"]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+}
+
+#[test]
+fn a_journal_is_copied_frame_by_frame() {
+    let here = on_disk();
+    let mut journal = JournalWriter::create(&here, run(1), WRITER).unwrap();
+    let there = in_memory();
+    let mut written = 0;
+    for round in 0..4_u8 {
+        for frame in 0..3_u8 {
+            journal.append(FrameKind::Points, &[round, frame]).unwrap();
+        }
+        journal.sync().unwrap();
+        let pieces = here.list_pieces(run(1), WRITER).unwrap();
+        let theirs = there.list_pieces(run(1), WRITER).unwrap();
+        written += here
+            .copy_journal(&there, run(1), WRITER, &pieces, &theirs)
+            .unwrap();
+        let (frames, _) = read_from(&there, Cursor::START).unwrap();
+        assert_eq!(frames, read_from(&here, Cursor::START).unwrap().0);
+    }
+    assert!(written > 0);
+    let pieces = here.list_pieces(run(1), WRITER).unwrap();
+    let theirs = there.list_pieces(run(1), WRITER).unwrap();
+    assert_eq!(
+        here.copy_journal(&there, run(1), WRITER, &pieces, &theirs)
+            .unwrap(),
+        0
+    );
+    // Another story under the same name is a conflict, not a mixture.
+    let other = in_memory();
+    synced(&other, &[b"other"]).unwrap();
+    let error = here
+        .copy_journal(&other, run(1), WRITER, &pieces, &[0])
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
 }
 
 #[test]
