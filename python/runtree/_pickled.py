@@ -112,6 +112,7 @@ def _join(run: Run, origin: Origin) -> None:
             "rank": 1 if alone else setup.rank,
             "world_size": setup.world_size,
             "log_all_ranks": alone or setup.log_all_ranks,
+            "retention": None,
             "process": _environment.process_facts(_environment.wanted(os.environ, True)),
         }
     )
