@@ -164,7 +164,12 @@ impl<'e> Encoding<'e> {
                 && store.encoded_object(base.hash, rounds)?.is_none()
             {
                 // A base that is raw alone may be encoded against something itself one day: first it gets an object that stays.
-                store.encode_chunk(base, item_bytes, None, rounds)?;
+                match store.encode_chunk(base, item_bytes, None, rounds) {
+                    Ok(_) => {}
+                    // Its checkpoint was deleted meanwhile, or is damaged: then it is no base.
+                    Err(error) if is_damage(&error) => {}
+                    Err(error) => return Err(error),
+                }
             }
             match store.encode_chunk(chunk, item_bytes, base, rounds) {
                 Ok(Some(encoded)) => {
