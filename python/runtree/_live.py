@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 10.0
 """How long a run that ends with an exception or a signal waits for what is on its way; ``RUNTREE_GRACE_SECONDS`` sets it."""
 
+# More than a run needs to end whose time is up: it still waits for its last points, its index and its helpers.
+_TOO_LONG_SECONDS = 20.0
+
 _runs: dict[str, Run] = {}
 _installed = False
 _uncaught: BaseException | None = None
@@ -132,12 +135,22 @@ def _at_exit() -> None:
 
 
 def _terminated(before: Any, number: int, frame: FrameType | None) -> None:
-    for run in list(_runs.values()):
-        with contextlib.suppress(Exception):
-            run._finish("stopped", "SIGTERM", grace())  # pyright: ignore[reportPrivateUsage]
+    # Each wait below has an end. Should one of them not come to it, the program ends all the same, as it was told to: what is
+    # staged outlives it.
+    last_resort = threading.Timer(grace() + _TOO_LONG_SECONDS, os._exit, (128 + number,))
+    last_resort.daemon = True
+    last_resort.start()
+    _finish_all(number)
+    last_resort.cancel()
     if callable(before):
         before(number, frame)
         return
     leave_staging()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def _finish_all(number: int) -> None:
+    for run in list(_runs.values()):
+        with contextlib.suppress(Exception):
+            run._finish("stopped", signal.Signals(number).name, grace())  # pyright: ignore[reportPrivateUsage]
