@@ -301,8 +301,9 @@ def test_who_joined_the_launch_since_went_on_without_it(memory: Path, monkeypatc
 
 
 def test_a_cancelled_save_stays_cancelled(memory: Path) -> None:
+    # Half a second to write: a process that loses its turn in between still comes in time to cancel.
     body = (
-        TRAINER
+        TRAINER.replace("192 << 20", "512 << 20")
         + """
     while not any("-trainer-" in name for _, _, names in os.walk(os.environ["RUNTREE_STAGING_DIR"]) for name in names):
         pass
