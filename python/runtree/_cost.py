@@ -91,7 +91,9 @@ def line(estimate: Mapping[str, int], config: Mapping[str, Any], free_bytes: int
     free = f"{_bytes(free_bytes)} free"
     if need > free_bytes:
         full = estimate["step"] + room * apart
-        free += f": full at about step {full:,}; save less often, or delete checkpoints on the way"
+        # The newest stay as they were saved, one waits in the trash, one is being written.
+        keep = 5 if free_bytes >= 8 * raw else 2
+        free += f": full at about step {full:,}; retention={{'keep_last': {keep}}}?"
     parts.append(free)
     return "; ".join(parts)
 

@@ -54,7 +54,8 @@ def init(
         config: Its config: a mapping, an ``argparse.Namespace``, a dataclass.
         tags: Its tags.
         notes: Words about it.
-        store: The store's directory; ``RUNTREE_STORE``, else the nearest ``.runtree`` upwards, else ``./.runtree``.
+        store: A directory or ``s3://bucket/prefix`` (``gs://``, ``az://``); ``RUNTREE_STORE``, else the nearest ``.runtree``
+            upwards, else ``./.runtree``.
         run_id: Your own name for it, unique in the project: the same name again is the same run.
         resume: What to do if ``run_id`` exists: ``"never"`` (refuse), ``"allow"`` (also ``True``), ``"must"``.
         resume_from: The checkpoint to resume from: ``"latest"``, a step, ``"<=500"``, ``"best:loss"``, ``"last-good"``.
@@ -85,7 +86,8 @@ def init(
     environ = os.environ
     if remote or environ.get("RUNTREE_REMOTE"):
         raise Unsupported(
-            "remote= (RUNTREE_REMOTE) is not in this version", hint="keep the store on a disk that is backed up"
+            "remote= (RUNTREE_REMOTE) is not in this version",
+            hint="runtree push --to s3://bucket/prefix copies what is there, also while this goes on",
         )
     _live.check_grace()
     staging_bytes = _staging_bytes(staging_bytes, environ)

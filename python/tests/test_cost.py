@@ -34,7 +34,7 @@ def test_the_line_adds_up_and_says_when_the_disk_is_full() -> None:
     told = line(estimate(), {"optim": {"lr": 1e-3, "max_steps": 100_000}}, 180 * GB)
     assert told == (
         "1.2 GB a checkpoint, at least ~300 MB once encoded; every 100 steps to 100,000 = ~299 GB more; "
-        "180 GB free: full at about step 60,200; save less often, or delete checkpoints on the way"
+        "180 GB free: full at about step 60,200; retention={'keep_last': 5}?"
     )
     assert "full" not in str(line(estimate(), {"max_steps": 100_000}, 900 * GB))
 

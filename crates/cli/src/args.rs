@@ -36,8 +36,8 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
-    /// Store to use [default: RUNTREE_STORE, else the nearest .runtree upwards]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Store to use: a directory or s3://bucket/prefix [default: RUNTREE_STORE, else the nearest .runtree upwards]
+    #[arg(long, global = true, value_name = "STORE")]
     pub(crate) store: Option<String>,
     /// Project that bare names and numbers are looked up in [default: RUNTREE_PROJECT]
     #[arg(long, global = true, value_name = "NAME")]

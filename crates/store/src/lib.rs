@@ -1,6 +1,6 @@
 //! Objects, chunks, journals and commits of a runtree store.
 //!
-//! A store is a directory (or, later, a bucket prefix) that holds everything; what is written in which order, and why nothing is lost, is
+//! A store is a directory or a prefix of a bucket that holds everything; what is written in which order, and why nothing is lost, is
 //! `docs/design/0001`. The crate is synchronous: see [`Store`]. Bottom up:
 //!
 //! - [`layout`] builds and parses every path. [`LocalStore`] is a directory as an [`ObjectStore`]; [`wrappers`] count and retry around any.

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use runtree_core::manifest::{ChunkRecord, CommitRecord, RunRecord, TombstoneRecord};
-use runtree_core::{Error, ErrorKind, Result, RunId, WriterId};
+use runtree_core::manifest::{CheckpointName, ChunkRecord, CommitRecord, PinRecord, RunRecord};
+use runtree_core::{CheckpointId, Error, ErrorKind, Result, RunId, WriterId};
 use runtree_store::layout::{self, SettingScope};
-use runtree_store::{Copying, ObjectPath, Store, Tombstone};
+use runtree_store::{Copying, ObjectPath, Store, system_random};
 
 use super::{CONCURRENCY, Progress, SyncPlan, SyncReport};
+use crate::gc::undelete;
 use crate::parallel::work_off;
+
+/// How long a checkpoint that is copied again is held there if its copier dies: longer than one takes on a slow link.
+const LEASE_SECONDS: u64 = 24 * 3600;
 
 /// Copies what a plan names. Broken off anywhere it leaves a store that is whole, and is finished by the next.
 ///
@@ -166,8 +170,38 @@ impl Job<'_> {
         work_off(missing, CONCURRENCY, "copying", || (), send).map(drop)
     }
 
+    /// Copies a checkpoint. One that is deleted there, and wanted again, is needed by nobody until it is taken out of the trash: a collector would take the bytes as they
+    /// arrive. So a lease holds it from before the first is sent until it is restored.
     fn checkpoint(&self, commit: &CommitRecord) -> Result<()> {
-        let (from, to) = (self.copying.from(), self.copying.to());
+        let to = self.copying.to();
+        let name = CheckpointName {
+            run: commit.run,
+            key: commit.key,
+        };
+        let is_deleted = |(key, highest)| key == name.key && layout::is_deleted(highest);
+        if !to.list_tombstones(name.run)?.into_iter().any(is_deleted) {
+            return self.send_checkpoint(commit);
+        }
+        let now = to.time()?;
+        let holder = WriterId::from_bits(system_random());
+        let lease = PinRecord {
+            checkpoint: name,
+            reason: format!("being copied from {}", self.copying.from().objects()),
+            created: now,
+            ttl_seconds: Some(LEASE_SECONDS),
+        };
+        let held = format!("copy-{}-{holder}", CheckpointId::of(name.run, name.key));
+        to.write_pin(&held, &lease)?;
+        let restored = self
+            .send_checkpoint(commit)
+            .and_then(|()| undelete(to, name, holder, now));
+        let taken_back = to.delete_pin(&held);
+        restored?;
+        taken_back
+    }
+
+    fn send_checkpoint(&self, commit: &CommitRecord) -> Result<()> {
+        let from = self.copying.from();
         let mut chunks: Vec<ChunkRecord> = Vec::new();
         for part in &commit.parts {
             chunks.extend(
@@ -194,25 +228,6 @@ impl Job<'_> {
             self.note(|report| report.bytes += sent);
         }
         self.copying.commit(commit)?;
-        // What was deleted there and is wanted again.
-        let checkpoint = runtree_core::manifest::CheckpointName {
-            run: commit.run,
-            key: commit.key,
-        };
-        let deleted = to
-            .list_tombstones(commit.run)?
-            .into_iter()
-            .any(|(key, highest)| key == commit.key && layout::is_deleted(highest));
-        if deleted {
-            to.write_tombstone(
-                Tombstone::Restored,
-                &TombstoneRecord {
-                    checkpoint,
-                    reason: format!("copied again from {}", from.objects()),
-                    created: from.read_run(commit.run)?.created,
-                },
-            )?;
-        }
         self.note(|report| report.checkpoints += 1);
         Ok(())
     }

@@ -9,8 +9,8 @@ use runtree_core::retention::Policy;
 use runtree_core::{Clock as _, ErrorKind, RunId};
 use runtree_engine::sync::{self, SyncCheckpoints, SyncReport, SyncSelection};
 use runtree_engine::{
-    CheckpointScope, Engine, EngineOptions, HistoryQuery, OpenMode, Store, SystemClock, TrashBound,
-    UnknownMetric,
+    CheckpointScope, Engine, EngineOptions, GcOptions, HistoryQuery, OpenMode, Store, SystemClock,
+    TrashBound, UnknownMetric,
 };
 
 use crate::support::{Bench, error_of, keyed, log, named, save, train};
@@ -236,6 +236,32 @@ fn deleting_is_a_statement_about_one_store() {
         assert_eq!(steps(&other.engine, run), [10, 20, 30, 40]);
         assert_eq!(steps(&bench.engine, run), [40]);
     }
+}
+
+#[test]
+fn what_is_sent_again_is_held_until_it_is_out_of_the_trash() {
+    let bench = Bench::new();
+    let run = bench.trained("a", 0..=40, &[10, 20, 30, 40]);
+    let other = directory();
+    let (here, there) = (bench.engine.store(), other.engine.store());
+    copy(here, there, &all());
+    keep_last(&other.engine, run);
+    let restore = SyncSelection {
+        restore: true,
+        ..all()
+    };
+    // A collector at every step that the copy tells of, also between the part and the end of the trash.
+    let collect = |_: &SyncReport| {
+        let options = GcOptions {
+            grace: std::time::Duration::ZERO,
+            ..GcOptions::default()
+        };
+        other.engine.gc(&options, &mut |_| {}).unwrap();
+    };
+    let report = sync::sync(here, there, &restore, &collect).unwrap();
+    assert_eq!(report.checkpoints, 3);
+    assert_same(&bench.engine, &other.engine, run);
+    assert!(there.list_pins().unwrap().is_empty(), "the leases are gone");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The append-only record of what one process did to one run. See `docs/formats/journal.md`.
 //!
-//! One writer, one file: frames with an ordinal, a CRC and a running hash that chains each to all before it. A reader can then tell a *torn tail* (what
+//! One writer, one file (in a bucket, an object for each sync: a *piece*): frames with an ordinal, a CRC and a running hash that chains each to all before it. A reader can then tell a *torn tail* (what
 //! the writer was appending when the power went; nothing valid follows) from *corruption* (something valid follows, so it had been written whole), and a
 //! journal that lost frames it once had from one that never had them, by a [`JournalPosition`] that was recorded elsewhere.
 //!

@@ -206,6 +206,14 @@ impl JournalWriter {
             at += FRAME_HEADER_BYTES + payload_bytes;
             (hash, ordinal) = (next, ordinal + 1);
         }
+        if at == 0 {
+            return Err(Error::corrupt(format!(
+                "{} has a piece at frame {} without a whole frame",
+                describe(self.run, self.writer),
+                header.first_ordinal
+            ))
+            .with_hint("no writer makes such an object: something else wrote into the store"));
+        }
         self.pending.drain(..at);
         self.durable = JournalPosition {
             writer: self.writer,

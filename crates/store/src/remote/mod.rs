@@ -60,6 +60,7 @@ pub fn connect(address: &RemoteAddress, settings: &Settings) -> Result<Arc<dyn O
         move |wait: Duration| -> futures::future::BoxFuture<'static, ()> {
             let slept = runtime.spawn(async move { tokio::time::sleep(wait).await });
             Box::pin(async move {
+                // It fails only as the process ends: then nothing waits any more.
                 let _ = slept.await;
             })
         },

@@ -190,6 +190,18 @@ fn a_sync_whose_answer_was_lost_goes_on_behind_its_own_frames() {
 }
 
 #[test]
+fn a_piece_without_a_frame_ends_a_sync_with_an_error() {
+    let lost = in_memory();
+    synced(&lost, &[b"one"]).unwrap();
+    let piece = layout::journal_piece(run(1), WRITER, 0);
+    let header = lost.read_bytes(&piece).unwrap().slice(..HEADER_BYTES);
+    let store = in_memory();
+    put(store.objects(), piece.as_ref(), &header);
+    let error = synced(&store, &[b"one"]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+}
+
+#[test]
 fn a_journal_is_copied_frame_by_frame() {
     let here = on_disk();
     let mut journal = JournalWriter::create(&here, run(1), WRITER).unwrap();
