@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from runtree import _environment, _launch, _live, _pickled, _warn
+from runtree._bringing import bring
 from runtree._native import plain_config
 from runtree._saying import warn_of_secrets
 from runtree._text import as_tags, require_text
@@ -61,7 +62,8 @@ def init(
         resume_from: The checkpoint to resume from: ``"latest"``, a step, ``"<=500"``, ``"best:loss"``, ``"last-good"``.
         fork_run_id: Fork this run (display id, name, key, number) at exactly ``fork_step``, the last step it inherits.
         fork_step: See ``fork_run_id``; neither goes without the other.
-        fork: Fork at a checkpoint, by REF: ``"MMP-42"`` (its newest), ``"MMP-42@500"``, ``"MMP-42@last-good"``.
+        fork: Fork at a checkpoint, by REF: ``"MMP-42"`` (its newest), ``"MMP-42@500"``, ``"MMP-42@last-good"``; one of another store,
+            ``"s3://bucket/prefix#project/run@<=500"``, is copied here first, with the history that leads to it.
         base: Start from a checkpoint of another run without inheriting its history.
         inherit_config: Whether a fork starts with the config of the run that owns the fork step.
         inherit_tags: Whether a fork takes its tags too.
@@ -128,6 +130,10 @@ def init(
         _live.catch_up(stored.location)
 
     def start(told: _launch.Agreement | None, launch_key: str | None, run_key: str | None) -> tuple[Run, str]:
+        def here(ref: str | None) -> str | None:
+            # Whoever was told which run it is needs no copy of what that one starts from.
+            return ref if ref is None or told is not None else bring(stored, ref, project)
+
         writer = stored.native.start_run(
             {
                 "project": project,
@@ -137,8 +143,8 @@ def init(
                 "resume_from": str(resume_from),
                 "fork_run": None if fork_run_id is None else str(fork_run_id),
                 "fork_step": fork_step,
-                "fork": fork,
-                "base": base,
+                "fork": here(fork),
+                "base": here(base),
                 "config": settings,
                 "tags": as_tags(tags),
                 "notes": notes,

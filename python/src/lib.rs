@@ -3,6 +3,7 @@
 //! Registration only. Each class holds one `inner` and does three things: validate, call the engine with the interpreter free,
 //! convert. What a call means for a user is decided in the Python layer above or the engine below, never here.
 
+mod bucket;
 mod command;
 mod convert;
 mod engine;
@@ -26,6 +27,8 @@ use pyo3::prelude::*;
 /// The native half of runtree. Private: use `runtree`.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::bucket::{bucket_fetch, bucket_list};
     #[pymodule_export]
     use crate::command::main;
     #[pymodule_export]
@@ -51,7 +54,7 @@ mod _native {
     #[pymodule_export]
     use crate::staging::{Lease, StagingArena};
     #[pymodule_export]
-    use crate::sync::sync_stores;
+    use crate::sync::{bring, split_reference, sync_stores};
     #[pymodule_export]
     use crate::whole::Whole;
     #[pymodule_export]
