@@ -67,5 +67,5 @@ pub use save::{
     EntrySource, IfBusy, PendingSave, Ready, SaveRequest, TensorData, TensorSource, leave_staging,
 };
 pub use seal::{SEAL_BYTES, SealReport};
-pub use ship::{RemoteReport, RemoteSpec};
 pub use series::{HistoryColumns, HistoryQuery, HistoryStretch};
+pub use ship::{RemoteReport, RemoteSpec};

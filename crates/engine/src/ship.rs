@@ -9,6 +9,7 @@
 use std::path::PathBuf;
 
 use runtree_core::{SaveKey, Step, Timestamp};
+use runtree_index::CheckpointRow;
 use runtree_store::remote::Settings;
 
 mod evict;
@@ -41,6 +42,15 @@ pub struct RemoteReport {
     pub pushed_until: Option<Timestamp>,
     /// What it said last, if it can not be pushed to.
     pub error: Option<String>,
+}
+
+/// How the reason of a tombstone begins that was set by eviction; where the checkpoint is follows.
+const EVICTED_TO: &str = "evicted to ";
+
+/// Where a checkpoint is that was deleted here because another store keeps it.
+pub(crate) fn evicted_to(row: &CheckpointRow) -> Option<&str> {
+    let (_, reason) = row.tombstone.as_ref().filter(|_| row.deleted)?;
+    reason.strip_prefix(EVICTED_TO)
 }
 
 /// Steps of saves, each once.

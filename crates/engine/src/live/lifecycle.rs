@@ -319,12 +319,7 @@ impl RunWriter {
         );
     }
 
-    fn report(
-        &self,
-        status: RunStatus,
-        saves: u64,
-        remote: Option<RemoteReport>,
-    ) -> FinishReport {
+    fn report(&self, status: RunStatus, saves: u64, remote: Option<RemoteReport>) -> FinishReport {
         let (last_step, dropped_points) = {
             let front = lock(&self.shared.front);
             (front.own_last_step(), front.dropped().clone())

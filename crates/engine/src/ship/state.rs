@@ -127,7 +127,10 @@ impl Shared {
             Ended::Failed(error) => {
                 state.error = Some(error.chain());
                 state.failures += 1;
-                state.failing_since.get_or_insert_with(Instant::now).elapsed()
+                state
+                    .failing_since
+                    .get_or_insert_with(Instant::now)
+                    .elapsed()
             }
         };
         // What came after the last look is pushed as well before the end.
@@ -163,7 +166,10 @@ impl Shared {
             }
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             if state.has_ended || left == Some(Duration::ZERO) {
-                let why = state.error.clone().unwrap_or_else(|| "it is on its way".to_owned());
+                let why = state
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| "it is on its way".to_owned());
                 return Err(Error::unavailable(format!(
                     "checkpoint {key} is durable here, and not at the remote: {why}"
                 ))

@@ -9,7 +9,7 @@ use runtree_core::{Error, ErrorKind, Result, RunId, SaveKey};
 use runtree_store::Store;
 
 use super::state::{Ended, Shared, Turn};
-use super::{RemoteReport, RemoteSpec, evict};
+use super::{EVICTED_TO, RemoteReport, RemoteSpec, evict};
 use crate::engine::{Engine, OpenMode, open_store};
 use crate::sync::{SyncSelection, sync};
 
@@ -162,7 +162,7 @@ impl Worker {
             let run = self.run;
             // What was just sent was read and verified for that.
             let trusted = newest.map(|key| CheckpointName { run, key });
-            let reason = format!("evicted to {}", self.spec.location.display());
+            let reason = format!("{EVICTED_TO}{}", self.spec.location.display());
             evict::evict(&engine, &there, run, keep, trusted, &reason)?;
         }
         Ok(Some(Ended::Complete(now)))

@@ -43,9 +43,10 @@ pub fn bring(
     selection.add(run, Some(checkpoint));
     let report = sync(from.store(), to.store(), &selection, progress)?;
     let tombstones = to.store().list_tombstones(checkpoint.run)?;
-    if tombstones.into_iter().any(|(key, highest)| {
-        key == checkpoint.key && runtree_store::layout::is_deleted(highest)
-    }) {
+    if tombstones
+        .into_iter()
+        .any(|(key, highest)| key == checkpoint.key && runtree_store::layout::is_deleted(highest))
+    {
         return Err(Error::conflict(format!(
             "this store has deleted the checkpoint at step {} of {}",
             checkpoint.key.step, reference.run

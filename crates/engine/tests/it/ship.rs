@@ -8,7 +8,7 @@ use runtree_core::ErrorKind;
 use runtree_core::retention::Policy;
 use runtree_engine::sync::{self, SyncSelection};
 use runtree_engine::{
-    CheckpointScope, Engine, EngineOptions, RemoteSpec, ResumePolicy, RunWriter, Settings,
+    CheckpointScope, Engine, EngineOptions, Purpose, RemoteSpec, ResumePolicy, RunWriter, Settings,
     TrashBound, UnknownMetric, WarningKind,
 };
 
@@ -119,7 +119,14 @@ fn finish_says_what_is_still_local_and_the_next_launch_sends_it() {
     away.comes_back();
     let again = start(&bench);
     again.ship_to(spec(&away.0, None)).unwrap();
-    assert!(again.finish(None, None, None).unwrap().remote.unwrap().complete);
+    assert!(
+        again
+            .finish(None, None, None)
+            .unwrap()
+            .remote
+            .unwrap()
+            .complete
+    );
     assert_eq!(steps(&at(&bench, &away.0), &run), [10, 20]);
 }
 
@@ -132,6 +139,18 @@ fn what_the_remote_keeps_is_deleted_here_and_comes_back_when_it_is_wanted() {
     train(&run, 0..=30, &[10, 20, 30]);
     run.finish(None, None, None).unwrap();
     assert_eq!(steps(&bench.engine, &run), [30]);
+    // Nothing else is taken for what is elsewhere: 10 is the best by a metric, and the one at or before 15.
+    for (text, step) in [("@<=15", 10), ("@20", 20), ("@best:loss:max", 10)] {
+        let reference = format!("{}{text}", run.run()).parse().unwrap();
+        let found = bench
+            .engine
+            .resolve_checkpoint(&reference, None, Purpose::Read);
+        let error = error_of(found);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let said = format!("step {step} is in {}", place.display());
+        assert!(error.message().contains(&said), "{error:?}");
+        assert!(error.hint().unwrap().contains("--restore"), "{error:?}");
+    }
     let there = at(&bench, &place);
     assert_eq!(steps(&there, &run), [10, 20, 30]);
     // Retention there does not take the only copy.
@@ -169,7 +188,13 @@ fn what_the_remote_has_deleted_stays_here() {
     train(&run, 0..=30, &[10, 20, 30]);
     run.finish(None, None, None).unwrap();
     let there = at(&bench, &place);
-    sync::sync(bench.engine.store(), there.store(), &SyncSelection::default(), &|_| {}).unwrap();
+    sync::sync(
+        bench.engine.store(),
+        there.store(),
+        &SyncSelection::default(),
+        &|_| {},
+    )
+    .unwrap();
     let first = there
         .checkpoints(run.run(), CheckpointScope::default())
         .unwrap()

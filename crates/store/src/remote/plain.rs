@@ -19,7 +19,9 @@ use crate::wait::block_on;
 /// `NotFound` if there is no such bucket; `Denied`; `Unavailable`.
 pub fn list_objects(address: &RemoteAddress, settings: &Settings) -> Result<Vec<(String, u64)>> {
     let objects = connect(address, settings)?;
-    let listed = objects.list(None).map_ok(|meta| (meta.location.to_string(), meta.size));
+    let listed = objects
+        .list(None)
+        .map_ok(|meta| (meta.location.to_string(), meta.size));
     let mut found: Vec<_> = block_on(listed.try_collect())
         .map_err(|error| failed(error, address, &format!("list {address}")))?;
     found.sort();
