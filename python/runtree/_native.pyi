@@ -34,10 +34,12 @@ __all__ = [
     "retention",
     "set_head",
     "set_retention",
+    "ship",
     "split_reference",
     "sweep",
     "sync",
     "views",
+    "wait_remote",
 ]
 
 __version__: str
@@ -57,6 +59,8 @@ def set_retention(
 def sync(
     from_: Engine, to: Engine, refs: list[str], checkpoints: bool, restore: bool, dry_run: bool
 ) -> dict[str, Any]: ...
+def ship(writer: RunWriter, location: str | Path, settings: dict[str, str], keep_local: int | None) -> None: ...
+def wait_remote(writer: RunWriter, save: PendingSave, timeout: float) -> None: ...
 def split_reference(reference: str) -> tuple[str | None, str]: ...
 def bring(from_: Engine, to: Engine, reference: str, project: str | None) -> tuple[str, int]: ...
 def bucket_list(url: str, settings: dict[str, str]) -> list[tuple[str, int]]: ...

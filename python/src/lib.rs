@@ -14,6 +14,7 @@ mod inspect;
 mod pending;
 mod plan;
 mod prune;
+mod remote;
 mod requests;
 mod runtime;
 mod staging;
@@ -49,6 +50,8 @@ mod _native {
     use crate::prune::{
         PrunePlan, describe_policy, plan_prune, prune_live, retention, set_retention,
     };
+    #[pymodule_export]
+    use crate::remote::{ship, wait_remote};
     #[pymodule_export]
     use crate::runtime::after_fork_in_child;
     #[pymodule_export]

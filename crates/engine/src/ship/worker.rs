@@ -132,13 +132,12 @@ impl Worker {
         let Some(engine) = self.engine.upgrade() else {
             return Ok(None);
         };
-        let there = match &self.there {
-            Some(there) => there.clone(),
-            None => {
-                let (location, settings) = (&self.spec.location, &self.spec.settings);
-                let there = open_store(location, settings, OpenMode::Create, engine.now())?;
-                self.there.insert(there).clone()
-            }
+        let there = if let Some(there) = &self.there {
+            there.clone()
+        } else {
+            let (location, settings) = (&self.spec.location, &self.spec.settings);
+            let there = open_store(location, settings, OpenMode::Create, engine.now())?;
+            self.there.insert(there).clone()
         };
         let now = engine.now();
         let selection = SyncSelection {
