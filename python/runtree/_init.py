@@ -17,7 +17,7 @@ from runtree._saying import warn_of_secrets
 from runtree._text import as_tags, require_text
 from runtree.errors import Invalid, InvalidType
 from runtree.run import Run
-from runtree.store import Store
+from runtree.store import Store, find_store
 
 _RESUME = {True: "allow", False: "never", "allow": "allow", "never": "never", "must": "must"}
 
@@ -93,7 +93,7 @@ def init(
         NotFound: There is no such parent, or nothing to resume.
     """
     environ = os.environ
-    pushed = _remote.wish(remote, keep_local, environ)
+    pushed = _remote.wish(remote, keep_local, find_store(store), environ)
     _live.check_grace()
     staging_bytes = _staging_bytes(staging_bytes, environ)
     staging_dir = _staging_dir(environ)
@@ -163,7 +163,7 @@ def init(
                 "process": _environment.process_facts(environment),
             }
         )
-        _remote.begin(writer, pushed, stored.location)
+        _remote.begin(writer, pushed)
         setup = _launch.Setup(launch.rank, launch.world_size, log_ranks == "all")
         return Run(stored, writer, setup), writer.run
 

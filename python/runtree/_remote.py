@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from runtree import _native
@@ -16,15 +17,18 @@ _DURABLE = ("local", "remote")
 class Wish(NamedTuple):
     """Where a run is pushed to, and how many of its checkpoints stay here."""
 
-    location: str
+    location: Path | str
     keep_local: int | None
 
 
-def wish(remote: str | os.PathLike[str] | None, keep_local: Any, environ: Mapping[str, str]) -> Wish | None:
-    """What ``init`` and the environment say.
+def wish(
+    remote: str | os.PathLike[str] | None, keep_local: Any, store: Path | str, environ: Mapping[str, str]
+) -> Wish | None:
+    """What ``init`` and the environment say, of a run in ``store``.
 
     Raises:
-        ValueError: ``keep_local`` is no number of checkpoints, or there is no remote to keep the others.
+        ValueError: ``keep_local`` is no number of checkpoints, or there is no remote to keep the others; the remote is no address, or
+            the store itself.
     """
     named = os.fspath(remote) if remote is not None else environ.get("RUNTREE_REMOTE")
     if keep_local is not None:
@@ -37,17 +41,20 @@ def wish(remote: str | os.PathLike[str] | None, keep_local: Any, environ: Mappin
                 "keep_local deletes here what a remote keeps, and there is none",
                 hint='runtree.init(remote="s3://bucket/prefix", keep_local=2), or retention= to delete it altogether',
             )
-    return Wish(named, keep_local) if named else None
-
-
-def begin(writer: _native.RunWriter, wish: Wish | None, store: str) -> None:
-    """Begins to push."""
-    if wish is None:
-        return
-    location = find_store(wish.location)
-    if str(location) == store:
+    if not named:
+        return None
+    location = find_store(named)
+    if location == store:
         raise Invalid(f"store and remote are one place, {store}", hint="name another remote, or none")
-    _native.ship(writer, location, bucket_settings(), wish.keep_local)
+    if isinstance(location, str):
+        _native.check_address(location)
+    return Wish(location, keep_local)
+
+
+def begin(writer: _native.RunWriter, wish: Wish | None) -> None:
+    """Begins to push."""
+    if wish is not None:
+        _native.ship(writer, wish.location, bucket_settings(), wish.keep_local)
 
 
 def is_remote(durable: str) -> bool:

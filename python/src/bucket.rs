@@ -8,6 +8,12 @@ use runtree_engine::{RemoteAddress, Settings, fetch_object, list_objects};
 
 use crate::errors::IntoPyResult as _;
 
+/// Refuses what can not be the address of a bucket.
+#[pyfunction]
+pub(crate) fn check_address(py: Python<'_>, url: &str) -> PyResult<()> {
+    url.parse::<RemoteAddress>().map(drop).into_py(py)
+}
+
 /// What lies below an address, with its size; keys are relative to it.
 #[pyfunction]
 pub(crate) fn bucket_list(

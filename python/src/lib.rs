@@ -29,7 +29,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::bucket::{bucket_fetch, bucket_list};
+    use crate::bucket::{bucket_fetch, bucket_list, check_address};
     #[pymodule_export]
     use crate::command::main;
     #[pymodule_export]

@@ -14,13 +14,16 @@ use runtree_store::Store;
 
 mod bring;
 mod copy;
+mod keep;
 mod plan;
 
 pub use bring::{Brought, bring};
 pub use copy::copy;
+pub use keep::keep;
+pub(crate) use keep::release;
 pub use plan::plan;
 
-/// Requests that are under way at once. A disk has enough of a few, a server far away wants more.
+/// Requests that are under way at once, unless somebody says otherwise. A disk has enough of a few, a server far away wants more.
 pub const CONCURRENCY: usize = 16;
 
 /// Which runs and checkpoints.
@@ -34,6 +37,8 @@ pub struct SyncSelection {
     pub restore: bool,
     /// Only these runs: their ancestors, and what they start from, were copied before.
     pub alone: bool,
+    /// Requests that are under way at once; none: [`CONCURRENCY`].
+    pub concurrency: Option<usize>,
 }
 
 impl SyncSelection {
@@ -72,6 +77,7 @@ pub struct SyncPlan {
     /// Runs, ancestors first.
     pub runs: Vec<RunId>,
     pub(crate) projects: BTreeMap<RunId, ProjectName>,
+    pub(crate) concurrency: Option<usize>,
     /// Checkpoints that are not there, oldest first in each run.
     pub checkpoints: Vec<CommitRecord>,
     /// Checkpoints that the destination has deleted, and that are left out.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use runtree_core::manifest::{AttemptRecord, CheckpointName, Outcome, RunRecord};
 use runtree_core::{ErrorKind, Result, RunId};
-use runtree_store::{Copying, Store, layout};
+use runtree_store::{Copying, Store};
 
+use super::keep::deleted;
 use super::{SyncCheckpoints, SyncPlan, SyncSelection};
 
 /// Finds out what a selection of `from` is not at `to`, and how many bytes that is; writes nothing.
@@ -51,6 +52,7 @@ pub(super) fn missing(from: &Store, to: &Store, selection: &SyncSelection) -> Re
     let mut plan = SyncPlan {
         runs: family.order,
         projects: family.projects,
+        concurrency: selection.concurrency,
         ..SyncPlan::default()
     };
     let chosen: HashSet<RunId> = wanted.into_iter().collect();
@@ -87,13 +89,6 @@ pub(super) fn missing(from: &Store, to: &Store, selection: &SyncSelection) -> Re
         }
     }
     Ok(plan)
-}
-
-/// Saves of a run that are deleted in a store.
-fn deleted(store: &Store, run: RunId) -> Result<BTreeSet<runtree_core::SaveKey>> {
-    let tombstones = store.list_tombstones(run)?.into_iter();
-    let deleted = tombstones.filter(|(_, highest)| layout::is_deleted(*highest));
-    Ok(deleted.map(|(key, _)| key).collect())
 }
 
 /// Runs with their ancestors, ancestors first.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use runtree_core::{Error, Result};
 
@@ -49,8 +49,9 @@ pub fn fetch_object(
     let mut out = File::create_new(file).map_err(disk)?;
     let mut stream = got.into_stream();
     let mut bytes = 0;
-    while let Some(piece) = block_on(stream.next()) {
-        let piece = piece.map_err(|error| failed(error, address, &read))?;
+    while let Some(piece) =
+        block_on(stream.try_next()).map_err(|error| failed(error, address, &read))?
+    {
         out.write_all(&piece).map_err(disk)?;
         bytes += piece.len() as u64;
     }
