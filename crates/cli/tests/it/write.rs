@@ -259,3 +259,33 @@ fn a_store_in_the_reference_wins() {
     let other = format!("{}#DIG-1", elsewhere.store().display());
     elsewhere.run(&["diff", &reference, &other]).fails(9);
 }
+
+#[test]
+fn a_fork_of_another_store_is_born_in_the_one_at_hand() {
+    let (far, here) = (two_runs(), Sandbox::new());
+    let place = far.store().display().to_string();
+    let target = format!("{place}#digits/DIG-1@<=70");
+    let ran = here.run(&["fork", &target, "--name", "cooler"]);
+    assert!(ran.stderr.contains("copied from"), "{}", ran.stderr);
+    let id = ran.ok();
+    let detail = here.run(&["show", "cooler", "--json"]).json();
+    assert_eq!(detail["summary"]["fork_step"], 50);
+    assert_eq!(
+        detail["summary"]["display_id"].as_str(),
+        Some(id.trim_end())
+    );
+    // One checkpoint is here, with the history that leads to it.
+    let own = here.run(&["checkpoints", "cooler", "--json"]).json();
+    assert_eq!(own.as_array().map(Vec::len), Some(1));
+    assert_eq!(own[0]["step"], 50);
+    // Nothing was done there.
+    let runs = far.run(&["runs", "--json"]).json();
+    assert!(!runs.to_string().contains("cooler"));
+    let again = here.run(&["fork", &target, "--name", "another"]);
+    assert!(!again.stderr.contains("copied"), "{}", again.stderr);
+    let stderr = here.run(&["fork", &format!("{place}#DIG-1@51")]).fails(3);
+    assert!(stderr.contains("<=51"), "{stderr}");
+    // The store at hand by its whole path is the store at hand.
+    let same = format!("{place}#DIG-1@50");
+    assert!(!far.run(&["fork", &same]).ok().is_empty());
+}
