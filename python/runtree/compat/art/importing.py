@@ -1,0 +1,84 @@
+"""What ART wrote, as a run: so that it can be forked, with lineage, like any other.
+
+The run stands for one model at one place, and for nothing else: its key has the place in it, so it is never taken for a run that was
+trained here under the same name. It holds the metrics there are, and of the checkpoints those that were asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtree import _launch, _live
+from runtree.checkpoint import Checkpoint
+from runtree.compat.art import adapters
+from runtree.compat.art.layout import ArtModel
+from runtree.run import Run
+from runtree.store import Store
+
+# All imports of one model are one launch: a checkpoint that is imported later may be of an earlier step, which in a launch of its
+# own would take the run back to there.
+_LAUNCH = "art-import"
+
+
+def import_checkpoint(store: Store, source: ArtModel, step: int, directory: Path) -> Checkpoint:
+    """Makes a whole checkpoint of a model, at ``directory``, one of the run that stands for the model. Again, nothing happens.
+
+    Raises:
+        Invalid: It holds a link that leaves it, or what is no file.
+    """
+    run = _open(store, source)
+    with run:
+        _log(run, source)
+        content = adapters.digest(directory)
+        for there in run.checkpoints(inherited=False):
+            if there.step == step and adapters.digest(there.dir()) == content:
+                return there
+        return run.save_dir(directory, step=step).result()
+
+
+def _log(run: Run, source: ArtModel) -> None:
+    """Its metrics. What was logged by an earlier import is logged again from the last step on, at which rows may have been added."""
+    found = source.history()
+    last = run.last_step
+    for step, values in found.points.items():
+        if last is None or step >= last:
+            run.log(values, step=step, timestamp=found.times.get(step))
+    run.flush()
+
+
+def _open(store: Store, source: ArtModel) -> Run:
+    place = hashlib.blake2b(source.location.encode(), digest_size=6).hexdigest()
+    base_model = source.base_model()
+    config: Mapping[str, Any] = {} if base_model is None else {"base_model": base_model}
+    writer = store.native.start_run(
+        {
+            "project": source.project,
+            "name": source.name,
+            "key": f"{source.name}:art:{place}",
+            "resume": "allow",
+            "resume_from": "latest",
+            "fork_run": None,
+            "fork_step": None,
+            "fork": None,
+            "base": None,
+            "config": dict(config),
+            "tags": ["art"],
+            "notes": f"imported from {source.location}",
+            "inherit_config": True,
+            "inherit_tags": False,
+            "launch_key": _LAUNCH,
+            "has_launcher": False,
+            "run": None,
+            "rank": 0,
+            "world_size": 1,
+            "log_all_ranks": False,
+            "retention": None,
+            "process": {},
+        }
+    )
+    run = Run(store, writer, _launch.Setup())
+    _live.adopt(run)
+    return run
