@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from runtree.compat import art
 from runtree.compat.art.local import LocalBackend
 
 from .conftest import Origin
-from .made import BASE, QUIET, add_one, model, safetensors, value_at, value_of, write_adapter, write_art, write_run
+from .made import BASE, add_one, model, safetensors, value_at, value_of, write_adapter, write_art, write_run
 
 Make = Callable[..., LocalBackend]
 
@@ -54,7 +57,8 @@ def test_row_nothing_is_early_enough(origin: Origin, backend: Make) -> None:
         fork(here, new, "old", not_after_step=-1, **origin.arguments)
     assert "0, 5" in str(refused.value)
     # What ART raises, and what runtree does.
-    assert isinstance(refused.value, (ValueError, FileNotFoundError)) and isinstance(refused.value, runtree.NotFound)
+    assert isinstance(refused.value, (ValueError, FileNotFoundError))
+    assert isinstance(refused.value, runtree.NotFound)
     assert step_of(new, here) == 0
     assert new.run is None
 
@@ -142,16 +146,24 @@ def test_row_the_newest_of_art_is_empty_or_half_written(tmp_path: Path, backend:
     assert "0012" in str(refused.value) or "whole ones: 5" in str(refused.value)
 
 
-def test_row_a_save_of_which_a_part_is_missing_is_no_checkpoint(backend: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_a_save_that_was_killed_is_no_checkpoint(backend: Make) -> None:
     write_run("old", {5: 5.5})
-    monkeypatch.setenv("RUNTREE_ATTEMPT", "one")
-    again = runtree.init("p", run_id="old", resume="must", **QUIET)
     write_adapter(Path("half"), 9.5)
-    pending = again.save_dir(Path("half"), step=9, parts={"trainer": 1, "orchestrator": 1})
+    # One of two parts is written; the process dies before the other comes.
+    script = (
+        "import os, runtree\n"
+        "run = runtree.init('p', run_id='old', resume='must', system_metrics=False, environment=False)\n"
+        "save = run.save_dir('half', step=9, parts={'trainer': 1, 'orchestrator': 1})\n"
+        "assert save._native.wait_part(30)\n"
+        "os._exit(9)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "RUNTREE_ATTEMPT": "one"}, check=False, timeout=60
+    )
+    assert killed.returncode == 9
     here, new = backend(), model("new")
     assert fork(here, new, "old") == 5
-    pending.cancel()
-    again.finish("failed")
+    assert step_of(model("old"), here) == 5
 
 
 @pytest.mark.parametrize("directory", ["7", "²", "00012", "0007.tmp", "latest", "-001"])
@@ -196,6 +208,7 @@ def test_rows_the_prefix_of_a_bucket_is_honoured(tmp_path: Path, backend: Make, 
     assert fork(here, new, "old", prefix="team/a/", **arguments) == 3
     step_of(new, here)
     assert value_at(new) == 2.0
+    (bucket / "team" / "b").mkdir()
     with pytest.raises(art.NoCheckpoint, match="team/b"):
         fork(here, model("other"), "old", prefix="team/b", **arguments)
     assert step_of(model("other"), here) == 0
@@ -312,7 +325,7 @@ def test_the_lineage_is_recorded_and_the_history_goes_on(origin: Origin, backend
     assert parent.name == "old"
     assert parent.config["base_model"] == BASE
     assert new.run.history("val/reward").steps.tolist() == [0, 1, 2, 3, 4, 5]
-    assert [segment.last for segment in new.run.lineage()][0] == 5
+    assert next(segment.last for segment in new.run.lineage()) == 5
     assert new.run in parent.children()
 
 

@@ -151,7 +151,11 @@ class Backend:
             return
         if not force:
             forking.check_base(f"model {model.name!r} ({there.run.display_id})", str(stored), model.base_model)
-        self.launch(model).update_config({"base_model": model.base_model})
+        live = _live.find(there.run.id)
+        if live is not None:
+            live.update_config({"base_model": model.base_model})
+        else:
+            there.run.store.native.annotate(there.run.id, config={"base_model": model.base_model})
 
     def _continue_art(self, model: TrainableModel, force: bool) -> None:
         """A model that ART trained goes on as a fork of what it left."""
