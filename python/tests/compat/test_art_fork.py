@@ -18,7 +18,7 @@ from runtree.compat import art
 from runtree.compat.art.local import LocalBackend
 
 from .conftest import Origin
-from .made import BASE, add_one, model, safetensors, value_at, value_of, write_adapter, write_art, write_run
+from .made import BASE, QUIET, add_one, model, safetensors, value_at, value_of, write_adapter, write_art, write_run
 
 Make = Callable[..., LocalBackend]
 
@@ -344,9 +344,12 @@ def test_a_script_that_is_started_again_goes_on_with_its_fork(origin: Origin, ba
     # The parent goes on, too: the fork that was made is the fork.
     origin.put("old", {9: 9.5})
     assert asyncio.run(script()) == [5, 7]
-    # Asked for something else, it is refused, not passed over.
-    with pytest.raises(runtree.Conflict, match="another checkpoint|later than"):
-        fork(backend(), model("new"), "old", not_after_step=8, **origin.arguments)
+    # So is the same fork, asked for in other words; an earlier one is refused.
+    assert fork(backend(), model("new"), "old", not_after_step=8, **origin.arguments) == 5
+    assert step_of(model("new"), backend()) == 7
+    origin.put("older", {3: 3.5})
+    with pytest.raises(runtree.Conflict, match="step 7, later than step 3"):
+        fork(backend(), model("new"), "older", **origin.arguments)
 
 
 def test_the_same_fork_in_other_words_is_the_same(backend: Make) -> None:
@@ -378,6 +381,22 @@ def test_a_model_that_lives_here_is_replaced_only_as_a_whole(backend: Make) -> N
             assert runtree.Store().run(before.id).status == "stopped"
 
     asyncio.run(script())
+
+
+def test_a_step_that_the_parent_saves_again_is_not_the_forks(backend: Make) -> None:
+    old = runtree.init("p", "old", run_id="old", **QUIET)
+    old.save_dir(write_adapter(Path("first"), 5.5), step=5).result()
+
+    async def script() -> float:
+        async with backend() as here:
+            new = model("new")
+            await here._experimental_fork_checkpoint(new, from_model="old")
+            old.save_dir(write_adapter(Path("again"), 7.5), step=5).result()
+            await new.register(here)
+            await new.train([])
+            return value_at(new)
+
+    assert asyncio.run(script()) == 6.5
 
 
 def test_a_fork_into_another_project(backend: Make) -> None:

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ class Script:
 
 
 @pytest.fixture(autouse=True)
-def package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def package(monkeypatch: pytest.MonkeyPatch) -> None:
     """``from .rollout import rollout``, ``from .scenarios import load_train_scenarios``."""
 
     async def rollout(model: art.TrainableModel, scenario: int, step: int) -> art.Trajectory:
@@ -89,7 +88,6 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         module = types.ModuleType(name)
         module.__dict__.update(content)
         monkeypatch.setitem(sys.modules, name, module)
-    yield
 
 
 def updates(seen: list[Update]) -> Any:
@@ -162,6 +160,8 @@ def test_forking_to_lower_the_learning_rate() -> None:
 
     async def main() -> None:
         script = Script()
+        # The example goes on from the first one, with its imports.
+        await script.run(sample("forking", "Basic usage"))
         await script.run(sample("forking", "Example: lowering the learning rate"))
         await script.names["experiment"]()
         # "Now train with a lower learning rate".

@@ -142,10 +142,12 @@ def _is_settled(run: StoredRun, offer: Offer, name: str) -> bool:
         Conflict: It has something else there, or something later, from which it would go on.
     """
     parent = run._birth()["parent"]  # pyright: ignore[reportPrivateUsage]
-    if parent is not None and (parent["id"], run.fork_step) == (offer.run, offer.step):
-        # Asked for in other words, perhaps; what it learned since is its own.
-        return True
     own = [each for each in run.checkpoints() if each.state == "complete"]
+    if parent is not None and (parent["id"], run.fork_step) == (offer.run, offer.step):
+        # This fork, asked for in other words; what was learned since is its own. But a step may be saved again.
+        starts = [each for each in own if each.inherited and each.step == offer.step]
+        if starts and adapters.digest(starts[-1].dir()) == offer.digest():
+            return True
     if not own or own[-1].step < offer.step:
         return False
     newest = own[-1]

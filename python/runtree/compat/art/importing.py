@@ -13,8 +13,9 @@ from typing import Any
 
 from runtree import _launch, _live
 from runtree.checkpoint import Checkpoint
-from runtree.compat.art import adapters
+from runtree.compat.art import adapters, standing
 from runtree.compat.art.layout import ArtModel
+from runtree.compat.art.standing import Standing
 from runtree.run import Run
 from runtree.store import Store
 
@@ -29,14 +30,26 @@ def import_checkpoint(store: Store, source: ArtModel, step: int, directory: Path
     Raises:
         Invalid: It holds a link that leaves it, or what is no file.
     """
-    run = _open(store, source)
-    with run:
+    content = adapters.digest(directory)
+    there = _standing(store, source)
+    saved = [] if there.run is None else [each for each in there.run.checkpoints(inherited=False) if each.step == step]
+    if saved and adapters.digest(saved[-1].dir()) == content:
+        return saved[-1]
+    # Where a step was trained anew, what was forked from the old one keeps its parent.
+    with _open(store, source, there.next_key if saved else there.key) as run:
         _log(run, source)
-        content = adapters.digest(directory)
-        for there in run.checkpoints(inherited=False):
-            if there.step == step and adapters.digest(there.dir()) == content:
-                return there
         return run.save_dir(directory, step=step).result()
+
+
+def find_run(store: Store, source: ArtModel) -> str | None:
+    """The run that stands for a model, if something of it was imported before."""
+    run = _standing(store, source).run
+    return None if run is None else run.id
+
+
+def _standing(store: Store, source: ArtModel) -> Standing:
+    place = hashlib.blake2b(source.location.encode(), digest_size=6).hexdigest()
+    return standing.find(store, source.project, f"{source.name}:art:{place}")
 
 
 def _log(run: Run, source: ArtModel) -> None:
@@ -49,15 +62,14 @@ def _log(run: Run, source: ArtModel) -> None:
     run.flush()
 
 
-def _open(store: Store, source: ArtModel) -> Run:
-    place = hashlib.blake2b(source.location.encode(), digest_size=6).hexdigest()
+def _open(store: Store, source: ArtModel, key: str) -> Run:
     base_model = source.base_model()
     config: Mapping[str, Any] = {} if base_model is None else {"base_model": base_model}
     writer = store.native.start_run(
         {
             "project": source.project,
             "name": source.name,
-            "key": f"{source.name}:art:{place}",
+            "key": key,
             "resume": "allow",
             "resume_from": "latest",
             "fork_run": None,

@@ -160,6 +160,9 @@ class TrainableModel:
         groups = as_groups(trajectory_groups)
         run = self._launch()
         start = await asyncio.to_thread(self.checkpoint)
+        if start is not None and start.inherited and run.resumed_from is not None:
+            # What the fork was made at, whatever its parent saved at that step since.
+            start = run.resumed_from
         current = None if start is None else await asyncio.to_thread(start.dir)
         step = 1 if start is None else start.step + 1
         with tempfile.TemporaryDirectory(prefix="runtree-art-") as folder:

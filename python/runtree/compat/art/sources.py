@@ -28,7 +28,7 @@ class Offer:
 
     step: int
     run: str | None
-    """The run that has it, if it is one of a store."""
+    """The run that has it: of the store it is in, or the one that stands for what ART wrote; None before its first import."""
     where: str
     """For people."""
     base_model: str | None
@@ -114,7 +114,7 @@ class ArtSource:
         with self._model.newest(not_after) as (step, directory):
             yield Offer(
                 step,
-                None,
+                importing.find_run(self._home, self._model),
                 self._model.location,
                 self._model.base_model(),
                 lambda: adapters.read_facts(directory),
