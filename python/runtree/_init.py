@@ -16,7 +16,7 @@ from runtree._saying import warn_of_secrets
 from runtree._text import as_tags, require_text
 from runtree.errors import Invalid, InvalidType, Unsupported
 from runtree.run import Run
-from runtree.store import Store, find_store
+from runtree.store import Store
 
 _RESUME = {True: "allow", False: "never", "allow": "allow", "never": "never", "must": "must"}
 
@@ -84,9 +84,7 @@ def init(
         NotFound: There is no such parent, or nothing to resume.
     """
     environ = os.environ
-    remote = remote or environ.get("RUNTREE_REMOTE") or None
-    # A run whose store is the remote itself has nothing to send there.
-    if remote is not None and (store is None or find_store(store) != find_store(remote)):
+    if remote or environ.get("RUNTREE_REMOTE"):
         raise Unsupported(
             "remote= (RUNTREE_REMOTE) is not in this version",
             hint="runtree push --to s3://bucket/prefix copies what is there, also while this goes on",
