@@ -10,13 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from runtree import _environment, _launch, _live, _pickled, _warn
+from runtree import _environment, _launch, _live, _pickled, _remote, _warn
+from runtree._bringing import bring
 from runtree._native import plain_config
 from runtree._saying import warn_of_secrets
 from runtree._text import as_tags, require_text
-from runtree.errors import Invalid, InvalidType, Unsupported
+from runtree.errors import Invalid, InvalidType
 from runtree.run import Run
-from runtree.store import Store
+from runtree.store import Store, find_store
 
 _RESUME = {True: "allow", False: "never", "allow": "allow", "never": "never", "must": "must"}
 
@@ -29,7 +30,8 @@ def init(
     tags: str | Sequence[str] | None = None,
     notes: str | None = None,
     store: str | os.PathLike[str] | None = None,
-    remote: str | None = None,
+    remote: str | os.PathLike[str] | None = None,
+    keep_local: int | None = None,
     run_id: str | None = None,
     resume: str | bool = "never",
     resume_from: str | int = "latest",
@@ -56,12 +58,19 @@ def init(
         notes: Words about it.
         store: A directory or ``s3://bucket/prefix`` (``gs://``, ``az://``); ``RUNTREE_STORE``, else the nearest ``.runtree``
             upwards, else ``./.runtree``.
+        remote: Another store, a directory or ``s3://bucket/prefix``, that the run is pushed to in the background while it goes on;
+            ``RUNTREE_REMOTE``. It is made if it is not there, the bucket itself never. While it can not be reached the run goes on as
+            ever, and it is caught up with later: ``health()`` and ``finish()`` say how far it is behind, and
+            ``save(...).result(durable="remote")`` waits for it.
+        keep_local: How many of the run's newest checkpoints stay in ``store`` once the remote has them; all unless given. An older
+            one is said to be there when it is asked for, and comes back with ``runtree pull --restore``.
         run_id: Your own name for it, unique in the project: the same name again is the same run.
         resume: What to do if ``run_id`` exists: ``"never"`` (refuse), ``"allow"`` (also ``True``), ``"must"``.
         resume_from: The checkpoint to resume from: ``"latest"``, a step, ``"<=500"``, ``"best:loss"``, ``"last-good"``.
         fork_run_id: Fork this run (display id, name, key, number) at exactly ``fork_step``, the last step it inherits.
         fork_step: See ``fork_run_id``; neither goes without the other.
-        fork: Fork at a checkpoint, by REF: ``"MMP-42"`` (its newest), ``"MMP-42@500"``, ``"MMP-42@last-good"``.
+        fork: Fork at a checkpoint, by REF: ``"MMP-42"`` (its newest), ``"MMP-42@500"``, ``"MMP-42@last-good"``; one of another store,
+            ``"s3://bucket/prefix#project/run@<=500"``, is copied here first, with the history that leads to it.
         base: Start from a checkpoint of another run without inheriting its history.
         inherit_config: Whether a fork starts with the config of the run that owns the fork step.
         inherit_tags: Whether a fork takes its tags too.
@@ -84,11 +93,7 @@ def init(
         NotFound: There is no such parent, or nothing to resume.
     """
     environ = os.environ
-    if remote or environ.get("RUNTREE_REMOTE"):
-        raise Unsupported(
-            "remote= (RUNTREE_REMOTE) is not in this version",
-            hint="runtree push --to s3://bucket/prefix copies what is there, also while this goes on",
-        )
+    pushed = _remote.wish(remote, keep_local, find_store(store), environ)
     _live.check_grace()
     staging_bytes = _staging_bytes(staging_bytes, environ)
     staging_dir = _staging_dir(environ)
@@ -128,6 +133,10 @@ def init(
         _live.catch_up(stored.location)
 
     def start(told: _launch.Agreement | None, launch_key: str | None, run_key: str | None) -> tuple[Run, str]:
+        def here(ref: str | None) -> str | None:
+            # Whoever was told which run it is needs no copy of what that one starts from.
+            return ref if ref is None or told is not None else bring(stored, ref, project)
+
         writer = stored.native.start_run(
             {
                 "project": project,
@@ -137,8 +146,8 @@ def init(
                 "resume_from": str(resume_from),
                 "fork_run": None if fork_run_id is None else str(fork_run_id),
                 "fork_step": fork_step,
-                "fork": fork,
-                "base": base,
+                "fork": here(fork),
+                "base": here(base),
                 "config": settings,
                 "tags": as_tags(tags),
                 "notes": notes,
@@ -154,6 +163,7 @@ def init(
                 "process": _environment.process_facts(environment),
             }
         )
+        _remote.begin(writer, pushed)
         setup = _launch.Setup(launch.rank, launch.world_size, log_ranks == "all")
         return Run(stored, writer, setup), writer.run
 

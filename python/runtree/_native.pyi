@@ -18,6 +18,10 @@ __all__ = [
     "Whole",
     "__version__",
     "after_fork_in_child",
+    "bring",
+    "bucket_fetch",
+    "bucket_list",
+    "check_address",
     "check_state",
     "clear_head",
     "describe_policy",
@@ -31,9 +35,12 @@ __all__ = [
     "retention",
     "set_head",
     "set_retention",
+    "ship",
+    "split_reference",
     "sweep",
     "sync",
     "views",
+    "wait_remote",
 ]
 
 __version__: str
@@ -53,6 +60,13 @@ def set_retention(
 def sync(
     from_: Engine, to: Engine, refs: list[str], checkpoints: bool, restore: bool, dry_run: bool
 ) -> dict[str, Any]: ...
+def ship(writer: RunWriter, location: str | Path, settings: dict[str, str], keep_local: int | None) -> None: ...
+def wait_remote(writer: RunWriter, save: PendingSave, timeout: float) -> None: ...
+def split_reference(reference: str) -> tuple[str | None, str]: ...
+def bring(from_: Engine, to: Engine, reference: str, project: str | None) -> tuple[str, int]: ...
+def check_address(url: str) -> None: ...
+def bucket_list(url: str, settings: dict[str, str]) -> list[tuple[str, int]]: ...
+def bucket_fetch(url: str, key: str, path: str | Path, settings: dict[str, str]) -> int: ...
 def views(engine: Engine, project: str) -> list[dict[str, Any]]: ...
 def discover_store(start: str | Path, explicit: str | None = None) -> Path: ...
 def leave_staging() -> None: ...

@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import Generator, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from runtree import _native
 from runtree.errors import Corrupt, Error, Invalid, InvalidType, NotFound
 
 if TYPE_CHECKING:
-    from runtree import _native
     from runtree._ranks import PerRank
     from runtree.inspection import TensorReport
     from runtree.store import Store
@@ -283,19 +284,34 @@ class PendingSave:
     :meth:`result` says that it is durable.
     """
 
-    def __init__(self, store: Store | None, native: _native.PendingSave | None, step: int | None) -> None:
+    def __init__(
+        self,
+        store: Store | None,
+        native: _native.PendingSave | None,
+        step: int | None,
+        writer: _native.RunWriter | None = None,
+    ) -> None:
         self._store = store
         self._native = native
         self._step = step
+        self._writer = writer
 
-    def result(self, timeout: float | None = None) -> Checkpoint:
+    def result(self, timeout: float | None = None, *, durable: str = "local") -> Checkpoint:
         """Waits until the checkpoint is durable on all ranks (10 minutes, or ``timeout`` seconds), and returns it.
 
-        Raises what went wrong, and ``Unavailable`` if parts of other ranks are missing when the time is up.
+        With ``durable="remote"`` it waits until the run's remote has it, too (on rank 0, which pushes). Raises what went wrong, and
+        ``Unavailable`` if parts of other ranks are missing, or it is not at the remote, when the time is up.
         """
+        from runtree._remote import is_remote
+
+        pushed = is_remote(durable)
         if self._native is None or self._store is None:
             return _nothing_saved(self._step)
-        info = self._native.result(RESULT_TIMEOUT_SECONDS if timeout is None else timeout)
+        timeout = RESULT_TIMEOUT_SECONDS if timeout is None else timeout
+        end = monotonic() + timeout
+        info = self._native.result(timeout)
+        if pushed and self._writer is not None:
+            _native.wait_remote(self._writer, self._native, max(0.0, end - monotonic()))
         return Checkpoint(self._store, info)
 
     def done(self) -> bool:

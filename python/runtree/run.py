@@ -34,7 +34,7 @@ from runtree.errors import (
     RuntreeWarning,
     Unavailable,
 )
-from runtree.report import FinishReport, Health
+from runtree.report import FinishReport, Health, remote_of
 from runtree.store import Store
 from runtree.stored import MISSING
 
@@ -275,7 +275,7 @@ class Run(Pruning):
         return save_options(self._setup, step, given)
 
     def _saving(self, native: _native.PendingSave, step: int | None) -> PendingSave:
-        pending = PendingSave(self._store, native, step)
+        pending = PendingSave(self._store, native, step, self._writer)
         with self._lock:
             self._pending = [each for each in self._pending if not each.done()]
             self._pending.append(pending)
@@ -368,11 +368,11 @@ class Run(Pruning):
     def health(self) -> Health:
         """How the writer is doing."""
         if self._writer is None or self._writer.inert:
-            return Health(0, {}, 0, 0, None, None, None, [])
+            return Health(0, {}, 0, 0, None, None, None, None, [])
         facts: dict[str, Any] = self._writer.health()
         if facts["last_flush"] is not None:
             facts["last_flush"] = _time(facts["last_flush"])
-        return Health(**facts)
+        return Health(**facts | {"remote": remote_of(facts["remote"])})
 
     def finish(
         self, status: str | None = None, reason: str | None = None, *, timeout: float | None = None
@@ -393,7 +393,7 @@ class Run(Pruning):
         writer = self._writer
         # Before the lock: a forked child may have it from a thread that it does not have.
         if writer is None or writer.inert:
-            self._report = self._report or FinishReport("disabled", "completed", None, {}, 0, [])
+            self._report = self._report or FinishReport("disabled", "completed", None, {}, 0, None, [])
             return self._report
         # More than any program waits, and than a lock can be asked to.
         patience = None if patience is None else min(patience, _LONGEST_SECONDS)
@@ -428,7 +428,7 @@ class Run(Pruning):
             with contextlib.suppress(RuntreeWarning, Error):
                 self._show(writer.take_warnings())
             raise
-        self._report = FinishReport(**facts)
+        self._report = FinishReport(**facts | {"remote": remote_of(facts["remote"])})
         self._show(writer.take_warnings())
         if not is_drained:
             _warn.once("device_values", "the device did not deliver values in time: the last ones are not logged")

@@ -83,6 +83,12 @@ def _open_with_index(location: Path | str, mode: str) -> _native.Engine:
     return engine
 
 
+def open_to_read(location: Path | str) -> _native.Engine:
+    """Opens another store, to look and to copy from it: nothing is written there, and it need not be writable."""
+    opened = _open.get(str(location))
+    return _open_with_index(location, "read") if opened is None or opened.inert else opened
+
+
 def _has_room(folder: Path) -> bool:
     """Whether a new index fits where ``folder`` is or will be. A file system that does not say has room."""
     while not folder.exists() and folder != folder.parent:
@@ -257,14 +263,16 @@ class Store:
     ) -> StoredRun:
         """Forks at a checkpoint, without a process: the new run waits for its first launch. No chunk is read or written.
 
-        ``project`` is where a bare name or number of ``ref`` is looked up; ``into`` is the project the fork is born in, its parent's
+        A REF of another store, ``"s3://bucket/prefix#project/run@<=500"``, is looked up there; what is not here of that one
+        checkpoint, and the history that leads to it, is copied first. ``project`` is where a bare name or number of ``ref`` is looked up; ``into`` is the project the fork is born in, its parent's
         unless given.
         """
+        from runtree._bringing import bring
         from runtree.stored import StoredRun
 
         new = self.native.fork(
             {
-                "reference": ref,
+                "reference": bring(self, ref, project),
                 "fork_run": None,
                 "fork_step": None,
                 "project": project,

@@ -3,6 +3,7 @@
 //! Registration only. Each class holds one `inner` and does three things: validate, call the engine with the interpreter free,
 //! convert. What a call means for a user is decided in the Python layer above or the engine below, never here.
 
+mod bucket;
 mod command;
 mod convert;
 mod engine;
@@ -13,6 +14,7 @@ mod inspect;
 mod pending;
 mod plan;
 mod prune;
+mod remote;
 mod requests;
 mod runtime;
 mod staging;
@@ -26,6 +28,8 @@ use pyo3::prelude::*;
 /// The native half of runtree. Private: use `runtree`.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::bucket::{bucket_fetch, bucket_list, check_address};
     #[pymodule_export]
     use crate::command::main;
     #[pymodule_export]
@@ -47,11 +51,13 @@ mod _native {
         PrunePlan, describe_policy, plan_prune, prune_live, retention, set_retention,
     };
     #[pymodule_export]
+    use crate::remote::{ship, wait_remote};
+    #[pymodule_export]
     use crate::runtime::after_fork_in_child;
     #[pymodule_export]
     use crate::staging::{Lease, StagingArena};
     #[pymodule_export]
-    use crate::sync::sync_stores;
+    use crate::sync::{bring, split_reference, sync_stores};
     #[pymodule_export]
     use crate::whole::Whole;
     #[pymodule_export]

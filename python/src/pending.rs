@@ -31,7 +31,7 @@ impl PendingSave {
         }
     }
 
-    fn inner(&self, py: Python<'_>) -> PyResult<&runtree_engine::PendingSave> {
+    pub(crate) fn inner(&self, py: Python<'_>) -> PyResult<&runtree_engine::PendingSave> {
         self.inner.get().ok_or_else(|| {
             to_py_err(
                 py,

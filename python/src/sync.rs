@@ -1,6 +1,6 @@
 //! Stores that talk to each other.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -10,7 +10,7 @@ use runtree_engine::sync::{self, SyncCheckpoints, SyncSelection};
 
 use crate::convert::json::to_python;
 use crate::engine::Engine;
-use crate::requests::parse_all;
+use crate::requests::{parse, parse_all};
 
 /// Copies what one store has and another has not; `refs` name runs or checkpoints of the first, none of them all runs.
 #[pyfunction]
@@ -35,21 +35,15 @@ pub(crate) fn sync_stores<'py>(
             restore,
             ..SyncSelection::default()
         };
-        if refs.is_empty() {
-            return Ok(selection);
-        }
-        let mut runs = BTreeSet::new();
-        let mut names = BTreeSet::new();
         for reference in &refs {
-            runs.insert(engine.resolve(reference, None, Purpose::Read)?.run);
-            if reference.selector.is_some() {
-                names.insert(engine.resolve_checkpoint(reference, None, Purpose::Read)?);
-            }
+            let run = engine.resolve(reference, None, Purpose::Read)?.run;
+            let checkpoint = reference
+                .selector
+                .is_some()
+                .then(|| engine.resolve_checkpoint(reference, None, Purpose::Read))
+                .transpose()?;
+            selection.add(run, checkpoint);
         }
-        if !names.is_empty() {
-            selection.checkpoints = SyncCheckpoints::Only(names);
-        }
-        selection.runs = Some(runs);
         Ok(selection)
     })?;
     let there = to.call(py, |engine| Ok(engine.store().clone()))?;
@@ -69,4 +63,32 @@ pub(crate) fn sync_stores<'py>(
     answer.set_item("deleted_there", plan.deleted_there)?;
     answer.set_item("copied", to_python(py, &copied)?)?;
     Ok(answer)
+}
+
+/// The store that a REF names before `#`, if it does, and the REF without it.
+#[pyfunction]
+pub(crate) fn split_reference(
+    py: Python<'_>,
+    reference: &str,
+) -> PyResult<(Option<String>, String)> {
+    let mut reference: Reference = parse(py, reference)?;
+    let store = reference.store.take();
+    Ok((store, reference.to_string()))
+}
+
+/// Copies the one checkpoint that a REF means in `from_` to `to`; returns the REF that means it there, and the bytes that were sent.
+#[pyfunction]
+pub(crate) fn bring(
+    py: Python<'_>,
+    from_: &Engine,
+    to: &Engine,
+    reference: &str,
+    project: Option<&str>,
+) -> PyResult<(String, u64)> {
+    let reference: Reference = parse(py, reference)?;
+    let here = to.call(py, |engine| Ok(Arc::clone(engine)))?;
+    let brought = from_.call(py, |engine| {
+        sync::bring(engine, &here, &reference, project, &|_| {})
+    })?;
+    Ok((brought.reference.to_string(), brought.report.bytes))
 }

@@ -441,11 +441,6 @@ def test_environment_stands_in_for_arguments(monkeypatch: pytest.MonkeyPatch, tm
     assert start(None).fork_run_id == run.display_id
 
 
-def test_what_is_not_in_this_version_says_so(start: Any) -> None:
-    with pytest.raises(runtree.Unsupported, match="remote"):
-        start(remote="s3://bucket")
-
-
 def test_wrong_words_are_value_errors(start: Any) -> None:
     for keywords in ({"resume": "perhaps"}, {"log_ranks": "some"}):
         with pytest.raises(ValueError, match="is not one of"):

@@ -1,6 +1,6 @@
 //! Resolved arguments: what a command works with instead of strings and variables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runtree_core::manifest::CheckpointName;
@@ -49,7 +49,8 @@ impl Target {
         }
     }
 
-    fn store(&self) -> Option<&str> {
+    /// The store that it names.
+    pub(crate) fn store(&self) -> Option<&str> {
         match self {
             Self::Id(_) => None,
             Self::Reference(reference) => reference.store.as_deref(),
@@ -148,6 +149,12 @@ impl Context {
                 "give {option} s3://bucket/prefix, or set RUNTREE_REMOTE"
             ))
         })
+    }
+
+    /// Whether a place that a REF names is the store at hand.
+    pub(crate) fn is_at_hand(&self, place: &str) -> Result<bool> {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(absolute(&self.location(Some(place))?) == absolute(&self.location(None)?))
     }
 
     pub(crate) fn location(&self, named: Option<&str>) -> Result<PathBuf> {

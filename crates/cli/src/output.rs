@@ -102,6 +102,18 @@ impl Output {
         ProgressBar::new(total).with_style(style).with_message(what)
     }
 
+    /// Bytes under way of which nobody knows how many there will be; hidden without a terminal.
+    pub(crate) fn bytes_so_far(&self, what: &'static str) -> ProgressBar {
+        if !self.progress {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg} {bytes} {bytes_per_sec}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        ProgressBar::no_length()
+            .with_style(style)
+            .with_message(what)
+    }
+
     /// Does work that does not say how far it is; after a second a spinner tells that it goes on.
     pub(crate) fn busy<T: Send>(&self, what: &'static str, work: impl FnOnce() -> T + Send) -> T {
         if !self.progress {

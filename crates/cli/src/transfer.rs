@@ -1,7 +1,5 @@
 //! What `push`, `pull` and `clone` share.
 
-use std::collections::BTreeSet;
-
 use runtree_core::Result;
 use runtree_engine::sync::{self, SyncCheckpoints, SyncReport, SyncSelection};
 use runtree_engine::{OpenMode, Purpose, Store};
@@ -59,21 +57,14 @@ impl Options {
             restore: self.restore,
             ..SyncSelection::default()
         };
-        if targets.is_empty() {
-            return Ok(selection);
-        }
-        let mut runs = BTreeSet::new();
-        let mut names = BTreeSet::new();
         for target in targets {
-            runs.insert(session.run(target, Purpose::Read)?);
-            if target.names_checkpoint() {
-                names.insert(session.checkpoint(target, Purpose::Read)?);
-            }
+            let run = session.run(target, Purpose::Read)?;
+            let checkpoint = target
+                .names_checkpoint()
+                .then(|| session.checkpoint(target, Purpose::Read))
+                .transpose()?;
+            selection.add(run, checkpoint);
         }
-        if !names.is_empty() {
-            selection.checkpoints = SyncCheckpoints::Only(names);
-        }
-        selection.runs = Some(runs);
         Ok(selection)
     }
 }

@@ -286,7 +286,7 @@ pub fn open_store(
 }
 
 /// The bucket that a place is in, if it is in one.
-fn address_of(location: &Path) -> Result<Option<RemoteAddress>> {
+pub(crate) fn address_of(location: &Path) -> Result<Option<RemoteAddress>> {
     match location.to_str() {
         Some(text) if RemoteAddress::is_one(text) => text.parse().map(Some),
         _ => Ok(None),

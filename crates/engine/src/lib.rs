@@ -28,6 +28,7 @@ pub mod save;
 mod seal;
 mod series;
 mod settings;
+mod ship;
 pub mod sync;
 
 pub use annotate::Annotation;
@@ -61,9 +62,10 @@ pub use retain::{
 pub use runs::{ForkChoice, ForkSpec, LaunchKey, LogRanks, ResumePolicy, RunSpec};
 pub use runtree_index::ConsoleFilter;
 pub use runtree_store::Store;
-pub use runtree_store::remote::{RemoteAddress, Settings};
+pub use runtree_store::remote::{RemoteAddress, Settings, fetch_object, list_objects};
 pub use save::{
     EntrySource, IfBusy, PendingSave, Ready, SaveRequest, TensorData, TensorSource, leave_staging,
 };
 pub use seal::{SEAL_BYTES, SealReport};
 pub use series::{HistoryColumns, HistoryQuery, HistoryStretch};
+pub use ship::{RemoteReport, RemoteSpec};

@@ -12,7 +12,7 @@
 //! A forked child's copy of a writer has no thread: edges ask [`RunWriter::is_owner_process`] first and do nothing there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use runtree_core::event::{Event, RunStatus};
 use runtree_core::manifest::{AttemptRecord, CheckpointName, RunRecord};
@@ -26,6 +26,7 @@ use crate::retain::Said;
 use crate::runs::LogRanks;
 use crate::save::{RunSaves, StagingUse};
 use crate::seal::{Journals, Urgency};
+use crate::ship::{RemoteReport, Shipper};
 
 mod events;
 mod flusher;
@@ -33,6 +34,7 @@ mod front;
 mod lifecycle;
 mod media;
 mod prune;
+mod remote;
 
 pub(crate) use flusher::FLUSH_INTERVAL;
 use flusher::Flusher;
@@ -82,6 +84,10 @@ pub enum WarningKind {
     Save,
     /// Old checkpoints are not deleted.
     Retention,
+    /// The remote can not be pushed to.
+    Remote,
+    /// The run is over, and not all of it is at the remote.
+    Unpushed,
 }
 
 /// How the writer is doing.
@@ -101,6 +107,8 @@ pub struct Health {
     pub storage_error: Option<String>,
     /// The newer launch that took the run over.
     pub fenced_by: Option<AttemptNumber>,
+    /// How far the remote is behind, if there is one.
+    pub remote: Option<RemoteReport>,
     /// Every warning so far.
     pub warnings: Vec<Warning>,
 }
@@ -118,6 +126,8 @@ pub struct FinishReport {
     pub dropped_points: BTreeMap<String, u64>,
     /// Saves that are durable.
     pub saves: u64,
+    /// What the remote has, if there is one.
+    pub remote: Option<RemoteReport>,
     /// Every warning of this process.
     pub warnings: Vec<Warning>,
 }
@@ -135,6 +145,8 @@ pub struct RunWriter {
     staging: Mutex<Option<StagingUse>>,
     /// The newest checkpoint that this process saw through to its commit.
     committed: Mutex<Option<CheckpointName>>,
+    /// Pushes the run, if it has a remote.
+    shipper: OnceLock<Shipper>,
     process_id: u32,
 }
 
@@ -392,6 +404,7 @@ impl RunWriter {
             last_flush,
             storage_error,
             fenced_by: notices.fenced_by,
+            remote: self.remote(),
             warnings: notices.all.clone(),
         }
     }

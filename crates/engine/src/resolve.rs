@@ -13,6 +13,7 @@ use runtree_index::{CheckpointRow, RunLookup, Snapshot};
 use crate::engine::Engine;
 use crate::queries::Quarantine;
 use crate::series::timeline_of;
+use crate::ship::evicted_to;
 
 /// How many steps or candidates an error lists.
 const LISTED: usize = 12;
@@ -59,6 +60,18 @@ impl<'a> Scope<'a> {
             Self::Everywhere => None,
         }
     }
+}
+
+/// What there is to say of a checkpoint that eviction took.
+fn is_elsewhere(row: &CheckpointRow, place: &str) -> Error {
+    Error::not_found(format!(
+        "the checkpoint at step {} is in {place}, not here",
+        row.name.key.step
+    ))
+    .with_hint(format!(
+        "runtree pull {}@{} --from {place} --restore",
+        row.name.run, row.id
+    ))
 }
 
 impl Engine {
@@ -363,14 +376,15 @@ impl Engine {
         let snapshot = self.snapshot()?;
         let timeline = timeline_of(&*snapshot, run)?;
         let quarantine = self.quarantine(&*snapshot, run, &timeline)?;
-        let rows = quarantine.effective_or_damaged(&*snapshot, &timeline)?;
+        let rows = quarantine.effective_or_elsewhere(&*snapshot, &timeline)?;
         Ok((rows, quarantine))
     }
 
     fn select(&self, run: RunId, selector: &Selector) -> Result<CheckpointName> {
         let (rows, quarantine) = self.candidates(run)?;
         let found = match selector {
-            Selector::Latest => rows.last(),
+            // Eviction leaves the newest: a resume asks no server.
+            Selector::Latest => rows.iter().rfind(|row| !row.deleted),
             Selector::Step(step) => rows.iter().rfind(|row| row.name.key.step == *step),
             Selector::AtMost(step) => rows.iter().rfind(|row| row.name.key.step <= *step),
             Selector::Name(label) => {
@@ -397,9 +411,11 @@ impl Engine {
                 })
             }
         };
-        let name = found
-            .map(|row| row.name)
-            .ok_or_else(|| self.no_such_checkpoint(run, selector, &rows))?;
+        let row = found.ok_or_else(|| self.no_such_checkpoint(run, selector, &rows))?;
+        if let Some(place) = evicted_to(row) {
+            return Err(is_elsewhere(row, place));
+        }
+        let name = row.name;
         quarantine.refuse_unreadable(name)?;
         Ok(name)
     }

@@ -23,7 +23,7 @@ mod to_wire;
 mod worker;
 
 pub use policy::{PolicyOrigin, RetentionScope};
-pub(crate) use worker::{Retainer, Said};
+pub(crate) use worker::{LIVE_TRASH, Retainer, Said};
 
 use facts::Facts;
 
@@ -162,6 +162,19 @@ impl Engine {
         plan: &PrunePlan,
         trusted: Option<CheckpointName>,
     ) -> Result<Vec<CheckpointName>> {
+        self.bury_planned(plan, trusted, &|decision| {
+            let reason = decision.reasons.first().map(ToString::to_string);
+            format!("prune: {}", reason.unwrap_or_default())
+        })
+    }
+
+    /// The same, with another reason in the tombstones.
+    pub(crate) fn bury_planned(
+        &self,
+        plan: &PrunePlan,
+        trusted: Option<CheckpointName>,
+        reason: &dyn Fn(&retention::Decision) -> String,
+    ) -> Result<Vec<CheckpointName>> {
         let wanted: BTreeSet<CheckpointName> = plan.deleted().collect();
         if wanted.is_empty() {
             return Ok(Vec::new());
@@ -184,10 +197,9 @@ impl Engine {
             if !wanted.contains(&decision.name) {
                 continue;
             }
-            let reason = decision.reasons.first().map(ToString::to_string);
             let record = TombstoneRecord {
                 checkpoint: decision.name,
-                reason: format!("prune: {}", reason.unwrap_or_default()),
+                reason: reason(decision),
                 created: self.now(),
             };
             if self.store.write_tombstone(Tombstone::Deleted, &record)? {

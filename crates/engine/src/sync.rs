@@ -12,13 +12,18 @@ use runtree_core::manifest::{CheckpointName, CommitRecord};
 use runtree_core::{ProjectName, Result, RunId};
 use runtree_store::Store;
 
+mod bring;
 mod copy;
+mod keep;
 mod plan;
 
+pub use bring::{Brought, bring};
 pub use copy::copy;
+pub use keep::keep;
+pub(crate) use keep::release;
 pub use plan::plan;
 
-/// Requests that are under way at once. A disk has enough of a few, a server far away wants more.
+/// Requests that are under way at once, unless somebody says otherwise. A disk has enough of a few, a server far away wants more.
 pub const CONCURRENCY: usize = 16;
 
 /// Which runs and checkpoints.
@@ -30,6 +35,28 @@ pub struct SyncSelection {
     pub checkpoints: SyncCheckpoints,
     /// Copies also what the destination has deleted.
     pub restore: bool,
+    /// Only these runs: their ancestors, and what they start from, were copied before.
+    pub alone: bool,
+    /// Requests that are under way at once; none: [`CONCURRENCY`].
+    pub concurrency: Option<usize>,
+}
+
+impl SyncSelection {
+    /// Adds a run; with a checkpoint, then of every run that is selected only the checkpoints that were added.
+    pub fn add(&mut self, run: RunId, checkpoint: Option<CheckpointName>) {
+        let runs = self.runs.get_or_insert_default();
+        runs.insert(run);
+        let Some(name) = checkpoint else {
+            return;
+        };
+        // A fork inherits checkpoints that other runs own.
+        runs.insert(name.run);
+        if let SyncCheckpoints::Only(names) = &mut self.checkpoints {
+            names.insert(name);
+        } else {
+            self.checkpoints = SyncCheckpoints::Only([name].into());
+        }
+    }
 }
 
 /// Which checkpoints are copied. What a fork or a base starts from comes with the run that starts from it.
@@ -50,6 +77,7 @@ pub struct SyncPlan {
     /// Runs, ancestors first.
     pub runs: Vec<RunId>,
     pub(crate) projects: BTreeMap<RunId, ProjectName>,
+    pub(crate) concurrency: Option<usize>,
     /// Checkpoints that are not there, oldest first in each run.
     pub checkpoints: Vec<CommitRecord>,
     /// Checkpoints that the destination has deleted, and that are left out.
@@ -78,7 +106,7 @@ pub struct SyncReport {
 /// Told of what was done so far; from several threads.
 pub type Progress<'p> = &'p (dyn Fn(&SyncReport) + Sync);
 
-/// Plans and copies.
+/// Finds out what is missing and copies it.
 ///
 /// # Errors
 /// As [`plan()`] and [`copy()`].
@@ -88,6 +116,6 @@ pub fn sync(
     selection: &SyncSelection,
     progress: Progress<'_>,
 ) -> Result<SyncReport> {
-    let plan = plan(from, to, selection)?;
+    let plan = plan::missing(from, to, selection)?;
     copy(from, to, &plan, progress)
 }

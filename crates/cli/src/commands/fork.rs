@@ -1,10 +1,11 @@
 //! `runtree fork`
 
+use runtree_core::reference::Reference;
 use runtree_core::{Error, Result};
-use runtree_engine::{ForkChoice, ForkSpec, OpenMode};
+use runtree_engine::{ForkChoice, ForkSpec, OpenMode, sync};
 use serde_json::{Map, Value};
 
-use crate::context::{Context, Target};
+use crate::context::{Context, Session, Target};
 use crate::error::Failure;
 use crate::human;
 
@@ -12,10 +13,12 @@ use crate::human;
 ///
 /// No byte of the checkpoint is read or copied. The fork inherits history and config,
 /// and waits for its first launch. A bare run is forked at its newest checkpoint.
+/// Of a checkpoint of another store (STORE#REF) what is not here is copied first.
 ///
 ///   runtree fork MMP-42@500 --set lr=1e-6 --name cooler
 ///   runtree fork MMP-42@last-good --run-id cooler --set optim.lr=1e-6
 ///   RUNTREE_RUN_ID=cooler RUNTREE_RESUME=must python train.py
+///   runtree fork 's3://bucket/prefix#project/run@<=500'
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -49,8 +52,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let session = context.open(OpenMode::ReadWrite, &[&args.target])?;
-    let reference = session.reference(&args.target)?;
+    let (session, reference) = match args.target.store() {
+        Some(place) if !context.is_at_hand(place)? => bring(place, &args.target, context)?,
+        _ => {
+            let session = context.open(OpenMode::ReadWrite, &[&args.target])?;
+            let reference = session.reference(&args.target)?;
+            (session, reference)
+        }
+    };
     let spec = ForkSpec {
         project: session.project().map(str::to_owned),
         into: args.into,
@@ -76,6 +85,36 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
         context.out.remark(&crate::look::clean(&text));
     }
     Ok(())
+}
+
+/// Copies what is not at hand of a checkpoint of another store; says how it is called here.
+fn bring(
+    place: &str,
+    target: &Target,
+    context: &mut Context,
+) -> Result<(Session, Reference), Failure> {
+    let there = context.open_at(place, OpenMode::ReadOnly)?;
+    let reference = there.reference(target)?;
+    let here = context.location(None)?;
+    let here = context.open_at(&here.to_string_lossy(), OpenMode::Create)?;
+    let bar = context.out.bytes_so_far("copying");
+    let brought = sync::bring(
+        &there.engine,
+        &here.engine,
+        &reference,
+        there.project(),
+        &|report| bar.set_position(report.bytes),
+    );
+    bar.finish_and_clear();
+    let brought = brought?;
+    if brought.report.bytes > 0 {
+        context.out.remark(&format!(
+            "{} of {} copied from {place}.",
+            human::bytes(brought.report.bytes),
+            human::plural(brought.report.chunks, "chunk")
+        ));
+    }
+    Ok((here, brought.reference))
 }
 
 /// `a.b=1` as `{"a": {"b": 1}}`, several merged.

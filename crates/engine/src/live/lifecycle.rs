@@ -1,7 +1,7 @@
 //! How a live run begins, goes back, and ends.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use runtree_core::event::{Event, RunStatus};
@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::runs::{LogRanks, is_random};
 use crate::save::RunSaves;
 use crate::seal::{Journals, Urgency};
+use crate::ship::RemoteReport;
 
 /// How long a writer that is dropped without `finish` waits for its last flush.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
@@ -104,6 +105,7 @@ impl RunWriter {
             flusher: Mutex::new(Some(flusher)),
             finished: Mutex::new(None),
             committed: Mutex::new(None),
+            shipper: OnceLock::new(),
             process_id: std::process::id(),
         }))
     }
@@ -228,15 +230,16 @@ impl RunWriter {
             );
         }
         self.warn_about_lost_frames();
-        let report = self.report(status, saves);
         lock(&self.staging).take();
-        *finished = Some(report.clone());
-        drop(finished);
         // The index is a cache: what it can not take now it takes at the next query.
         if let Err(error) = shared.engine.refresh_known(self.run()) {
             shared.warn(WarningKind::Index, error.chain());
         }
         self.seal_at_the_end(deadline);
+        let remote = self.finish_remote(deadline);
+        let report = self.report(status, saves, remote);
+        *finished = Some(report.clone());
+        drop(finished);
         if let Some(newer) = self.fenced_by() {
             return Err(fenced_error(self.display_id(), newer));
         }
@@ -316,7 +319,7 @@ impl RunWriter {
         );
     }
 
-    fn report(&self, status: RunStatus, saves: u64) -> FinishReport {
+    fn report(&self, status: RunStatus, saves: u64, remote: Option<RemoteReport>) -> FinishReport {
         let (last_step, dropped_points) = {
             let front = lock(&self.shared.front);
             (front.own_last_step(), front.dropped().clone())
@@ -327,6 +330,7 @@ impl RunWriter {
             last_step,
             dropped_points,
             saves,
+            remote,
             warnings: lock(&self.shared.notices).all.clone(),
         }
     }

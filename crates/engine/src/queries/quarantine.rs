@@ -15,6 +15,7 @@ use runtree_index::{CheckpointRow, Snapshot};
 use super::checkpoints::{is_on, sort};
 use crate::engine::Engine;
 use crate::live::{Warning, WarningKind};
+use crate::ship::evicted_to;
 
 /// What is known to be wrong with checkpoints of a timeline.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +52,17 @@ impl Quarantine {
         snapshot: &dyn Snapshot,
         timeline: &Timeline,
     ) -> Result<Vec<CheckpointRow>> {
+        let mut rows = self.effective_or_elsewhere(snapshot, timeline)?;
+        rows.retain(|row| !row.deleted);
+        Ok(rows)
+    }
+
+    /// The same, with those that were deleted here because another store keeps them: who takes one of those must refuse, and say where it is.
+    pub(crate) fn effective_or_elsewhere(
+        &self,
+        snapshot: &dyn Snapshot,
+        timeline: &Timeline,
+    ) -> Result<Vec<CheckpointRow>> {
         let segments = timeline.segments().iter();
         let runs: BTreeSet<RunId> = segments.map(|segment| segment.id.run).collect();
         let runs: Vec<RunId> = runs.into_iter().collect();
@@ -59,8 +71,11 @@ impl Quarantine {
             add_unlisted(&mut rows, run, self);
         }
         rows.retain(|row| {
-            let exists =
-                row.is_complete() || (!row.deleted && self.unreadable.contains_key(&row.name));
+            let exists = if row.deleted {
+                evicted_to(row).is_some()
+            } else {
+                row.is_complete() || self.unreadable.contains_key(&row.name)
+            };
             exists && is_on(timeline, row.name)
         });
         sort(&mut rows, timeline);

@@ -28,6 +28,7 @@ pub fn copy(
     let job = Job {
         copying: Copying::begin(from, to)?,
         report: Mutex::new(SyncReport::default()),
+        concurrency: plan.concurrency.unwrap_or(CONCURRENCY).max(1),
         progress,
     };
     let mut by_run: BTreeMap<RunId, Vec<&CommitRecord>> = BTreeMap::new();
@@ -65,6 +66,7 @@ pub fn copy(
 struct Job<'p> {
     copying: Copying,
     report: Mutex<SyncReport>,
+    concurrency: usize,
     progress: Progress<'p>,
 }
 
@@ -167,7 +169,7 @@ impl Job<'_> {
             self.note(|report| report.bytes += sent);
             Ok(())
         };
-        work_off(missing, CONCURRENCY, "copying", || (), send).map(drop)
+        work_off(missing, self.concurrency, "copying", || (), send).map(drop)
     }
 
     /// Copies a checkpoint. One that is deleted there, and wanted again, is needed by nobody until it is taken out of the trash: a collector would take the bytes as they
@@ -221,7 +223,7 @@ impl Job<'_> {
             }
             Ok(())
         };
-        work_off(&chunks, CONCURRENCY, "copying", || (), send)?;
+        work_off(&chunks, self.concurrency, "copying", || (), send)?;
         let others = commit.parts.len() > 1;
         for part in &commit.parts {
             let sent = self.copying.part(commit.run, commit.key, part, others)?;

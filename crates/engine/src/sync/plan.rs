@@ -4,15 +4,38 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use runtree_core::manifest::{AttemptRecord, CheckpointName, Outcome, RunRecord};
 use runtree_core::{ErrorKind, Result, RunId};
-use runtree_store::{Copying, Store, layout};
+use runtree_store::{Copying, Store};
 
+use super::keep::deleted;
 use super::{SyncCheckpoints, SyncPlan, SyncSelection};
 
-/// Finds out what a selection of `from` is not at `to`; writes nothing.
+/// Finds out what a selection of `from` is not at `to`, and how many bytes that is; writes nothing.
 ///
 /// # Errors
 /// `NotFound` if a run is not there; `Denied` if the destination is open for reading only; as the stores say.
 pub fn plan(from: &Store, to: &Store, selection: &SyncSelection) -> Result<SyncPlan> {
+    let mut plan = missing(from, to, selection)?;
+    let copying = Copying::begin(from, to)?;
+    let mut counted = HashSet::new();
+    for commit in &plan.checkpoints {
+        for part in &commit.parts {
+            for chunk in from
+                .read_committed_part(commit.run, commit.key, part)?
+                .chunks
+            {
+                if counted.insert(chunk.hash) {
+                    let cost = copying.cost(&chunk)?;
+                    plan.chunks += u64::from(cost > 0);
+                    plan.bytes += cost;
+                }
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// [`plan`] without counting chunks.
+pub(super) fn missing(from: &Store, to: &Store, selection: &SyncSelection) -> Result<SyncPlan> {
     let mut family = Family::default();
     let wanted: Vec<RunId> = match &selection.runs {
         Some(runs) => runs.iter().copied().collect(),
@@ -20,16 +43,19 @@ pub fn plan(from: &Store, to: &Store, selection: &SyncSelection) -> Result<SyncP
     };
     let mut starts = BTreeSet::new();
     for &run in &wanted {
-        family.add(from, run, selection.runs.is_some(), &mut starts)?;
+        if selection.alone {
+            family.add_alone(from, run)?;
+        } else {
+            family.add(from, run, selection.runs.is_some(), &mut starts)?;
+        }
     }
     let mut plan = SyncPlan {
         runs: family.order,
         projects: family.projects,
+        concurrency: selection.concurrency,
         ..SyncPlan::default()
     };
     let chosen: HashSet<RunId> = wanted.into_iter().collect();
-    let copying = Copying::begin(from, to)?;
-    let mut counted = HashSet::new();
     for &run in &plan.runs {
         let gone_there = deleted(to, run)?;
         let gone_here = deleted(from, run)?;
@@ -59,26 +85,10 @@ pub fn plan(from: &Store, to: &Store, selection: &SyncSelection) -> Result<SyncP
             else {
                 continue;
             };
-            for part in &commit.parts {
-                for chunk in from.read_committed_part(run, key, part)?.chunks {
-                    if counted.insert(chunk.hash) {
-                        let cost = copying.cost(&chunk)?;
-                        plan.chunks += u64::from(cost > 0);
-                        plan.bytes += cost;
-                    }
-                }
-            }
             plan.checkpoints.push(commit);
         }
     }
     Ok(plan)
-}
-
-/// Saves of a run that are deleted in a store.
-fn deleted(store: &Store, run: RunId) -> Result<BTreeSet<runtree_core::SaveKey>> {
-    let tombstones = store.list_tombstones(run)?.into_iter();
-    let deleted = tombstones.filter(|(_, highest)| layout::is_deleted(*highest));
-    Ok(deleted.map(|(key, _)| key).collect())
 }
 
 /// Runs with their ancestors, ancestors first.
@@ -90,6 +100,15 @@ struct Family {
 }
 
 impl Family {
+    /// Adds a run without what it descends from.
+    fn add_alone(&mut self, store: &Store, run: RunId) -> Result<()> {
+        if self.known.insert(run) {
+            self.projects.insert(run, store.read_run(run)?.project);
+            self.order.push(run);
+        }
+        Ok(())
+    }
+
     /// Adds a run after everything that it descends from. `starts` collects the checkpoints that it and they start from.
     fn add(
         &mut self,

@@ -8,6 +8,7 @@
 )]
 
 mod annotations;
+mod bring;
 mod corruption;
 mod creation;
 mod encode;
@@ -28,6 +29,7 @@ mod retention;
 mod sealing;
 mod sealing_model;
 mod series;
+mod ship;
 mod support;
 mod sync;
 

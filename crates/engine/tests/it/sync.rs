@@ -168,6 +168,7 @@ fn one_checkpoint_brings_its_own_bytes_and_a_fork_what_it_starts_from() {
         runs: Some(BTreeSet::from([run])),
         checkpoints: SyncCheckpoints::Only(BTreeSet::from([name])),
         restore: false,
+        ..SyncSelection::default()
     };
     let report = copy(here, there, &one);
     assert_eq!(report.checkpoints, 1);
@@ -177,6 +178,7 @@ fn one_checkpoint_brings_its_own_bytes_and_a_fork_what_it_starts_from() {
         runs: Some(BTreeSet::from([child])),
         checkpoints: SyncCheckpoints::None,
         restore: false,
+        ..SyncSelection::default()
     };
     let report = copy(here, there, &fork);
     assert_eq!(report.checkpoints, 1, "where it was forked");

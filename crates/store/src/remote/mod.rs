@@ -23,10 +23,12 @@ use crate::wrappers::{Retry, RetryPolicy};
 
 mod address;
 mod error;
+mod plain;
 mod s3;
 
 pub use address::{RemoteAddress, Scheme};
 pub(crate) use error::explain;
+pub use plain::{fetch_object, list_objects};
 
 /// Named values that a client is configured by: what the environment says.
 pub type Settings = std::collections::BTreeMap<String, String>;

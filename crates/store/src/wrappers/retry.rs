@@ -1,6 +1,6 @@
 //! Trying again what may be tried again.
 //!
-//! Reads, listings, deletions and overwrites are idempotent. A create that must not replace is not: the first try may have won although its answer was
+//! Reads, listings, deletions and overwrites are idempotent; of a read that breaks off the rest is asked for. A create that must not replace is not: the first try may have won although its answer was
 //! lost, and a second one would then say "exists". It goes through once, and whoever creates reads back and compares
 //! ([`Store::create_bytes`](crate::Store::create_bytes)). Uploads in parts, copies and renames go through once as well.
 
@@ -15,9 +15,9 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, RenameOptions, Result,
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
 /// Waits before the next try. Passed in, so that nothing here reads a clock: a runtime's timer, or nothing at all in tests.
@@ -133,8 +133,29 @@ impl ObjectStore for Retry {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.again(|| self.inner.get_opts(location, options.clone()))
-            .await
+        let result = self
+            .again(|| self.inner.get_opts(location, options.clone()))
+            .await?;
+        Ok(match result.payload {
+            GetResultPayload::Stream(body) if !options.head => {
+                let body = Body {
+                    store: self.clone(),
+                    location: location.clone(),
+                    options: GetOptions {
+                        if_match: result.meta.e_tag.clone(),
+                        version: options.version,
+                        ..GetOptions::default()
+                    },
+                    stream: body,
+                    left: result.range.clone(),
+                    tries: self.policy.tries,
+                    pause: self.policy.first_pause,
+                };
+                let payload = GetResultPayload::Stream(body.into_stream());
+                GetResult { payload, ..result }
+            }
+            payload => GetResult { payload, ..result },
+        })
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -195,6 +216,67 @@ impl ObjectStore for Retry {
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         self.inner.rename_opts(from, to, options).await
+    }
+}
+
+/// The bytes of an object, on their way. Where they break off they are asked for again from there, of the same object.
+struct Body {
+    store: Retry,
+    location: Path,
+    options: GetOptions,
+    stream: BoxStream<'static, Result<Bytes>>,
+    /// What has not come yet.
+    left: Range<u64>,
+    tries: u32,
+    pause: Duration,
+}
+
+impl Body {
+    fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
+        stream::try_unfold(self, |mut body| async move {
+            let piece = body.next().await?;
+            Ok(piece.map(|piece| (piece, body)))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let error = match self.stream.next().await {
+                Some(Ok(piece)) => {
+                    self.left.start += piece.len() as u64;
+                    return Ok(Some(piece));
+                }
+                None if self.left.is_empty() => return Ok(None),
+                None => Error::Generic {
+                    store: "retry",
+                    source: format!(
+                        "{} ended {} bytes early",
+                        self.location,
+                        self.left.end - self.left.start
+                    )
+                    .into(),
+                },
+                Some(Err(error)) => error,
+            };
+            if self.tries <= 1 || !is_transient(&error) {
+                return Err(error);
+            }
+            self.tries -= 1;
+            (self.store.pause)(self.pause).await;
+            self.pause = (self.pause * 2).min(self.store.policy.longest_pause);
+            let options = GetOptions {
+                range: Some(GetRange::Bounded(self.left.clone())),
+                ..self.options.clone()
+            };
+            match self.store.inner.get_opts(&self.location, options).await {
+                Ok(result) => self.stream = result.into_stream(),
+                Err(error) if is_transient(&error) => {
+                    self.stream = stream::once(async { Err(error) }).boxed();
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

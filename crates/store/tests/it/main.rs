@@ -1,6 +1,7 @@
 //! What a store promises, on real files and in memory.
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
+mod broken_bodies;
 mod buckets;
 mod chunks;
 mod commits;

@@ -1,0 +1,26 @@
+"""A REF that names another store, where a checkpoint is needed here: to fork it, or to start from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtree import _native
+
+if TYPE_CHECKING:
+    from runtree.store import Store
+
+
+def bring(store: Store, ref: str, project: str | None = None) -> str:
+    """A REF of the same checkpoint in ``store``. If ``ref`` names another store (``s3://bucket/prefix#project/run@500``), what is not here
+    of that one checkpoint, and the history that leads to it, is copied first. It is looked up there alone.
+    """
+    place, rest = _native.split_reference(ref)
+    if place is None:
+        return ref
+    from runtree.store import find_store, open_to_read
+
+    where = find_store(place)
+    if str(where) == store.location:
+        return rest
+    here, _ = _native.bring(open_to_read(where), store.native, rest, project)
+    return here
