@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from runtree import _native
 from runtree.compat import art
 from runtree.compat.art.local import LocalBackend
 
@@ -20,9 +19,6 @@ _BUCKET = os.environ.get("RUNTREE_TEST_BUCKET", "").removeprefix("s3://")
 _numbers = itertools.count()
 
 in_bucket = pytest.mark.skipif(not _BUCKET, reason="no scripts/with-s3")
-art_in_bucket = pytest.mark.skipif(
-    not _BUCKET or not hasattr(_native, "bucket_list"), reason="no scripts/with-s3, or no _native.bucket_list"
-)
 
 
 class Origin:
@@ -60,7 +56,7 @@ class Origin:
         )
 
 
-_MARKS = {"store in bucket": in_bucket, "art in bucket": art_in_bucket}
+_MARKS = {"store in bucket": in_bucket, "art in bucket": in_bucket}
 _HERE = ["store", "art"]
 _ELSEWHERE = ["store elsewhere", "art elsewhere", "store in bucket", "art in bucket"]
 

@@ -17,10 +17,9 @@ import pytest
 import runtree
 from runtree.compat import art
 from runtree.compat.art import adapters, layout, places
-from runtree.compat.art.files import BucketFiles
 from runtree.compat.art.local import LocalBackend
 
-from .conftest import art_in_bucket
+from .conftest import in_bucket
 from .made import BASE, model, put, put_tree, safetensors, value_at, write_adapter, write_art
 
 Make = Callable[..., LocalBackend]
@@ -256,14 +255,7 @@ def test_what_is_torn_in_a_bucket_is_passed_over(monkeypatch: pytest.MonkeyPatch
     assert "is torn" in found.passed_over["0009"]
 
 
-def test_without_the_native_part_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("runtree._native.bucket_list", raising=False)
-    with pytest.raises(runtree.Unsupported, match="can not look at other buckets") as refused:
-        BucketFiles("s3://b/p/models/old")
-    assert "aws s3 sync" in str(refused.value)
-
-
-@art_in_bucket
+@in_bucket
 def test_missing_denied_and_empty_are_three_errors(backend: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def fork(bucket: str) -> int:
         return asyncio.run(backend()._experimental_fork_checkpoint(model("new"), "old", from_s3_bucket=bucket))
@@ -279,7 +271,7 @@ def test_missing_denied_and_empty_are_three_errors(backend: Make, monkeypatch: p
         fork(_BUCKET)
 
 
-@art_in_bucket
+@in_bucket
 def test_names_with_spaces_and_signs_are_found_in_a_bucket(tmp_path: Path, backend: Make) -> None:
     name = "a b+c=d%20é"
     write_art(tmp_path / "sent", name, {5: 5.5})

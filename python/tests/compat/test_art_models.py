@@ -403,9 +403,6 @@ def test_serverless_is_the_remote_of_the_environment(tmp_path: Path, monkeypatch
     asyncio.run(script())
     assert [each.step for each in runtree.Store(tmp_path / "remote").run("agent").checkpoints()] == [1]
     assert list(Path().iterdir()) == []
-    # Elsewhere it is still not passed over in silence.
-    with pytest.raises(runtree.Unsupported, match="remote="):
-        runtree.init("p")
 
 
 def test_two_models_of_one_backend_live_beside_each_other(backend: Make) -> None:

@@ -123,10 +123,6 @@ def test_forking_at_or_before_a_step() -> None:
 def test_forking_from_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     bucket: Path | str = tmp_path / "bucket"
     if os.environ.get("RUNTREE_TEST_BUCKET"):
-        from runtree import _native
-
-        if kind == "art" and not hasattr(_native, "bucket_list"):
-            pytest.skip("no _native.bucket_list")
         # The sample names the bucket itself; each kind has one prefix of it, which the sample does not name.
         bucket = f"s3://my-backup-bucket-{kind}-{os.getpid()}"
         made.put(bucket.removeprefix("s3://"), "")

@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 from runtree import _native
-from runtree.errors import Invalid, NotFound, Unsupported
+from runtree.errors import Invalid, NotFound
 from runtree.store import bucket_settings
 
 
@@ -77,14 +77,6 @@ class BucketFiles:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        # Older native parts can keep stores in buckets, but not look at what others wrote there.
-        self._list: Any = getattr(_native, "bucket_list", None)
-        self._fetch: Any = getattr(_native, "bucket_fetch", None)
-        if self._list is None or self._fetch is None:
-            raise Unsupported(
-                f"{url} is no runtree store, and this build of runtree can not look at other buckets",
-                hint=f"copy it here: aws s3 sync {url} DIR, and name the directory",
-            )
 
     @property
     def location(self) -> str:
@@ -93,15 +85,14 @@ class BucketFiles:
 
     def sizes(self) -> dict[str, int]:
         """What is there."""
-        listed: list[tuple[str, int]] = self._list(self._url, bucket_settings())
-        return dict(listed)
+        return dict(_native.bucket_list(self._url, bucket_settings()))
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a file."""
         with tempfile.TemporaryDirectory(prefix="runtree-art-") as folder:
             target = Path(folder) / "file"
             try:
-                self._fetch(self._url, name, target, bucket_settings())
+                _native.bucket_fetch(self._url, name, target, bucket_settings())
             except NotFound:
                 return None
             return target.read_bytes()
@@ -119,7 +110,7 @@ class BucketFiles:
                 if key.startswith(f"{name}/") and not key.endswith("/"):
                     target = folder / _inside(key.removeprefix(f"{name}/"), f"{self._url}/{key}")
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    self._fetch(self._url, key, target, bucket_settings())
+                    _native.bucket_fetch(self._url, key, target, bucket_settings())
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from runtree.compat.art import layout, standing
 from runtree.compat.art.errors import NoCheckpoint
 from runtree.compat.art.sources import ArtSource, Source, StoredSource
 from runtree.errors import Invalid, InvalidType, NotFound
-from runtree.store import Store, find_store
+from runtree.store import Store, find_store, open_to_read
 
 
 def locate(bucket: Any, prefix: Any = None) -> Path | str:
@@ -60,6 +60,14 @@ def open_source(place: Path | str, project: str, name: str, home: Store) -> Sour
     return ArtSource(model, home)
 
 
+class ReadStore(Store):
+    """Another store, to look and to copy from it: it need not be writable."""
+
+    def __init__(self, place: Path | str) -> None:  # pyright: ignore[reportMissingSuperCall]
+        self._place = place
+        self.native = open_to_read(place)
+
+
 def from_store(store: Store, project: str, name: str, home: Store) -> Source:
     """A model of a store."""
     run = standing.find_source(store, project, name)
@@ -78,7 +86,7 @@ def find_art(start: Path) -> Path | None:
 
 def _open_store(place: Path | str) -> Store | None:
     try:
-        return Store(find_store(place) if isinstance(place, str) else place)
+        return ReadStore(find_store(place))
     except NotFound:
         # No store, or no bucket: who lists it next is told which.
         return None

@@ -40,4 +40,5 @@ class ServerlessBackend(Backend):
                 "ServerlessBackend keeps models in a remote store, and nothing says where that is",
                 hint='set RUNTREE_REMOTE=s3://bucket/prefix, or pass it: ServerlessBackend("s3://bucket/prefix")',
             )
-        super().__init__(find_store(named), trainer=trainer, init=init)
+        # The store is the remote: nothing has to be pushed to it, whatever RUNTREE_REMOTE says to `runtree.init`.
+        super().__init__(find_store(named), trainer=trainer, init={"remote": "", **(init or {})})
