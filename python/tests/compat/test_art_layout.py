@@ -20,7 +20,7 @@ from runtree.compat.art import adapters, layout, places
 from runtree.compat.art.local import LocalBackend
 
 from .conftest import in_bucket
-from .made import BASE, model, put, put_tree, safetensors, value_at, write_adapter, write_art
+from .made import BASE, model, put, put_tree, safetensors, value_at, write_adapter, write_art, write_run
 
 Make = Callable[..., LocalBackend]
 _BUCKET = os.environ.get("RUNTREE_TEST_BUCKET", "").removeprefix("s3://")
@@ -280,6 +280,28 @@ def test_names_with_spaces_and_signs_are_found_in_a_bucket(tmp_path: Path, backe
     new = model("new")
     here = backend()
     step = asyncio.run(here._experimental_fork_checkpoint(new, name, from_s3_bucket=_BUCKET, prefix=prefix))
+    assert step == 5
+    asyncio.run(new.register(here))
+    assert value_at(new) == 5.5
+
+
+@in_bucket
+@pytest.mark.parametrize("kind", ["store", "art"])
+def test_a_bucket_that_may_only_be_read_is_enough(
+    tmp_path: Path, backend: Make, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    prefix = f"art-{kind}-{os.getpid()}"
+    if kind == "store":
+        write_run("old", {5: 5.5}, store=f"s3://open/{prefix}")
+    else:
+        write_art(tmp_path / "sent", "old", {5: 5.5})
+        put_tree("open", prefix, tmp_path / "sent")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "reader")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "readerreader")
+    # Another process, which may not write, has not opened it to write.
+    runtree.store._open.clear()
+    new, here = model("new"), backend()
+    step = asyncio.run(here._experimental_fork_checkpoint(new, "old", from_s3_bucket="open", prefix=prefix))
     assert step == 5
     asyncio.run(new.register(here))
     assert value_at(new) == 5.5

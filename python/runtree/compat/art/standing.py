@@ -65,7 +65,7 @@ def find_source(store: Store, project: str, name: str) -> StoredRun | None:
         return by_key
     runs = store.runs(f"name = {_quoted(name)}", project=project)
     # What was imported on the way of another fork holds the checkpoints that were asked for then, not those there are.
-    return next((run for run in runs if ":" not in (run.key or "")), None)
+    return next((run for run in runs if run.name == name and ":" not in (run.key or "")), None)
 
 
 def names(store: Store, project: str) -> list[str]:
