@@ -399,6 +399,24 @@ def test_a_step_that_the_parent_saves_again_is_not_the_forks(backend: Make) -> N
     assert asyncio.run(script()) == 6.5
 
 
+def test_what_was_asked_for_a_parent_was_not_asked_for_its_heir(backend: Make) -> None:
+    write_run("old", {5: 5.5, 9: 9.5})
+    here = backend()
+    fork(here, model("middle"), "old", not_after_step=5)
+    # It inherits the config of the middle one, with what stands there.
+    runtree.Store().fork("middle@5", run_id="new", name="new")
+    assert fork(here, model("new"), "old", not_after_step=5, verbose=True) == 5
+    assert fork(here, model("new"), "old") == 9
+
+
+def test_a_name_that_is_no_unicode_is_told(tmp_path: Path, backend: Make) -> None:
+    root = write_art(tmp_path / "work" / ".art", "old", {})
+    write_adapter(Path(os.fsdecode(os.fsencode(root / "checkpoints") + b"/00\xff5")), 5.5)
+    with pytest.raises(art.NoCheckpoint) as refused:
+        fork(backend(), model("new"), "old")
+    assert "not called as ART calls a step" in str(refused.value).encode().decode()
+
+
 def test_a_fork_into_another_project(backend: Make) -> None:
     write_run("old", {5: 5.5}, project="first")
     here, new = backend(), model("new", "second")

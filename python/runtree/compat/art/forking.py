@@ -41,10 +41,11 @@ class Request:
     force: bool
     verbose: bool
 
-    def record(self) -> dict[str, Any]:
-        """What stands in the config."""
+    def record(self, model: TrainableModel) -> dict[str, Any]:
+        """What stands in the config. The model itself is named: a config is inherited, what was asked for it is not."""
         place = None if self.place is None else str(self.place)
         return {
+            "model": model.name,
             "from_model": self.from_model,
             "from_project": self.from_project,
             "from": place,
@@ -68,7 +69,7 @@ def fork(store: Store, model: TrainableModel, request: Request, find: Callable[[
         Conflict: A fork onto itself; a step that is there with other content; a later step; another base model or rank.
     """
     there = standing.find(store, model.project, model.name)
-    if there.run is not None and _was_asked(there.run, request):
+    if there.run is not None and _was_asked(there.run, model, request):
         step = there.run.fork_step or 0
         request.say(f"{model.name} was forked from {request.from_model} at step {step} before, and goes on")
         return step
@@ -109,8 +110,8 @@ def check_base(what: str, stored: str | None, wanted: str) -> None:
         )
 
 
-def _was_asked(run: StoredRun, request: Request) -> bool:
-    return run.fork_step is not None and run.config.get(_ASKED) == request.record()
+def _was_asked(run: StoredRun, model: TrainableModel, request: Request) -> bool:
+    return run.fork_step is not None and run.config.get(_ASKED) == request.record(model)
 
 
 def _check_fits(model: TrainableModel, there: Standing, offer: Offer) -> None:
@@ -171,7 +172,7 @@ def _make(store: Store, model: TrainableModel, request: Request, there: Standing
     live = None if there.run is None else _live.find(there.run.id)
     if live is not None:
         live.finish("stopped", f"replaced by a fork of {request.from_model}")
-    config = {**model.settings(), _ASKED: request.record()}
+    config = {**model.settings(), _ASKED: request.record(model)}
     return store.fork(reference, name=model.name, run_id=key, config=config, into=model.project)
 
 

@@ -32,8 +32,9 @@ def import_checkpoint(store: Store, source: ArtModel, step: int, directory: Path
     """
     content = adapters.digest(directory)
     there = _standing(store, source)
-    saved = [] if there.run is None else [each for each in there.run.checkpoints(inherited=False) if each.step == step]
-    if saved and adapters.digest(saved[-1].dir()) == content:
+    before = [] if there.run is None else there.run.checkpoints(inherited=False)
+    saved = [each for each in before if each.step == step]
+    if saved and saved[-1].state == "complete" and adapters.digest(saved[-1].dir()) == content:
         return saved[-1]
     # Where a step was trained anew, what was forked from the old one keeps its parent.
     with _open(store, source, there.next_key if saved else there.key) as run:

@@ -86,7 +86,8 @@ class ArtModel:
         there = ", ".join(str(step) for step in self.steps[-_LISTED:]) or "none"
         hint = f"whole ones: {there}"
         if self.passed_over:
-            told = [f"{name} ({why})" for name, why in list(self.passed_over.items())[:_LISTED]]
+            listed = list(self.passed_over.items())[:_LISTED]
+            told = [f"{name if name.isprintable() else repr(name)} ({why})" for name, why in listed]
             hint += "; passed over: " + ", ".join(told)
         return NoCheckpoint(
             f"model {self.name!r} of project {self.project!r} has no whole checkpoint{limit} at {self.location}",
