@@ -89,7 +89,7 @@ def write_run(
 ) -> runtree.StoredRun:
     """A model as a run, by ``runtree.init`` alone."""
     config = {"base_model": BASE} if config is None else config
-    run = runtree.init(project, name, run_id=name, resume="allow", store=store, config=config, **QUIET)
+    run = runtree.init(project, name, run_id=name, resume="allow", store=store, remote="", config=config, **QUIET)
     for step, values in (points or {}).items():
         run.log(values, step=step)
     for step, value in steps.items():

@@ -7,6 +7,9 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -195,6 +198,92 @@ def test_arts_own_files_are_not_changed(tmp_path: Path, backend: Make) -> None:
     before = {path: (path.stat().st_mtime_ns, path.stat().st_mode) for path in root.rglob("*")}
     asyncio.run(backend()._experimental_fork_checkpoint(model("new"), "old"))
     assert {path: (path.stat().st_mtime_ns, path.stat().st_mode) for path in root.rglob("*")} == before
+
+
+def test_files_that_are_larger_than_such_files_are_left_out(tmp_path: Path, backend: Make) -> None:
+    root = write_art(tmp_path / "work" / ".art", "old", {5: 5.5})
+    with (root / "history.jsonl").open("wb") as file:
+        file.truncate(2 << 30)
+    with (root / "model.json").open("wb") as file:
+        file.truncate(2 << 20)
+    new = model("new")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert asyncio.run(backend()._experimental_fork_checkpoint(new, "old")) == 5
+    assert {str(each.message).split()[0] for each in caught} == {"history.jsonl", "model.json"}
+
+
+def test_forks_beside_each_other_do_not_collide(tmp_path: Path, backend: Make) -> None:
+    history = [{"step": step, "val/reward": step} for step in range(10)]
+    write_art(tmp_path / "work" / ".art", "old", {3: 3.5, 9: 9.5}, history=history)
+    here = backend()
+
+    async def script() -> list[int]:
+        wanted = [("a", 3), ("b", 9), ("c", 3), ("same", 9), ("same", 9), ("d", 9)]
+        return await asyncio.gather(
+            *(here._experimental_fork_checkpoint(model(name), "old", not_after_step=step) for name, step in wanted)
+        )
+
+    assert asyncio.run(script()) == [3, 9, 3, 9, 9, 9]
+    for name, step in {"a": 3, "b": 9, "c": 3, "same": 9, "d": 9}.items():
+        new = model(name)
+        asyncio.run(new.register(here))
+        assert value_at(new) == step + 0.5
+        assert new.run is not None
+        assert new.run.history("val/reward").steps.tolist() == list(range(step + 1))
+    assert len(runtree.Store().runs("name = same")) == 1
+    assert {run.status for run in runtree.Store().runs("tag = art")} == {"completed"}
+
+
+def test_processes_that_import_one_model_do_not_collide(tmp_path: Path, backend: Make) -> None:
+    write_art(tmp_path / "work" / ".art", "old", {3: 3.5, 9: 9.5}, history=[{"step": 1, "a": 1}])
+    script = (
+        "import asyncio, sys\n"
+        "from runtree.compat import art\n"
+        "new = art.TrainableModel(name=sys.argv[1], project='p', base_model='OpenPipe/Qwen3-14B-Instruct')\n"
+        "sys.stdin.read()\n"
+        "print(asyncio.run(art.LocalBackend()._experimental_fork_checkpoint(new, 'old')))\n"
+    )
+    runtree.Store(create=True)
+    names = ["a", "b", "c", "d"]
+    command = [sys.executable, "-W", "error", "-c", script]
+    processes = [
+        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for name in names
+    ]
+    for each in processes:
+        assert each.stdin is not None
+        each.stdin.close()
+    told = [(each.wait(60), each.stdout.read() if each.stdout else "") for each in processes]
+    for each in processes:
+        assert each.stdout is not None
+        each.stdout.close()
+    assert told == [(0, "9\n")] * 4
+    for name in names:
+        new = model(name)
+        asyncio.run(new.register(backend()))
+        assert value_at(new) == 9.5
+
+
+def test_an_import_that_was_killed_is_made_again(tmp_path: Path, backend: Make) -> None:
+    root = write_art(tmp_path / "work" / ".art", "old", {5: 5.5})
+    script = (
+        "import os, sys, runtree\n"
+        "from pathlib import Path\n"
+        "from runtree.compat.art import importing, layout\n"
+        "source = layout.open_model(Path(sys.argv[1]), 'p', 'old')\n"
+        "run = importing._open(runtree.Store(create=True), source, importing._standing(runtree.Store(), source).key)\n"
+        "parts = {'trainer': 1, 'orchestrator': 1}\n"
+        "save = run.save_dir(Path(sys.argv[2]), step=5, parts=parts)\n"
+        "assert save._native.wait_part(30)\n"
+        "os._exit(9)\n"
+    )
+    art_path = str(tmp_path / "work" / ".art")
+    command = [sys.executable, "-c", script, art_path, str(root / "checkpoints" / "0005")]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 9
+    new, here = model("new"), backend()
+    assert asyncio.run(here._experimental_fork_checkpoint(new, "old")) == 5
+    asyncio.run(new.register(here))
+    assert value_at(new) == 5.5
 
 
 # ---- Buckets.

@@ -96,7 +96,8 @@ def fork(store: Store, model: TrainableModel, request: Request, find: Callable[[
         # The model itself, brought back from where it was kept.
         request.say(f"{model.name} is restored at step {offer.step}")
         return offer.step
-    new = _make(store, model, request, again, taken)
+    # Its key is the one of what was there when it was decided: whoever makes the same fork at this moment makes the same run.
+    new = _make(store, model, request, there, taken)
     request.say(f"{model.name} is {new.display_id}, forked from {new.parent} at step {new.fork_step}")
     return offer.step
 

@@ -6,7 +6,11 @@ trained here under the same name. It holds the metrics there are, and of the che
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import random
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +20,18 @@ from runtree.checkpoint import Checkpoint
 from runtree.compat.art import adapters, standing
 from runtree.compat.art.layout import ArtModel
 from runtree.compat.art.standing import Standing
+from runtree.errors import Conflict, Error
 from runtree.run import Run
 from runtree.store import Store
 
 # All imports of one model are one launch: a checkpoint that is imported later may be of an earlier step, which in a launch of its
 # own would take the run back to there.
 _LAUNCH = "art-import"
+
+
+# Two imports of one model by one process follow each other; those of several processes meet in the store.
+_alone = threading.Lock()
+_TRIES = 8
 
 
 def import_checkpoint(store: Store, source: ArtModel, step: int, directory: Path) -> Checkpoint:
@@ -31,15 +41,35 @@ def import_checkpoint(store: Store, source: ArtModel, step: int, directory: Path
         Invalid: It holds a link that leaves it, or what is no file.
     """
     content = adapters.digest(directory)
-    there = _standing(store, source)
-    before = [] if there.run is None else there.run.checkpoints(inherited=False)
-    saved = [each for each in before if each.step == step]
-    if saved and saved[-1].state == "complete" and adapters.digest(saved[-1].dir()) == content:
-        return saved[-1]
-    # Where a step was trained anew, what was forked from the old one keeps its parent.
-    with _open(store, source, there.next_key if saved else there.key) as run:
+    with _alone:
+        for left in reversed(range(_TRIES)):
+            there = _standing(store, source)
+            before = [] if there.run is None else there.run.checkpoints(inherited=False)
+            saved = [each for each in before if each.step == step]
+            if saved and saved[-1].state == "complete" and adapters.digest(saved[-1].dir()) == content:
+                return saved[-1]
+            try:
+                # Where a step was trained anew, what was forked from the old one keeps its parent.
+                return _save(_open(store, source, there.next_key if saved else there.key), source, step, directory)
+            except Conflict:
+                # Another process saves this very step of the same launch: what it saves is what is wanted.
+                if not left:
+                    raise
+                time.sleep(random.uniform(0.05, 0.5))
+    raise AssertionError("BUG: the last try returns or raises")
+
+
+def _save(run: Run, source: ArtModel, step: int, directory: Path) -> Checkpoint:
+    try:
         _log(run, source)
-        return run.save_dir(directory, step=step).result()
+        checkpoint = run.save_dir(directory, step=step).result()
+    except Error:
+        # What is told is what went wrong, not that it was not saved, too.
+        with contextlib.suppress(Error):
+            run.finish("failed", timeout=1)
+        raise
+    run.finish()
+    return checkpoint
 
 
 def find_run(store: Store, source: ArtModel) -> str | None:

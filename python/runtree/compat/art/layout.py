@@ -12,11 +12,15 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
+from runtree import _warn
 from runtree.compat.art import adapters, history, names
 from runtree.compat.art.errors import NoCheckpoint
 from runtree.compat.art.files import BucketFiles, Files, LocalFiles
 
 _CHECKPOINTS = "checkpoints"
+# Files that are read into memory, and how many bytes they may have: what a bucket holds is not believed either.
+_MODEL, _HISTORY = "model.json", "history.jsonl"
+_LONGEST = {_MODEL: 1 << 20, _HISTORY: 1 << 30}
 # How many names an error lists.
 _LISTED = 12
 
@@ -29,6 +33,7 @@ class ArtModel:
         self.name = name
         self._files = files
         sizes = files.sizes()
+        self._sizes = {name: sizes[name] for name in _LONGEST if name in sizes}
         self.exists = bool(sizes)
         #: Directories (and files) that are no checkpoints, and why.
         self.passed_over: dict[str, str] = {}
@@ -52,7 +57,7 @@ class ArtModel:
     def base_model(self) -> str | None:
         """What ``model.json`` says it was trained from."""
         try:
-            found: Any = json.loads(self._files.read("model.json") or b"null")
+            found: Any = json.loads(self._read(_MODEL) or b"null")
         except (ValueError, RecursionError):
             return None
         base: Any = cast("dict[str, Any]", found).get("base_model") if isinstance(found, dict) else None
@@ -60,7 +65,15 @@ class ArtModel:
 
     def history(self) -> history.History:
         """Its metrics."""
-        return history.parse((self._files.read("history.jsonl") or b"").splitlines())
+        return history.parse(self._read(_HISTORY).splitlines())
+
+    def _read(self, name: str) -> bytes:
+        """A file's bytes; none if it is not there, or has more than such a file has."""
+        size = self._sizes.get(name, 0)
+        if size > _LONGEST[name]:
+            _warn.once(f"{self.location} {name}", f"{name} at {self.location} is left out: it has {size:,} bytes")
+            return b""
+        return (self._files.read(name) or b"") if size else b""
 
     @contextlib.contextmanager
     def newest(self, not_after: int | None) -> Generator[tuple[int, Path]]:
