@@ -247,7 +247,8 @@ impl Body {
                     self.left.start += piece.len() as u64;
                     return Ok(Some(piece));
                 }
-                None if self.left.is_empty() => return Ok(None),
+                // All of it came, however it ended.
+                None | Some(Err(_)) if self.left.is_empty() => return Ok(None),
                 None => Error::Generic {
                     store: "retry",
                     source: format!(

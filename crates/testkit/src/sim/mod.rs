@@ -11,10 +11,14 @@
 //! A [`Fault`] leaves one rule of the protocol out, or swaps two of its steps: an actor does something else, or its handle of the store lies (`lies`). The tests demand that
 //! each of them is caught, so the simulator can not be blind.
 //!
+//! In some worlds there is a second store: pushers copy to it, others delete and collect there, or delete here what is kept there. In some the server fails: requests that are
+//! not done, answers that are lost after they were, conflicts that are none, bodies that break off; actors work through [`runtree_store::wrappers::Retry`], as everybody does.
+//!
 //! What it does not cover: tearing inside one object (the power-cut tests do), and stores without list-after-write (refused by the protocol).
 
 mod bank;
 mod collector;
+mod courier;
 mod encoder;
 mod keeper;
 mod lies;
@@ -23,6 +27,7 @@ mod scribe;
 mod seat;
 mod stage;
 mod trash;
+mod weather;
 mod world;
 
 pub use world::World;
@@ -70,6 +75,12 @@ pub enum Fault {
     ForgottenRound,
     /// A collector does not give way to a higher number, and old rounds are forgotten all the same.
     NoGivingWay,
+    /// W4 of a copy from another store.
+    NoSecondLookOfCopies,
+    /// W1 of a copy: it counts on objects in an open round.
+    CopyHitInRound,
+    /// An eviction looks whether the other store has it, and pins it there later.
+    LookBeforePin,
     /// An encoder deletes raw objects as soon as it has put another one, without a round.
     RawGoesAtOnce,
 }

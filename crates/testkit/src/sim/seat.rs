@@ -22,12 +22,13 @@ use runtree_store::object_store::{
 use super::bank::Bank;
 use super::lies::Lies;
 use super::stage::{Stage, Turn};
+use super::weather::Weather;
 
 /// What all actors share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) objects: Arc<InMemory>,
-    pub(super) stage: Stage,
+    pub(super) stage: Arc<Stage>,
     pub(super) bank: Mutex<Bank>,
     /// When each object was put, in puts of the world: the store's clock.
     stamps: Mutex<HashMap<Path, i64>>,
@@ -35,7 +36,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(objects: Arc<InMemory>, stage: Stage, bank: Bank) -> Self {
+    pub(super) fn new(objects: Arc<InMemory>, stage: Arc<Stage>, bank: Bank) -> Self {
         Self {
             objects,
             stage,
@@ -72,6 +73,7 @@ pub(super) struct Seat {
     pub(super) me: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) lies: Lies,
+    pub(super) weather: Weather,
 }
 
 fn killed() -> Error {
@@ -100,10 +102,11 @@ impl Seat {
 
     async fn delete_one(&self, path: Path) -> Result<Path> {
         let turn = self.turn()?;
+        self.weather.before()?;
         self.lies.before_delete(&self.shared.objects, &path).await?;
         let deleted = self.shared.objects.delete(&path).await;
         self.shared.count();
-        Self::hear(turn, deleted.map(|()| path))
+        self.weather.after(Self::hear(turn, deleted.map(|()| path)))
     }
 }
 
@@ -122,6 +125,8 @@ impl ObjectStore for Seat {
         mut options: PutOptions,
     ) -> Result<PutResult> {
         let turn = self.turn()?;
+        self.weather.before()?;
+        self.weather.conflict(&options.mode, location.as_ref())?;
         let objects = &self.shared.objects;
         let put = match self
             .lies
@@ -138,7 +143,7 @@ impl ObjectStore for Seat {
                 self.shared.count();
             }
         }
-        Self::hear(turn, put)
+        self.weather.after(Self::hear(turn, put))
     }
 
     async fn put_multipart_opts(
@@ -154,6 +159,7 @@ impl ObjectStore for Seat {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let turn = self.turn()?;
+        self.weather.before()?;
         let objects = self.lies.source(&self.shared.objects, location);
         let mut got = match self.lies.get(location) {
             Some(lie) => {
@@ -167,11 +173,12 @@ impl ObjectStore for Seat {
             let stamp = self.shared.stamp_of(location);
             result.meta.last_modified = DateTime::from_timestamp(stamp, 0).unwrap_or_default();
         }
-        Self::hear(turn, got)
+        self.weather.body(Self::hear(turn, got)?).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let turn = self.turn()?;
+        self.weather.before()?;
         Self::hear(turn, self.shared.objects.get_ranges(location, ranges).await)
     }
 
@@ -183,6 +190,7 @@ impl ObjectStore for Seat {
             me: self.me,
             shared: Arc::clone(&self.shared),
             lies: self.lies.clone(),
+            weather: self.weather.another(),
         };
         let seat = Arc::new(seat);
         locations
@@ -207,6 +215,7 @@ impl ObjectStore for Seat {
             }
         }
         let turn = self.turn()?;
+        self.weather.before()?;
         let objects = self
             .lies
             .source(&self.shared.objects, prefix.unwrap_or(&Path::ROOT));

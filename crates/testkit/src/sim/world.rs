@@ -7,13 +7,15 @@ use std::thread;
 
 use runtree_core::{Error, Result, RunId, Timestamp};
 use runtree_store::object_store::memory::InMemory;
-use runtree_store::{Mode, Random, Store};
+use runtree_store::wrappers::{Retry, RetryPolicy};
+use runtree_store::{Mode, ObjectStore, Random, Store};
 
 use super::bank::Bank;
 use super::lies::Lies;
 use super::seat::{Seat, Shared};
 use super::stage::Stage;
-use super::{Dice, Fault, collector, encoder, keeper, saver, scribe, trash};
+use super::weather::{FAILURE, Weather};
+use super::{Dice, Fault, collector, courier, encoder, keeper, saver, scribe, trash};
 
 /// Names that a store gives under [`Fault::ReusedPutId`].
 const FEW_IDS: u64 = 2;
@@ -29,6 +31,21 @@ enum Role {
     Undeleter,
     Scribe,
     Reclaimer,
+    /// Copies to the other store.
+    Pusher,
+    /// Deletes here what the other store keeps.
+    Evicter,
+    /// Deletes at the other store, and collects what it deleted.
+    Archivist,
+    /// Collects at the other store.
+    FarCollector,
+}
+
+impl Role {
+    /// Whether it works on the other store, and knows nothing of this one.
+    fn is_far(self) -> bool {
+        matches!(self, Self::Archivist | Self::FarCollector)
+    }
 }
 
 /// One who works on the store, as if in a process of its own.
@@ -42,9 +59,42 @@ pub(super) struct Actor {
     /// Deleted checkpoints of a run that stay.
     pub(super) trash: u32,
     shared: Arc<Shared>,
+    /// The other store, of those who go between.
+    other: Option<Other>,
+}
+
+struct Other {
+    store: Store,
+    lies: Lies,
+    shared: Arc<Shared>,
 }
 
 impl Actor {
+    fn far(&self) -> &Other {
+        self.other
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("who goes between stores has two"))
+    }
+
+    /// The other store.
+    pub(super) fn other(&self) -> &Store {
+        &self.far().store
+    }
+
+    pub(super) fn lies_there(&self) -> &Lies {
+        &self.far().lies
+    }
+
+    pub(super) fn bank_there(&self) -> MutexGuard<'_, Bank> {
+        let bank = &self.far().shared.bank;
+        bank.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn freeze_rounds_there(&self) {
+        let far = self.far();
+        far.lies.freeze_rounds(&far.shared.objects);
+    }
+
     pub(super) fn bank(&self) -> MutexGuard<'_, Bank> {
         self.shared
             .bank
@@ -70,6 +120,7 @@ impl Actor {
 #[derive(Debug)]
 pub struct World {
     shared: Arc<Shared>,
+    there: Option<Arc<Shared>>,
     roles: Vec<Role>,
     runs: Vec<RunId>,
     fault: Fault,
@@ -84,16 +135,7 @@ impl World {
     /// # Errors
     /// What the store says.
     pub fn new(seed: u64, fault: Fault) -> Result<Self> {
-        let objects = Arc::new(InMemory::new());
         let ids = Arc::new(AtomicU64::new(seed));
-        let over = Arc::clone(&objects) as Arc<_>;
-        let names = if fault == Fault::ReusedPutId {
-            few(&ids)
-        } else {
-            random(&ids)
-        };
-        let store = Store::create_over_with(over, Timestamp(0), names)?;
-        saver::put_garbage(&store)?;
         let mut dice = Dice::new(seed);
         let runs: Vec<RunId> = (0..2)
             .map(|i| RunId::from_parts(i, u128::from(dice.roll())))
@@ -103,12 +145,31 @@ impl World {
             Fault::NoIntent | Fault::IntentsLate => 0,
             _ => 1 + (seed % 2) as u32,
         };
-        let raw = Store::open_over(Arc::clone(&objects) as Arc<_>, Mode::ReadOnly)?;
-        let bank = Bank::new(raw, runs.clone(), trash as usize);
         let roles = roles(seed, fault);
-        let stage = Stage::new(roles.len(), dice);
+        let has_two = roles.iter().any(|role| role.is_far());
+        let stage = Arc::new(Stage::new(roles.len(), dice));
+        let side = |is_born: bool| -> Result<Arc<Shared>> {
+            let objects = Arc::new(InMemory::new());
+            let over = Arc::clone(&objects) as Arc<_>;
+            let names = if fault == Fault::ReusedPutId {
+                few(&ids)
+            } else {
+                random(&ids)
+            };
+            let store = Store::create_over_with(over, Timestamp(0), names)?;
+            saver::put_garbage(&store)?;
+            if is_born {
+                courier::bear(&store, &runs)?;
+            }
+            let raw = Store::open_over(Arc::clone(&objects) as Arc<_>, Mode::ReadOnly)?;
+            let bank = Bank::new(raw, runs.clone(), trash as usize);
+            Ok(Arc::new(Shared::new(objects, Arc::clone(&stage), bank)))
+        };
+        let shared = side(has_two)?;
+        let there = has_two.then(|| side(false)).transpose()?;
         Ok(Self {
-            shared: Arc::new(Shared::new(objects, stage, bank)),
+            shared,
+            there,
             roles,
             runs,
             fault,
@@ -145,13 +206,53 @@ impl World {
             ready.wait();
             self.shared.stage.begin();
         });
-        self.shared.count();
-        let bank = self
-            .shared
-            .bank
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        bank.loss().map_or(Ok(()), |loss| Err(Error::corrupt(loss)))
+        for side in self.sides() {
+            side.count();
+            let bank = side.bank.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(loss) = bank.loss() {
+                return Err(Error::corrupt(loss));
+            }
+        }
+        Ok(())
+    }
+
+    fn sides(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        [&self.shared].into_iter().chain(&self.there)
+    }
+
+    /// Whether the server fails now and then.
+    fn is_foul(&self) -> bool {
+        self.fault == Fault::None && self.seed % 3 == 1
+    }
+
+    /// An actor's handle on a store.
+    fn sit(
+        &self,
+        me: usize,
+        role: Role,
+        shared: &Arc<Shared>,
+        lies: &Lies,
+        ids: Random,
+    ) -> Result<Store> {
+        let weather = if self.is_foul() {
+            Weather::foul(Dice::new(!self.seed ^ (me as u64 + 1) << 40))
+        } else {
+            Weather::fair()
+        };
+        let seat: Arc<dyn ObjectStore> = Arc::new(Seat {
+            me,
+            shared: Arc::clone(shared),
+            lies: lies.clone(),
+            weather,
+        });
+        let over = if self.is_foul() {
+            let pause = Arc::new(|_| Box::pin(async {}) as _);
+            Retry::new(seat, RetryPolicy::default(), pause)
+        } else {
+            seat
+        };
+        debug_assert!(self.there.is_some() || !role.is_far());
+        Store::create_over_with(over, Timestamp(0), ids)
     }
 
     fn play(&self, me: usize, role: Role) -> Result<()> {
@@ -162,19 +263,33 @@ impl World {
             | (Role::Saver(_) | Role::Reclaimer, Fault::UnconditionalCommit) => self.fault,
             _ => Fault::None,
         });
-        let seat = Seat {
-            me,
-            shared: Arc::clone(&self.shared),
-            lies: lies.clone(),
-        };
         let reuses = self.fault == Fault::ReusedPutId && matches!(role, Role::Saver(_));
-        let ids = if reuses {
-            few(&self.ids)
-        } else {
-            random(&self.ids)
+        let ids = || {
+            if reuses {
+                few(&self.ids)
+            } else {
+                random(&self.ids)
+            }
+        };
+        let home = match &self.there {
+            Some(there) if role.is_far() => there,
+            _ => &self.shared,
+        };
+        let other = match &self.there {
+            Some(there) if matches!(role, Role::Pusher | Role::Evicter) => {
+                let lies = Lies::new(Fault::None);
+                let store = self.sit(me, role, there, &lies, ids())?;
+                let shared = Arc::clone(there);
+                Some(Other {
+                    store,
+                    lies,
+                    shared,
+                })
+            }
+            _ => None,
         };
         let mut actor = Actor {
-            store: Store::create_over_with(Arc::new(seat), Timestamp(0), ids)?,
+            store: self.sit(me, role, home, &lies, ids())?,
             lies,
             dice: Dice::new(self.seed ^ (me as u64 + 1) << 32),
             fault: self.fault,
@@ -184,7 +299,8 @@ impl World {
             } else {
                 self.trash
             },
-            shared: Arc::clone(&self.shared),
+            shared: Arc::clone(home),
+            other,
         };
         match role {
             Role::Saver(run) => saver::save(&mut actor, self.runs[run]),
@@ -195,12 +311,18 @@ impl World {
             Role::Undeleter => trash::undelete(&mut actor),
             Role::Scribe => scribe::write(&mut actor),
             Role::Reclaimer => trash::reclaim(&mut actor),
+            Role::Pusher => courier::push(&mut actor),
+            Role::Evicter => courier::evict(&mut actor),
+            Role::Archivist => trash::delete(&mut actor),
+            Role::FarCollector => collector::collect(&mut actor),
         }
     }
 
     /// An error of somebody who was not killed is one, if no rule was left out.
     fn judge(&self, role: Role, error: Option<String>) {
-        let Some(error) = error.filter(|error| !error.contains("was killed")) else {
+        // Who is killed, or whose server fails more often than it tries again, gives up.
+        let gives_up = |error: &String| error.contains("was killed") || error.contains(FAILURE);
+        let Some(error) = error.filter(|error| !gives_up(error)) else {
             return;
         };
         if self.fault == Fault::None {
@@ -221,6 +343,15 @@ fn roles(seed: u64, fault: Fault) -> Vec<Role> {
     let encoders = [Role::Encoder, Role::Encoder];
     match fault {
         Fault::None => {
+            if seed % 4 == 3 {
+                roles.extend([Role::Pusher, Role::Archivist, Role::FarCollector]);
+                roles.push(if seed % 8 == 3 {
+                    Role::Pusher
+                } else {
+                    Role::Evicter
+                });
+                return roles;
+            }
             roles.push(Role::Collector);
             if seed.is_multiple_of(2) {
                 roles.extend(encoders);
@@ -254,6 +385,24 @@ fn roles(seed: u64, fault: Fault) -> Vec<Role> {
             ];
         }
         Fault::NoSecondLookOfForks => roles.extend([Role::Deleter, Role::Keeper, Role::Keeper]),
+        Fault::NoSecondLookOfCopies | Fault::CopyHitInRound => {
+            roles = vec![
+                Role::Saver(0),
+                Role::Saver(1),
+                Role::Pusher,
+                Role::Archivist,
+                Role::FarCollector,
+            ];
+        }
+        Fault::LookBeforePin => {
+            roles = vec![
+                Role::Saver(0),
+                Role::Pusher,
+                Role::Evicter,
+                Role::Archivist,
+                Role::FarCollector,
+            ];
+        }
         Fault::TrashIsGarbage => roles.push(Role::Deleter),
         Fault::UnlistedFiles => roles.push(Role::Scribe),
         Fault::UnconditionalCommit => roles.push(Role::Reclaimer),
