@@ -405,6 +405,31 @@ def test_serverless_is_the_remote_of_the_environment(tmp_path: Path, monkeypatch
     assert list(Path().iterdir()) == []
 
 
+def test_a_script_runs_the_same_where_runtree_is_disabled(backend: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTREE_MODE", "disabled")
+
+    async def script() -> list[float]:
+        seen: list[float] = []
+
+        def watched(update: art.Update) -> None:
+            add_one(update)
+            seen.append(value_of(update.target))
+
+        async with backend(trainer=watched) as here:
+            agent = model("agent")
+            assert await here._experimental_fork_checkpoint(agent, "old", not_after_step=5) == 0
+            await agent.register(here)
+            for _ in range(await agent.get_step(), 3):
+                await agent.train([art.TrajectoryGroup([art.Trajectory(1.0)])])
+                await agent.log(metrics={"reward": 1.0})
+                assert await agent.delete_checkpoints() is None
+            assert await agent.get_step() == 3
+        return seen
+
+    assert asyncio.run(script()) == [1.0, 2.0, 3.0]
+    assert list(Path().iterdir()) == []
+
+
 def test_two_models_of_one_backend_live_beside_each_other(backend: Make) -> None:
     async def script() -> None:
         async with backend() as here:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +52,9 @@ class Backend:
         self._runs: dict[str, Run] = {}
 
     def open(self, *, create: bool = False) -> Store | None:
-        """Its store; None if there is none yet, and it is not to be made."""
+        """Its store; None if there is none yet, and it is not to be made, or if runtree is disabled."""
+        if _is_disabled():
+            return None
         try:
             return Store(self.location, create=create)
         except NotFound:
@@ -94,6 +97,8 @@ class Backend:
             force: Overrides every ``Conflict`` but a fork onto itself. What ``model`` was before stays a run of its own.
             from_entity: ART's owner of the project. Stores are not divided by owners: it can only be the model's own.
 
+        Where runtree is disabled, nothing is forked, and it returns 0.
+
         Raises:
             NoCheckpoint: There is no such model, or no checkpoint that is whole and early enough; those there are are listed.
             Conflict: A fork onto itself; the model has another checkpoint at that step, or a later one; another base model or rank.
@@ -118,6 +123,9 @@ class Backend:
             force,
             verbose,
         )
+        if _is_disabled():
+            request.say("runtree is disabled (RUNTREE_MODE=disabled): nothing is forked")
+            return 0
         return await asyncio.to_thread(self._fork, model, request)
 
     def _fork(self, model: TrainableModel, request: Request) -> int:
@@ -144,7 +152,8 @@ class Backend:
         """Ties a model to this backend; see :meth:`TrainableModel.register`."""
         there = standing.find(self.open(), model.project, model.name)
         if there.run is None:
-            self._continue_art(model, force)
+            if not _is_disabled():
+                self._continue_art(model, force)
             return
         stored = there.run.config.get("base_model")
         if stored is None or stored == model.base_model:
@@ -172,7 +181,7 @@ class Backend:
 
     def launch(self, model: TrainableModel) -> Run:
         """The live run of a model in this process, begun if it is not."""
-        there = standing.find(self.home(), model.project, model.name)
+        there = standing.find(None if _is_disabled() else self.home(), model.project, model.name)
         live = None if there.run is None else _live.find(there.run.id)
         if live is not None and not live.finished:
             self._runs[live.id] = live
@@ -206,3 +215,7 @@ class Backend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self._close, kind, error, trace)
+
+
+def _is_disabled() -> bool:
+    return os.environ.get("RUNTREE_MODE") == "disabled"

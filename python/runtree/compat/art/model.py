@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -75,6 +77,8 @@ class TrainableModel:
         self._backend: Backend | None = None
         # Rows of the step that was logged last: sums and counts, by metric.
         self._rows: tuple[int, dict[str, tuple[float, int]]] = (0, {})
+        # Where runtree is disabled, the newest adapter lives as long as this object: a script must train all the same.
+        self._unkept: tuple[int, Path, Callable[[], Any]] | None = None
 
     # ---- What it is.
 
@@ -123,6 +127,8 @@ class TrainableModel:
 
     async def get_step(self) -> int:
         """The step of its newest checkpoint that is whole; 0 if there is none (:meth:`checkpoint` tells that from a step 0)."""
+        if self._unkept is not None:
+            return self._unkept[0]
         found = await asyncio.to_thread(self.checkpoint)
         return 0 if found is None else found.step
 
@@ -159,20 +165,32 @@ class TrainableModel:
         function = find_trainer(backend.trainer)
         groups = as_groups(trajectory_groups)
         run = self._launch()
-        start = await asyncio.to_thread(self.checkpoint)
-        if start is not None and start.inherited and run.resumed_from is not None:
-            # What the fork was made at, whatever its parent saved at that step since.
-            start = run.resumed_from
-        current = None if start is None else await asyncio.to_thread(start.dir)
-        step = 1 if start is None else start.step + 1
-        with tempfile.TemporaryDirectory(prefix="runtree-art-") as folder:
-            target = Path(folder) / "adapter"
-            target.mkdir()
+        last, current = await asyncio.to_thread(self._start, run)
+        step = last + 1
+        target = Path(tempfile.mkdtemp(prefix="runtree-art-"))
+        remove = weakref.finalize(self, shutil.rmtree, target, ignore_errors=True)
+        try:
             update = Update(self, groups, config or TrainConfig(), step, current, target)
             told = await run_trainer(function, update)
             metrics = self._log(run, step, "train", {**averages(groups), **told})
             checkpoint = await run.save_dir(target, step=step)
+            if run.disabled:
+                before, self._unkept = self._unkept, (step, target, remove)
+                remove = before[2] if before is not None else None
+        finally:
+            if remove is not None:
+                remove()
         return TrainResult(step, metrics, checkpoint)
+
+    def _start(self, run: Run) -> tuple[int, Path | None]:
+        """What the next update goes on from: its step and its adapter; 0 and None at first."""
+        if self._unkept is not None:
+            return self._unkept[0], self._unkept[1]
+        start = self.checkpoint()
+        if start is not None and start.inherited and run.resumed_from is not None:
+            # What the fork was made at, whatever its parent saved at that step since.
+            start = run.resumed_from
+        return (0, None) if start is None else (start.step, start.dir())
 
     async def log(
         self,
