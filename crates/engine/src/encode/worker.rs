@@ -179,6 +179,9 @@ fn encode_run(shared: &Shared, engine: &Engine, run: RunId) -> Result<()> {
         began = Instant::now();
         pace
     };
+    if pace() == Pace::Stop {
+        return Ok(());
+    }
     let mut known = std::mem::take(&mut shared.lock().known);
     let cold = survivors::cold(engine, run, &mut known);
     shared.lock().known = known;
@@ -200,7 +203,7 @@ fn rest(shared: &Shared, engine: &Engine, run: RunId, worked: Duration, settled:
     let mut state = shared.lock();
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let busy = engine.saver().is_writing();
+        let busy = engine.saver().is_writing() || engine.retainer().is_expected(run);
         let pace = if state.stopped.contains(&run) {
             Some(Pace::Stop)
         } else if busy && !settled {

@@ -39,6 +39,7 @@ impl RunWriter {
     /// Remembers what was committed, and lets what is older be deleted if this process is the one to do it.
     pub(crate) fn note_committed(&self, name: CheckpointName, made_commit: bool) {
         *lock(&self.committed) = Some(name);
+        self.engine.retainer().expect(name.run);
         if let Some(shipper) = self.shipper.get() {
             shipper.add(name.key);
         }

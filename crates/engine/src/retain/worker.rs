@@ -17,6 +17,9 @@ use crate::gc::TrashBound;
 /// Checkpoints that the trash of a live run holds: one less than elsewhere, because the next save is about to take that place.
 pub(crate) const LIVE_TRASH: TrashBound = TrashBound { checkpoints: 1 };
 
+/// How long after a commit of a run that deletes in its loop the next deletion is expected.
+const EXPECTED: Duration = Duration::from_secs(2);
+
 /// What there is to say: an error, or why nothing was deleted.
 pub(crate) enum Said {
     /// Pruning failed; nothing is lost by that.
@@ -62,6 +65,8 @@ struct State {
     running: bool,
     /// Runs of which something was deleted here.
     pruned: HashSet<RunId>,
+    /// Those that are about to delete again: when they began to write, or committed, what they delete others for.
+    expected: HashMap<RunId, Instant>,
 }
 
 impl std::fmt::Debug for State {
@@ -105,7 +110,10 @@ impl Retainer {
         run: RunId,
         report: impl Fn(Said) + Send + 'static,
     ) {
-        self.shared.lock().pruned.insert(run);
+        let mut state = self.shared.lock();
+        state.pruned.insert(run);
+        state.expected.remove(&run);
+        drop(state);
         self.begin(
             engine,
             run,
@@ -146,6 +154,21 @@ impl Retainer {
     /// Whether this process deletes checkpoints of a run: its disk is meant to hold few.
     pub(crate) fn has_pruned(&self, run: RunId) -> bool {
         self.shared.lock().pruned.contains(&run)
+    }
+
+    /// A checkpoint of a run is being written, or was committed: if the run has deleted others before, it is about to do so again.
+    pub(crate) fn expect(&self, run: RunId) {
+        let mut state = self.shared.lock();
+        if state.pruned.contains(&run) {
+            state.expected.insert(run, Instant::now());
+        }
+    }
+
+    /// Whether a run is about to delete checkpoints: a moment later less is worth encoding, and there is room for it.
+    pub(crate) fn is_expected(&self, run: RunId) -> bool {
+        let state = self.shared.lock();
+        let since = state.expected.get(&run);
+        since.is_some_and(|since| since.elapsed() < EXPECTED)
     }
 
     /// Waits until nothing is left to do for a run, at most until `deadline`; says whether that is so.
@@ -211,6 +234,7 @@ fn prune(
         shared.lock().pruned.insert(run);
         let plan = engine.plan_prune_unsized(run, &origin.policy, UnknownMetric::KeepAll)?;
         engine.bury_pruned(&plan, Some(newest))?;
+        shared.lock().expected.remove(&run);
         unranked = plan.unranked;
     }
     engine.collect_trash(run, LIVE_TRASH)?;

@@ -82,6 +82,7 @@ impl Writing {
                 engine.encoder().wait_at_rest(*run, deadline);
             }
             engine.retainer().settle(*run, deadline);
+            engine.retainer().expect(*run);
         }
         self.store.begin_save()
     }

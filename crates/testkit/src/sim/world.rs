@@ -304,17 +304,15 @@ impl World {
         };
         match role {
             Role::Saver(run) => saver::save(&mut actor, self.runs[run]),
-            Role::Collector => collector::collect(&mut actor),
+            Role::Collector | Role::FarCollector => collector::collect(&mut actor),
             Role::Encoder => encoder::encode(&mut actor),
             Role::Keeper => keeper::keep(&mut actor),
-            Role::Deleter => trash::delete(&mut actor),
+            Role::Deleter | Role::Archivist => trash::delete(&mut actor),
             Role::Undeleter => trash::undelete(&mut actor),
             Role::Scribe => scribe::write(&mut actor),
             Role::Reclaimer => trash::reclaim(&mut actor),
             Role::Pusher => courier::push(&mut actor),
             Role::Evicter => courier::evict(&mut actor),
-            Role::Archivist => trash::delete(&mut actor),
-            Role::FarCollector => collector::collect(&mut actor),
         }
     }
 
