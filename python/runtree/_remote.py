@@ -35,9 +35,7 @@ def wish(
         if isinstance(keep_local, bool) or not isinstance(keep_local, int):
             raise InvalidType(f"keep_local {keep_local!r} is not a number of checkpoints")
         if not 0 < keep_local < 1 << 32:
-            raise Invalid(
-                f"keep_local {keep_local} is not a number of checkpoints from 1: the newest always stays here"
-            )
+            raise Invalid(f"keep_local {keep_local} is not a number of checkpoints from 1: the newest always stays here")
         if not named:
             raise Invalid(
                 "keep_local deletes here what a remote keeps, and there is none",

@@ -65,6 +65,21 @@ def test_a_model_lists_whole_steps_and_says_why_not_the_others(tmp_path: Path) -
     assert not layout.open_model(tmp_path, "p", "new").exists
 
 
+def test_a_directory_that_may_not_be_read_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_art(tmp_path, "old", {5: 5.5})
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        # Whoever runs this as root may read everything.
+        if str(path) == str(root / "checkpoints"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(runtree.Denied, match="checkpoints may not be read"):
+        layout.open_model(tmp_path, "p", "old")
+
+
 def header(text: str | bytes, data: bytes = b"") -> bytes:
     body = text if isinstance(text, bytes) else text.encode()
     return struct.pack("<Q", len(body)) + body + data
@@ -339,7 +354,7 @@ def test_what_is_torn_in_a_bucket_is_passed_over(monkeypatch: pytest.MonkeyPatch
     torn = {**whole(3.0, "0009"), "checkpoints/0009/adapter_model.safetensors": safetensors(3.0)[:-8]}
     FakeBucket(monkeypatch, {**whole(1.0, "0003"), **torn})
     found = layout.open_model("s3://b", "p", "old")
-    with found.newest(None) as (step, _):
+    with pytest.warns(runtree.RuntreeWarning, match="0009"), found.newest(None) as (step, _):
         assert step == 3
     assert "is torn" in found.passed_over["0009"]
 

@@ -51,12 +51,12 @@ class Backend:
         self._init = dict(init or {})
         self._runs: dict[str, Run] = {}
 
-    def open(self, *, create: bool = False) -> Store | None:
+    def open(self) -> Store | None:
         """Its store; None if there is none yet, and it is not to be made, or if runtree is disabled."""
         if _is_disabled():
             return None
         try:
-            return Store(self.location, create=create)
+            return Store(self.location)
         except NotFound:
             if isinstance(self.location, str):
                 # A bucket that is not there is no place where a store will be.

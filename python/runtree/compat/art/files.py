@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from runtree import _native
-from runtree.errors import Invalid, NotFound
+from runtree.errors import Denied, Invalid, NotFound
 from runtree.store import bucket_settings
 
 
@@ -50,7 +50,7 @@ class LocalFiles:
     def sizes(self) -> dict[str, int]:
         """What is there; links to directories are not followed."""
         found: dict[str, int] = {}
-        for above, directories, names in os.walk(self._root):
+        for above, directories, names in os.walk(self._root, onerror=_refuse):
             place = Path(above)
             if not names and not directories and place != self._root:
                 found[f"{place.relative_to(self._root).as_posix()}/"] = 0
@@ -114,6 +114,12 @@ class BucketFiles:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse(error: OSError) -> None:
+    # What may not be looked into is not empty.
+    if isinstance(error, PermissionError):
+        raise Denied(f"{error.filename} may not be read", hint="ask for its permission, or copy it") from error
 
 
 def _inside(name: str, where: str) -> PurePosixPath:

@@ -18,6 +18,7 @@ from runtree.compat.art.errors import NoCheckpoint
 from runtree.compat.art.files import BucketFiles, Files, LocalFiles
 
 _CHECKPOINTS = "checkpoints"
+_A_FILE = "a file"
 # Files that are read into memory, and how many bytes they may have: what a bucket holds is not believed either.
 _MODEL, _HISTORY = "model.json", "history.jsonl"
 _LONGEST = {_MODEL: 1 << 20, _HISTORY: 1 << 30}
@@ -41,7 +42,7 @@ class ArtModel:
         self.steps: list[int] = []
         for directory, inside in sorted(_directories(sizes).items()):
             step = _step_of(directory)
-            problem = _no_step(directory) if step is None else "a file" if inside is None else None
+            problem = _no_step(directory) if step is None else _A_FILE if inside is None else None
             problem = problem or adapters.is_candidate(inside or {})
             if step is None or problem is not None:
                 self.passed_over[directory] = problem or ""
@@ -79,7 +80,7 @@ class ArtModel:
     def newest(self, not_after: int | None) -> Generator[tuple[int, Path]]:
         """The newest whole checkpoint, not after a step: its step and its files.
 
-        What turns out not to be whole is added to :attr:`passed_over`, and the one before it is taken.
+        What turns out not to be whole is added to :attr:`passed_over`, and the one before it is taken, with a warning.
 
         Raises:
             NoCheckpoint: There is none; the message lists those there are, and what was passed over.
@@ -88,16 +89,27 @@ class ArtModel:
             with self._files.directory(f"{_CHECKPOINTS}/{step:04d}") as directory:
                 problem = adapters.find_problem(directory)
                 if problem is None:
+                    self._tell_passed_over(step, not_after)
                     yield step, directory
                     return
                 self.passed_over[f"{step:04d}"] = problem
                 self.steps.remove(step)
         raise self._no_checkpoint(not_after)
 
+    def _tell_passed_over(self, taken: int, not_after: int | None) -> None:
+        steps = {name: _step_of(name) for name, why in self.passed_over.items() if why != _A_FILE}
+        later = [name for name, step in steps.items() if step is not None and step > taken]
+        told = [f"{name} ({self.passed_over[name]})" for name in later if not_after is None or int(name) <= not_after]
+        if told:
+            _warn.once(
+                f"{self.location} {told}",
+                f"checkpoint {taken:04d} of {self.name} is taken, as not whole are {', '.join(told)} at {self.location}",
+            )
+
     def _no_checkpoint(self, not_after: int | None) -> NoCheckpoint:
         limit = "" if not_after is None else f" not after step {not_after}"
         there = ", ".join(str(step) for step in self.steps[-_LISTED:]) or "none"
-        hint = f"whole ones: {there}"
+        hint = f"checkpoints there: {there}"
         if self.passed_over:
             listed = list(self.passed_over.items())[:_LISTED]
             told = [f"{name if name.isprintable() else repr(name)} ({why})" for name, why in listed]
