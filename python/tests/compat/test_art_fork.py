@@ -452,6 +452,27 @@ def test_only_the_missing_chunks_of_one_checkpoint_come(other_store: Origin, bac
     assert sum(path.is_file() for path in chunks) <= 3
 
 
+def test_of_a_fork_that_was_trained_comes_what_it_saved_itself(other_store: Origin, backend: Make) -> None:
+    other_store.put("old", {5: 5.5})
+
+    async def there() -> None:
+        async with backend(store=other_store.store) as place:
+            middle = model("middle")
+            await place._experimental_fork_checkpoint(middle, "old")
+            await middle.register(place)
+            await middle.train([])
+
+    asyncio.run(there())
+    here, new = backend(), model("new")
+    assert fork(here, new, "middle", **other_store.arguments) == 6
+    step_of(new, here)
+    assert value_at(new) == 6.5
+    assert new.run is not None
+    assert [segment.run for segment in new.run.lineage()] == ["P-1", "P-2", "P-2", "P-3"]
+    chunks = list((new.run.store.path / "chunks").rglob("*"))
+    assert sum(path.is_file() for path in chunks) <= 3
+
+
 def test_a_model_is_restored_from_where_it_was_kept(elsewhere: Origin, backend: Make) -> None:
     elsewhere.put("mine", {3: 3.5, 5: 5.5})
     here, mine = backend(), model("mine")
