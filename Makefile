@@ -68,7 +68,7 @@ rust: $(VENV)/.dev ## Rust tests and doctests; what needs no disk of a store run
 # `pytest`, not `python -m pytest`: that would put python/ first and test the sources without their native part.
 py: $(VENV)/.package $(VENV)/.dev ## Python tests
 	cd python && $(BIN)/pytest -q --ignore=tests/torture
-	cd python && ../scripts/with-s3 $(BIN)/pytest -q tests/test_stores.py  # once more, with a bucket
+	cd python && ../scripts/with-s3 $(BIN)/pytest -q tests/test_stores.py tests/compat -k 'stores or samples or bucket'  # once more, with a bucket
 	cd python && $(BIN)/pytest -q tests/torture  # a process of its own: it forks, which other tests' threads forbid
 
 web: web/node_modules/.made ## unit tests of the UI

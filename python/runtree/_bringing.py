@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 
 def bring(store: Store, ref: str, project: str | None = None) -> str:
-    """A REF of the same checkpoint in ``store``. If ``ref`` names another store (``s3://bucket/prefix#project/run@500``), what is not here
-    of that one checkpoint, and the history that leads to it, is copied first. It is looked up there alone.
+    """A REF of the same checkpoint in ``store``.
+
+    If ``ref`` names another store (``s3://bucket/prefix#project/run@500``), what is not here of that one checkpoint, and the history
+    that leads to it, is copied first. It is looked up there alone.
     """
     place, rest = _native.split_reference(ref)
     if place is None:

@@ -35,7 +35,9 @@ def wish(
         if isinstance(keep_local, bool) or not isinstance(keep_local, int):
             raise InvalidType(f"keep_local {keep_local!r} is not a number of checkpoints")
         if not 0 < keep_local < 1 << 32:
-            raise Invalid(f"keep_local {keep_local} is not a number of checkpoints from 1: the newest always stays here")
+            raise Invalid(
+                f"keep_local {keep_local} is not a number of checkpoints from 1: the newest always stays here"
+            )
         if not named:
             raise Invalid(
                 "keep_local deletes here what a remote keeps, and there is none",
@@ -44,6 +46,9 @@ def wish(
     if not named:
         return None
     location = find_store(named)
+    if location == store and remote is None and keep_local is None:
+        # The environment names one place for all: whoever trains there has nothing to push.
+        return None
     if location == store:
         raise Invalid(f"store and remote are one place, {store}", hint="name another remote, or none")
     if isinstance(location, str):

@@ -59,4 +59,5 @@ def remote_of(facts: dict[str, Any] | None) -> Remote | None:
         return None
     until = facts["pushed_until"]
     time = None if until is None else datetime.fromtimestamp(until / 1e6, timezone.utc)
-    return Remote(**facts | {"pushed_until": time})
+    facts["pushed_until"] = time
+    return Remote(**facts)

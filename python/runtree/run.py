@@ -372,7 +372,8 @@ class Run(Pruning):
         facts: dict[str, Any] = self._writer.health()
         if facts["last_flush"] is not None:
             facts["last_flush"] = _time(facts["last_flush"])
-        return Health(**facts | {"remote": remote_of(facts["remote"])})
+        facts["remote"] = remote_of(facts["remote"])
+        return Health(**facts)
 
     def finish(
         self, status: str | None = None, reason: str | None = None, *, timeout: float | None = None
@@ -428,7 +429,8 @@ class Run(Pruning):
             with contextlib.suppress(RuntreeWarning, Error):
                 self._show(writer.take_warnings())
             raise
-        self._report = FinishReport(**facts | {"remote": remote_of(facts["remote"])})
+        facts["remote"] = remote_of(facts["remote"])
+        self._report = FinishReport(**facts)
         self._show(writer.take_warnings())
         if not is_drained:
             _warn.once("device_values", "the device did not deliver values in time: the last ones are not logged")

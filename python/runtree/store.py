@@ -264,8 +264,8 @@ class Store:
         """Forks at a checkpoint, without a process: the new run waits for its first launch. No chunk is read or written.
 
         A REF of another store, ``"s3://bucket/prefix#project/run@<=500"``, is looked up there; what is not here of that one
-        checkpoint, and the history that leads to it, is copied first. ``project`` is where a bare name or number of ``ref`` is looked up; ``into`` is the project the fork is born in, its parent's
-        unless given.
+        checkpoint, and the history that leads to it, is copied first. ``project`` is where a bare name or number of ``ref`` is
+        looked up; ``into`` is the project the fork is born in, its parent's unless given.
         """
         from runtree._bringing import bring
         from runtree.stored import StoredRun

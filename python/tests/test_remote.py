@@ -155,7 +155,7 @@ def test_a_fork_of_another_store_takes_the_newest_at_or_before_a_step_there(plac
     run.finish()
     assert len(run.history("loss")) == 32
     assert [each.step for each in run.checkpoints()] == [30]
-    assert [each.run for each in run.lineage()][0] != lookalike.id
+    assert run.lineage()[0].run != lookalike.id
     other = runtree.Store().fork(f"{place}#p/my-model@20", name="another")
     assert other.fork_step == 20
     with pytest.raises(runtree.NotFound, match="0, 10, 20, 30, 40"):

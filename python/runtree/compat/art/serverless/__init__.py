@@ -1,0 +1,5 @@
+"""ART's ``art.serverless``."""
+
+from runtree.compat.art.serverless.backend import ServerlessBackend
+
+__all__ = ["ServerlessBackend"]
