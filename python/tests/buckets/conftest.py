@@ -1,0 +1,40 @@
+"""Tests of stores in a bucket, with a proxy between. They need ``scripts/with-s3``."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from buckets.proxy import Proxy
+
+# Before the tests' own environment hides it.
+BUCKET = os.environ.get("RUNTREE_TEST_BUCKET")
+SEED = int(os.environ.get("RUNTREE_SEED", random.randrange(1 << 30)))
+_places = itertools.count()
+
+
+@pytest.fixture
+def server() -> str:
+    """The address of the S3 server itself."""
+    if not BUCKET:
+        pytest.skip("no scripts/with-s3")
+    return os.environ["AWS_ENDPOINT_URL"]
+
+
+@pytest.fixture
+def proxy(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What everything in this test, and its child processes, takes for the server."""
+    print(f"RUNTREE_SEED={SEED}")
+    with Proxy(server, seed=SEED) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy
+
+
+@pytest.fixture
+def place() -> str:
+    """Where in the bucket a store may be made."""
+    return f"{BUCKET}/faults-{os.getpid()}-{next(_places)}"
