@@ -76,7 +76,7 @@ class Promises:
         return promises
 
     def _read(self, lines: list[dict[str, Any]]) -> None:
-        asked: dict[str, float] = {}
+        asked: dict[tuple[str, str], float] = {}
         key = ""
         tail: list[tuple[int, float]] = []
         for line in lines:
@@ -91,16 +91,17 @@ class Promises:
                 self.forks[line["key"]] = Saved(line["checkpoint"], line["of"], line["step"])
             elif did in ("deleting", "restoring"):
                 for checkpoint in line["checkpoints"]:
-                    asked[checkpoint] = at
+                    asked[did, checkpoint] = at
                     if did == "deleting":
                         self.deletions[checkpoint].append((at, NEVER))
             elif did == "deleted":
                 for checkpoint in line["checkpoints"]:
-                    self.deletions[checkpoint].remove((asked[checkpoint], NEVER))
-                    self.deletions[checkpoint].append((asked[checkpoint], at))
+                    began = asked["deleting", checkpoint]
+                    self.deletions[checkpoint].remove((began, NEVER))
+                    self.deletions[checkpoint].append((began, at))
             elif did == "restored":
                 for checkpoint in line["checkpoints"]:
-                    self.restored[checkpoint].append(asked[checkpoint])
+                    self.restored[checkpoint].append(asked["restoring", checkpoint])
             elif did == "wrong":
                 self.wrong.append(line["what"])
             elif did == "refused":
