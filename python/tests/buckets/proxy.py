@@ -91,7 +91,7 @@ class Proxy:
         return f"http://127.0.0.1:{self._port}"
 
     def break_with(self, *rules: Rule) -> None:
-        """From now on these rules hold, the first that fits a request; none: no fault."""
+        """From now on these rules hold, the first that fits a request; none: no fault. What others made wait goes on."""
         self._rules, self._hits = list(rules), Counter()
 
     def traffic(self, method: str | None = None, *kinds: str) -> Traffic:
@@ -176,13 +176,18 @@ class Proxy:
         if fault is Fault.CONFLICT:
             return refusal(409, "ConditionalRequestConflict")
         if rule is not None and fault is Fault.SLOW:
-            await asyncio.sleep(rule.seconds)
+            await self._wait_as_told(rule)
         traffic.requests += 1
         try:
             return await self._pass_on(request, traffic, fault)
         except (ClientError, ConnectionError):
             # One of the two hung up; whoever is left is told by the same.
             return hung_up(request)
+
+    async def _wait_as_told(self, rule: Rule) -> None:
+        end = self._loop.time() + rule.seconds
+        while rule in self._rules and self._loop.time() < end:
+            await asyncio.sleep(0.02)
 
     async def _pass_on(self, request: web.BaseRequest, traffic: Traffic, fault: Fault | None) -> web.StreamResponse:
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON]
