@@ -120,7 +120,7 @@ crowd: $(VENV)/.package $(VENV)/.dev ## 1,000 runs by 20 processes on one store,
 
 chaos: $(VENV)/.package $(VENV)/.dev ## two hosts on one bucket that fails for 5 minutes, clocks 20 minutes apart, 50 kills
 	cd python && RUNTREE_CHAOS_SECONDS=$${RUNTREE_CHAOS_SECONDS:-300} RUNTREE_CHAOS_KILLS=$${RUNTREE_CHAOS_KILLS:-50} \
-	  ../scripts/with-s3 $(BIN)/pytest -q -rP tests/buckets/test_two_hosts.py
+	  ../scripts/with-s3 $(BIN)/pytest -q -rP tests/buckets/test_one_fault.py tests/buckets/test_two_hosts.py
 
 sim: ## the protocol under 20,000 seeds of interleavings and crashes, and 100 collections that are killed
 	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-20000} RUNTREE_GC_KILLS=$${RUNTREE_GC_KILLS:-100} cargo test --quiet -p runtree-testkit

@@ -18,6 +18,8 @@ from runtree.store import _open
 BUCKET = os.environ.get("RUNTREE_TEST_BUCKET")
 Start = Callable[..., runtree.Run]
 Fresh = Callable[..., runtree.Store]
+# `make chaos`.
+LONG = "RUNTREE_CHAOS_SECONDS" in os.environ
 SEED = int(os.environ.get("RUNTREE_SEED", random.randrange(1 << 30)))
 _places = itertools.count()
 

@@ -10,8 +10,6 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from buckets.ledger import Ledger
-
 TESTS = Path(__file__).parents[1]
 
 
@@ -35,9 +33,9 @@ class Host:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
-    def ledgers(self) -> list[Ledger]:
+    def ledgers(self) -> list[Path]:
         """What its processes were promised."""
-        return [Ledger(path) for path in sorted(self.folder.glob("*.ledger"))]
+        return sorted(self.folder.glob("*.ledger"))
 
     def start(self, worker: str) -> None:
         """Starts a process, or starts it again."""

@@ -19,7 +19,6 @@ class Ledger:
     nobody skews."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def note(self, did: str, **facts: Any) -> None:
@@ -29,9 +28,10 @@ class Ledger:
         if did != "logged":
             os.fsync(self._file)
 
-    def lines(self) -> list[dict[str, Any]]:
-        """What was written, by earlier processes, too."""
-        return [json.loads(line) for line in self._path.read_text().splitlines()]
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """What a ledger says, by all processes that wrote it; a line that is being written is left out."""
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Promises:
         return not self.deletions[checkpoint] or any(began > ended for began in self.restored[checkpoint])
 
     @classmethod
-    def of(cls, ledgers: Iterable[Ledger]) -> Promises:
+    def of(cls, ledgers: Iterable[Path]) -> Promises:
         """Reads them all."""
         promises = cls()
         for ledger in ledgers:
-            promises._read(ledger.lines())
+            promises._read(lines_of(ledger))
         return promises
 
     def _read(self, lines: list[dict[str, Any]]) -> None:

@@ -34,7 +34,7 @@ def test_a_checkpoint_must_be_there_unless_it_may_be_deleted(
     mine.note("saved", checkpoint="ck", step=3)
     for did in history:
         others.note(did, **ONE)
-    promises = Promises.of([mine, others])
+    promises = Promises.of([tmp_path / "mine", tmp_path / "others"])
     assert promises.saved["ck"].key == "run"
     assert promises.must_be_there("ck") is must_be_there
 
@@ -45,4 +45,4 @@ def test_only_the_points_of_the_last_process_are_its_tail(tmp_path: Path) -> Non
         ledger.note("started", key="run")
         for step in steps:
             ledger.note("logged", step=step)
-    assert [step for step, _ in Promises.of([ledger]).tails["run"]] == [1, 2]
+    assert [step for step, _ in Promises.of([tmp_path / "ledger"]).tails["run"]] == [1, 2]

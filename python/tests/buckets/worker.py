@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import runtree
-from buckets.ledger import Ledger
+from buckets.ledger import Ledger, lines_of
 from buckets.state import differs, state_of, value_of
 
 PROJECT = "chaos"
@@ -28,10 +28,11 @@ OVERTAKEN = (runtree.NotFound, runtree.Conflict, runtree.Invalid)
 class Worker:
     """One process."""
 
-    def __init__(self, store: str, name: str, ledger: Ledger, seed: int) -> None:
+    def __init__(self, store: str, name: str, ledger: Path, seed: int) -> None:
         self._place = store
         self._name = name
-        self._ledger = ledger
+        self._ledger = Ledger(ledger)
+        self._before = lines_of(ledger)
         self._random = random.Random(seed)
         self._deleted: list[runtree.Checkpoint] = []
         self._run = self._first()
@@ -40,7 +41,7 @@ class Worker:
 
     def _first(self) -> runtree.Run:
         """The run that the process before this one was at."""
-        forking = [line for line in self._ledger.lines() if line["did"] in ("forking", "founding")]
+        forking = [line for line in self._before if line["did"] in ("forking", "founding")]
         if forking:
             key, fork = forking[-1]["key"], forking[-1].get("fork")
             run = self._patiently(lambda: self._init(key, fork))
@@ -222,11 +223,11 @@ UNAVAILABLE = 7
 def main() -> None:
     place, name, path, seed = sys.argv[1:]
     warnings.simplefilter("ignore")
-    ledger = Ledger(Path(path))
+    ledger = Path(path)
     try:
         Worker(place, name, ledger, int(seed)).live()
     except BaseException as error:
-        ledger.note("wrong", what=f"{type(error).__name__}: {error}")
+        Ledger(ledger).note("wrong", what=f"{type(error).__name__}: {error}")
         raise
 
 
