@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -60,8 +61,15 @@ class Host:
     def kill(self, worker: str) -> None:
         """``kill -9``, of what the process has started, too."""
         process = self.processes.pop(worker)
-        os.killpg(process.pid, signal.SIGKILL)
+        # One that ended by itself may have left children, or nobody.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def kill_all(self) -> None:
+        """At once."""
+        for worker in list(self.processes):
+            self.kill(worker)
 
     def died(self) -> list[str]:
         """Processes that ended by themselves, with what they said: none should."""

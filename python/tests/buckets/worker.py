@@ -114,7 +114,8 @@ class Worker:
             self._ledger.note("logged", step=step)
             time.sleep(self._random.random() * 0.05)
         pending = run.save(state_of(run.key or "", step), step=step)
-        with self._refusals("save"):
+        # A chunk is put twice at most; after two answers that say it is there already, a save fails by Conflict.
+        with self._refusals("save", runtree.Conflict):
             self._ledger.note("saved", checkpoint=pending.result().id, step=step)
 
     def _prune(self) -> None:
