@@ -11,7 +11,7 @@ SERVE ?= 1
 RUST_SOURCES := $(shell find crates python -name '*.rs' -o -name Cargo.toml | grep -v '/target/') Cargo.lock $(shell find web/dist -type f)
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 
-.PHONY: help demo test setup fmt lint sim py rust web web-fresh api e2e bench crowd torture power-cuts fuzz docs clean-store
+.PHONY: help demo test setup fmt lint sim py rust web web-fresh api e2e bench crowd chaos torture power-cuts fuzz docs clean-store
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -68,7 +68,7 @@ rust: $(VENV)/.dev ## Rust tests and doctests; what needs no disk of a store run
 # `pytest`, not `python -m pytest`: that would put python/ first and test the sources without their native part.
 py: $(VENV)/.package $(VENV)/.dev ## Python tests
 	cd python && $(BIN)/pytest -q --ignore=tests/torture
-	cd python && ../scripts/with-s3 $(BIN)/pytest -q tests/test_stores.py tests/compat -k 'stores or samples or bucket'  # once more, with a bucket
+	cd python && ../scripts/with-s3 $(BIN)/pytest -q tests/test_stores.py tests/test_remote.py tests/buckets tests/compat -k 'stores or remote or buckets or samples or bucket'  # once more, with a bucket
 	cd python && $(BIN)/pytest -q tests/torture  # a process of its own: it forks, which other tests' threads forbid
 
 web: web/node_modules/.made ## unit tests of the UI
@@ -118,12 +118,16 @@ power-cuts: $(VENV)/.package $(VENV)/.dev target/tools/.apt ## power cuts in the
 crowd: $(VENV)/.package $(VENV)/.dev ## 1,000 runs by 20 processes on one store, 8 processes in one run, the UI's server asked all the while
 	cd python && RUNTREE_CROWD_RUNS=1000 $(BIN)/pytest -q tests/whole/test_many_processes.py
 
+chaos: $(VENV)/.package $(VENV)/.dev ## two hosts on one bucket that fails for 5 minutes, clocks 20 minutes apart, 50 kills
+	cd python && RUNTREE_CHAOS_SECONDS=$${RUNTREE_CHAOS_SECONDS:-300} RUNTREE_CHAOS_KILLS=$${RUNTREE_CHAOS_KILLS:-50} \
+	  ../scripts/with-s3 $(BIN)/pytest -q -rP tests/buckets/test_one_fault.py tests/buckets/test_two_hosts.py
+
 sim: ## the protocol under 20,000 seeds of interleavings and crashes, and 100 collections that are killed
 	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-20000} RUNTREE_GC_KILLS=$${RUNTREE_GC_KILLS:-100} cargo test --quiet -p runtree-testkit
 
-bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, trackio, tensorboard, wandb; both sides in one run
+bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, trackio, tensorboard, wandb, a plain S3 client; both sides in one run
 	$(BIN)/pip install -q --disable-pip-version-check -r bench/requirements.txt
-	$(BIN)/python bench/bench.py
+	scripts/with-s3 $(BIN)/python bench/bench.py
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cold
 import large_store
+import transfer
 
 import checkpoints
 import metrics
@@ -28,6 +29,7 @@ SECTIONS = [
     "series",
     "lineage",
     "large-store",
+    "transfer",
 ]
 
 
@@ -73,6 +75,8 @@ def main() -> None:
             metrics.bench_lineage(report, folder, [1000] if quick else [1000, 10_000])
         if "large-store" in wanted:
             large_store.bench(report, 2_000 if quick else 100_000, 200_000 if quick else 10_000_000)
+        if "transfer" in wanted:
+            transfer.bench(report, folder, (256 << 20) if quick else (1 << 30), 3 if quick else 5)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.close()

@@ -73,7 +73,11 @@ def _open_with_index(location: Path | str, mode: str) -> _native.Engine:
 
     # Kept for as long as the process lives; what is wrong with the store itself is wrong with this index, too.
     folder = tempfile.TemporaryDirectory(prefix="runtree-index-", ignore_cleanup_errors=True)
-    engine = _native.Engine.open(location, mode, Path(folder.name), bucket_settings())
+    try:
+        engine = _native.Engine.open(location, mode, Path(folder.name), bucket_settings())
+    except BaseException:
+        folder.cleanup()
+        raise
     _temporary.append(folder)
     _warn.once(
         "index",

@@ -213,3 +213,17 @@ def test_a_cache_folder_that_can_not_be_used_is_a_warning(
     run.finish()
     assert list(run.history("loss").steps) == [0]
     assert [saved.step for saved in run.checkpoints()] == [0]
+
+
+@pytest.mark.xfail(reason="verify reads what is not deleted alone")
+def test_verify_reads_what_a_fork_starts_from_though_it_was_deleted(start: Start) -> None:
+    """It is a root: the fork's next launch loads it."""
+    with start() as run:
+        run.save({"w": noise(1)}, step=0).result()
+    store = run.store
+    with start(run_id="fork", fork=f"{run.id}@0"):
+        pass
+    run.checkpoint(0).delete()
+    assert store.directory is not None
+    flip(chunk_that_holds(store.directory, noise(1).tobytes()))
+    assert store.verify()["problems"] != []
