@@ -55,7 +55,12 @@ impl Store {
         if let Some(local) = self.local() {
             return local.names(directory).map_err(fail);
         }
-        let listed = block_on(self.objects().list_with_delimiter(Some(directory))).map_err(fail)?;
+        let mut listed =
+            block_on(self.objects().list_with_delimiter(Some(directory))).map_err(fail)?;
+        // Some servers, and consoles of others, keep folders: an empty object whose name is the folder's own and a slash.
+        listed
+            .objects
+            .retain(|object| object.location != *directory);
         let name = |path: &ObjectPath| path.filename().map(ToOwned::to_owned);
         let directories = listed
             .common_prefixes
