@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use runtree_core::{Error, ErrorKind, Result, RunId};
 use runtree_index::{FoldItem, Index as _};
-use runtree_store::Touches;
+use runtree_store::{RunStamp, Touches};
 
 use crate::engine::Engine;
 
@@ -122,10 +122,12 @@ impl Engine {
         })?;
         let count = runs.len();
         let doubtful = self.doubtful_runs(&mut scan, &runs, touches.as_ref())?;
+        // In a bucket each stamp is a question that takes its time: they are asked at once. Taken before their runs are read, like any other.
+        let mut stamps = self.store.run_stamps(&doubtful)?;
         let mut failed = None;
         for &run in &doubtful {
             // One damaged run must not hide the others.
-            if let Err(error) = self.fold_run(&mut scan, run, Look::ForNews)
+            if let Err(error) = self.fold_run(&mut scan, run, Look::ForNews, stamps.remove(&run))
                 && error.kind() != ErrorKind::Corrupt
             {
                 failed.get_or_insert(error);
@@ -152,7 +154,7 @@ impl Engine {
     pub(crate) fn refresh_run(&self, run: RunId) -> Result<()> {
         let mut scan = lock(&self.fold.scan);
         self.check_generation(&mut scan)?;
-        self.fold_run(&mut scan, run, Look::ForNews)
+        self.fold_run(&mut scan, run, Look::ForNews, None)
     }
 
     /// Folds one run as far as it can be read. Whoever decides or lists goes on with that; whoever shows points asks [`Engine::check_damage`].
@@ -174,7 +176,7 @@ impl Engine {
     pub(crate) fn refresh_anew(&self, run: RunId) -> Result<()> {
         let mut scan = lock(&self.fold.scan);
         self.check_generation(&mut scan)?;
-        match self.fold_run(&mut scan, run, Look::Anew) {
+        match self.fold_run(&mut scan, run, Look::Anew, None) {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
             other => other,
         }
@@ -206,7 +208,13 @@ impl Engine {
         Ok(())
     }
 
-    fn fold_run(&self, scan: &mut Scan, run: RunId, look: Look) -> Result<()> {
+    fn fold_run(
+        &self,
+        scan: &mut Scan,
+        run: RunId,
+        look: Look,
+        stamp: Option<RunStamp>,
+    ) -> Result<()> {
         let anew = look == Look::Anew;
         if let Some(trace) = scan.seen.get(run)
             && !anew
@@ -214,7 +222,10 @@ impl Engine {
         {
             return Ok(());
         }
-        let (now, mut trace) = self.store.run_stamp_and_trace(run)?;
+        let (now, mut trace) = match stamp {
+            Some(stamp) => (stamp, None),
+            None => self.store.run_stamp_and_trace(run)?,
+        };
         // A process that has not noticed yet that somebody cleared the index may write its stamp afterwards: it means nothing to the others.
         let generation = scan.generation.clone().unwrap_or_default();
         let stamp = [now.to_text().as_bytes(), &generation].concat();
@@ -268,7 +279,7 @@ impl Engine {
                     self.index.clear()?;
                     *scan = Scan::default();
                     self.check_generation(scan)?;
-                    return self.fold_run(scan, run, Look::ForNews);
+                    return self.fold_run(scan, run, Look::ForNews, None);
                 }
                 Err(error) => {
                     // What was half folded is read again from what the index says.

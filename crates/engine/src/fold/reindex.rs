@@ -45,13 +45,15 @@ impl Engine {
         self.check_generation(&mut scan)?;
         let runs = self.store.list_runs()?;
         let mut report = ReindexReport::default();
+        let mut stamps = self.store.run_stamps(&runs)?;
         let mut failed: Option<Error> = None;
         for (done, run) in runs.iter().enumerate() {
             progress(ReindexProgress {
                 runs_done: done as u64,
                 runs: runs.len() as u64,
             });
-            if let Err(error) = self.fold_run(&mut scan, *run, Look::ForNews) {
+            let stamp = stamps.remove(run);
+            if let Err(error) = self.fold_run(&mut scan, *run, Look::ForNews, stamp) {
                 failed.get_or_insert(error.in_context(format!("run {run}")));
             }
         }

@@ -11,6 +11,7 @@ mod annotations;
 mod bring;
 mod corruption;
 mod creation;
+mod disk_only;
 mod encode;
 mod folding;
 mod foreign;

@@ -378,9 +378,14 @@ impl JournalReader {
             self.cursor = from;
             return Ok(());
         }
-        // An offset counts in one file only, and since it was noted another may have taken over from before it. Several files are rare: read up to it.
-        if self.pieces[0].first_ordinal > 0 {
-            self.begin_behind()?;
+        // An offset counts in one file only, and since it was noted another may have taken over from before it: read up to it in the last one that begins before it, whose
+        // header says what the running hash was there. Whether that is so shows where `from` is reached.
+        if !self.begin_near(from.ordinal)? {
+            self.piece = 0;
+            self.stand_at(Cursor::START);
+            if self.pieces[0].first_ordinal > 0 {
+                self.begin_behind()?;
+            }
         }
         while self.cursor.ordinal < from.ordinal {
             if self.next_frame()?.is_none() {

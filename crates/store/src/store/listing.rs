@@ -48,6 +48,44 @@ pub(super) struct ListedPiece {
     pub(super) tag: u64,
 }
 
+impl ListedPiece {
+    /// What an object is as a piece of a journal of the run.
+    pub(super) fn parse(run: RunId, object: &ObjectMeta) -> Option<Self> {
+        let path = object.location.as_ref();
+        let rest = path.strip_prefix(layout::journals(run).as_ref())?;
+        let (writer, piece) = rest.strip_prefix('/')?.split_once('/')?;
+        let tag = object.e_tag.as_deref().unwrap_or_default();
+        Some(Self {
+            writer: layout::parse_id(writer)?,
+            first_ordinal: layout::parse_journal_piece(piece)?,
+            bytes: object.size,
+            tag: block_checksum(tag.as_bytes()),
+        })
+    }
+
+    /// The journals that sorted pieces are.
+    pub(super) fn journals(pieces: Vec<Self>) -> Vec<ListedJournal> {
+        let mut journals: BTreeMap<WriterId, (u64, u64, Vec<u8>)> = BTreeMap::new();
+        for piece in pieces {
+            // Sorted: the first piece of a writer comes first.
+            let (_, bytes, tags) = journals
+                .entry(piece.writer)
+                .or_insert_with(|| (piece.first_ordinal, 0, Vec::new()));
+            *bytes += piece.bytes;
+            tags.extend_from_slice(&piece.tag.to_le_bytes());
+        }
+        journals
+            .into_iter()
+            .map(|(writer, (first_ordinal, bytes, tags))| ListedJournal {
+                writer,
+                first_ordinal,
+                bytes,
+                tag: block_checksum(&tags),
+            })
+            .collect()
+    }
+}
+
 impl Store {
     /// Names right below `directory`, `true` for directories. On a local disk without asking for any file's size.
     pub(crate) fn names(&self, directory: &ObjectPath) -> Result<Vec<(String, bool)>> {
@@ -55,7 +93,12 @@ impl Store {
         if let Some(local) = self.local() {
             return local.names(directory).map_err(fail);
         }
-        let listed = block_on(self.objects().list_with_delimiter(Some(directory))).map_err(fail)?;
+        let mut listed =
+            block_on(self.objects().list_with_delimiter(Some(directory))).map_err(fail)?;
+        // Some servers, and consoles of others, keep folders: an empty object whose name is the folder's own and a slash.
+        listed
+            .objects
+            .retain(|object| object.location != *directory);
         let name = |path: &ObjectPath| path.filename().map(ToOwned::to_owned);
         let directories = listed
             .common_prefixes
@@ -225,24 +268,7 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub fn list_journals(&self, run: RunId) -> Result<Vec<ListedJournal>> {
-        let mut journals: BTreeMap<WriterId, (u64, u64, Vec<u8>)> = BTreeMap::new();
-        for piece in self.list_journal_pieces(run)? {
-            // Sorted: the first piece of a writer comes first.
-            let (_, bytes, tags) = journals
-                .entry(piece.writer)
-                .or_insert_with(|| (piece.first_ordinal, 0, Vec::new()));
-            *bytes += piece.bytes;
-            tags.extend_from_slice(&piece.tag.to_le_bytes());
-        }
-        Ok(journals
-            .into_iter()
-            .map(|(writer, (first_ordinal, bytes, tags))| ListedJournal {
-                writer,
-                first_ordinal,
-                bytes,
-                tag: block_checksum(&tags),
-            })
-            .collect())
+        Ok(ListedPiece::journals(self.list_journal_pieces(run)?))
     }
 
     /// The pieces of one journal, ascending: each by its first frame.
@@ -259,32 +285,11 @@ impl Store {
 
     /// The pieces that the journals of a run are made of, sorted.
     pub(super) fn list_journal_pieces(&self, run: RunId) -> Result<Vec<ListedPiece>> {
-        let directory = layout::journals(run);
-        let mut pieces = Vec::new();
-        for object in self.objects_below(&directory)? {
-            let Some(rest) = object
-                .location
-                .as_ref()
-                .strip_prefix(directory.as_ref())
-                .and_then(|rest| rest.strip_prefix('/'))
-            else {
-                continue;
-            };
-            let Some((writer, piece)) = rest.split_once('/') else {
-                continue;
-            };
-            if let (Some(writer), Some(first_ordinal)) =
-                (layout::parse_id(writer), layout::parse_journal_piece(piece))
-            {
-                let tag = object.e_tag.unwrap_or_default();
-                pieces.push(ListedPiece {
-                    writer,
-                    first_ordinal,
-                    bytes: object.size,
-                    tag: block_checksum(tag.as_bytes()),
-                });
-            }
-        }
+        let objects = self.objects_below(&layout::journals(run))?;
+        let mut pieces: Vec<_> = objects
+            .iter()
+            .filter_map(|object| ListedPiece::parse(run, object))
+            .collect();
         pieces.sort();
         Ok(pieces)
     }

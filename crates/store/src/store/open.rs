@@ -5,8 +5,11 @@ use std::io::ErrorKind as IoErrorKind;
 use std::path::Path as FsPath;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
-use object_store::{Error as ObjectError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use futures::future::ready;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::{
+    Error as ObjectError, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions,
+};
 use runtree_core::manifest::{Record as _, StoreRecord};
 use runtree_core::{Error, Result, StoreId, Timestamp};
 
@@ -264,7 +267,12 @@ fn first_object(
     objects: &Arc<dyn ObjectStore>,
     address: &RemoteAddress,
 ) -> Result<Option<ObjectPath>> {
-    let first = block_on(async { objects.list(None).next().await.transpose() });
+    let first = block_on(async {
+        let mut objects = objects
+            .list(None)
+            .try_filter(|meta| ready(!is_folder(meta)));
+        objects.next().await.transpose()
+    });
     match first {
         Ok(meta) => Ok(meta.map(|meta| meta.location)),
         Err(error) => Err(match remote::explain(&error, address) {
@@ -274,11 +282,17 @@ fn first_object(
     }
 }
 
+/// Whether an object stands for the folder that the address names: consoles make such, and some servers keep them when a folder is emptied.
+fn is_folder(meta: &ObjectMeta) -> bool {
+    meta.location.as_ref().is_empty()
+}
+
 /// An address that holds something else never becomes a store.
 fn check_nothing_else(objects: &Arc<dyn ObjectStore>, address: &RemoteAddress) -> Result<()> {
     let listed = block_on(objects.list_with_delimiter(None))
         .map_err(|error| from_object(error, &format!("list {address}")))?;
-    let files = listed.objects.iter().map(|meta| meta.location.as_ref());
+    let files = listed.objects.iter().filter(|meta| !is_folder(meta));
+    let files = files.map(|meta| meta.location.as_ref());
     let directories = listed.common_prefixes.iter().map(AsRef::as_ref);
     for name in files.chain(directories) {
         if DIRECTORIES.contains(&name) {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use futures::executor::block_on;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use runtree_core::manifest::{CheckpointName, PinRecord};
 use runtree_core::{Error, ErrorKind};
 use runtree_store::remote::{RemoteAddress, Settings, connect};
 use runtree_store::{Mode, ObjectPath, Store};
 
-use crate::support::{NOW, bucket, put};
+use crate::support::{NOW, bucket, key, put, run};
 
 fn error_of(result: Result<Store, Error>) -> Error {
     match result {
@@ -114,6 +115,37 @@ fn stores_of_one_bucket_do_not_see_each_other() {
             .id(),
         first.id()
     );
+}
+
+/// This server keeps a folder as an object of its own when the last thing in it is deleted, as consoles of others make some by hand.
+#[test]
+fn a_folder_that_was_emptied_is_nothing() {
+    let Some((address, settings)) = bucket() else {
+        return;
+    };
+    let place = below(&address, "emptied");
+    let objects = connect(&address, &settings).unwrap();
+    put(&objects, "emptied/it", b"x");
+    block_on(objects.delete(&ObjectPath::parse("emptied/it").unwrap())).unwrap();
+    let empty = error_of(Store::open_remote(&place, &settings, Mode::ReadOnly));
+    assert!(empty.message().contains("is empty"), "{empty:?}");
+    let store = Store::create_remote(&place, &settings, NOW).unwrap();
+    for round in 0..3 {
+        let pin = PinRecord {
+            checkpoint: CheckpointName {
+                run: run(1),
+                key: key(round),
+            },
+            reason: String::new(),
+            created: NOW,
+            ttl_seconds: None,
+        };
+        store.write_pin("x", &pin).unwrap();
+        assert_eq!(store.list_pins().unwrap().len(), 1);
+        store.delete_pin("x").unwrap();
+        assert_eq!(store.list_pins().unwrap(), []);
+    }
+    assert!(store.list_rounds().unwrap().numbers.is_empty());
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use object_store::memory::InMemory;
 use proptest::prelude::*;
 use runtree_core::event::Event;
 use runtree_core::manifest::JournalPosition;
 use runtree_core::{ErrorKind, WriterId};
 use runtree_store::journal::{FRAME_HEADER_BYTES, HEADER_BYTES, parse_frame};
+use runtree_store::wrappers::Meter;
 use runtree_store::{Cursor, Frame, FrameKind, JournalReader, JournalWriter, Store, layout};
 
 use crate::support::{NOW, OnDisk, in_memory, noise, on_disk, put, run};
@@ -49,6 +52,45 @@ fn some_payloads() -> Vec<Vec<u8>> {
         .enumerate()
         .map(|(seed, len)| noise(seed as u64, len))
         .collect()
+}
+
+/// In a bucket each sync is an object: whoever reads on must not read all of them again.
+#[test]
+fn reading_on_asks_for_what_is_new() {
+    let meter = Meter::new(Arc::new(InMemory::new()));
+    let store = Store::create_over(meter.clone(), NOW).unwrap();
+    let mut journal = JournalWriter::create(&store, run(1), WRITER).unwrap();
+    let mut log = |count: u8| {
+        for payload in 0..count {
+            journal.append(FrameKind::Points, &[payload]).unwrap();
+        }
+        journal.sync().unwrap();
+    };
+    for _ in 0..30 {
+        log(2);
+    }
+    let (frames, cursor) = read_from(&store, Cursor::START).unwrap();
+    assert_eq!(frames.len(), 60);
+    log(2);
+    let before = meter.counts();
+    let (frames, end) = read_from(&store, cursor).unwrap();
+    assert_eq!(payloads_of(&frames), [[0], [1]]);
+    let after = meter.counts();
+    assert!(after.gets - before.gets <= 3, "{after:?} {before:?}");
+    // From the middle of a piece, too; and whoever has read something else is told so.
+    let mut reader = JournalReader::open(&store, run(1), WRITER, cursor).unwrap();
+    reader.next_frame().unwrap();
+    let middle = reader.cursor();
+    assert_eq!(payloads_of(&read_from(&store, middle).unwrap().0), [[1]]);
+    assert_eq!(read_from(&store, end).unwrap(), (Vec::new(), end));
+    for cursor in [cursor, middle, end] {
+        let hash = cursor.hash ^ 1;
+        let other = read_from(&store, Cursor { hash, ..cursor });
+        assert_eq!(other.unwrap_err().kind(), ErrorKind::Corrupt);
+        let ordinal = cursor.ordinal + 5;
+        let further = read_from(&store, Cursor { ordinal, ..cursor });
+        assert_eq!(further.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::super::frame::{
     FRAME_HEADER_BYTES, FileHeader, HEADER_BYTES, ParsedFrame, holds_frame, parse_frame,
 };
 use super::super::{Cursor, describe};
-use super::{JournalReader, MAX_SEARCH_BYTES, WINDOW_BYTES};
+use super::{JournalReader, MAX_SEARCH_BYTES, PieceFile, WINDOW_BYTES};
 
 impl JournalReader {
     /// Stands behind the header of the first piece, which is not the journal's first.
@@ -22,6 +22,25 @@ impl JournalReader {
         // What the header claims is compared with what the caller knows once that is reached.
         self.cursor.hash = header.hash;
         self.read_header().map(drop)
+    }
+
+    /// Stands behind the header of the last piece that begins at or before a frame, taking its word for the running hash; `false` if that is the journal's first, or has no header: it
+    /// was being made when its writer died.
+    pub(super) fn begin_near(&mut self, ordinal: u64) -> Result<bool> {
+        let near = |piece: &PieceFile| piece.first_ordinal <= ordinal;
+        let piece = self.pieces.iter().rposition(near);
+        let Some(piece) = piece.filter(|piece| self.pieces[*piece].first_ordinal > 0) else {
+            return Ok(false);
+        };
+        self.piece = piece;
+        let header = FileHeader::parse(self.have(HEADER_BYTES)?)
+            .map_err(|error| error.in_context(describe(self.run, self.writer)))?;
+        let Some(header) = header else {
+            return Ok(false);
+        };
+        self.cursor.ordinal = self.pieces[piece].first_ordinal;
+        self.cursor.hash = header.hash;
+        self.read_header()
     }
 
     pub(super) fn find(mut self, position: JournalPosition) -> Result<Option<Self>> {
@@ -80,7 +99,7 @@ impl JournalReader {
         Ok(None)
     }
 
-    fn stand_at(&mut self, cursor: Cursor) {
+    pub(super) fn stand_at(&mut self, cursor: Cursor) {
         self.cursor = cursor;
         self.buffer.clear();
         self.consumed = 0;
