@@ -215,7 +215,6 @@ def test_a_cache_folder_that_can_not_be_used_is_a_warning(
     assert [saved.step for saved in run.checkpoints()] == [0]
 
 
-@pytest.mark.xfail(reason="verify reads what is not deleted alone")
 def test_verify_reads_what_a_fork_starts_from_though_it_was_deleted(start: Start) -> None:
     """It is a root: the fork's next launch loads it."""
     with start() as run:

@@ -49,6 +49,11 @@ pub(crate) fn is_definite(error: &ObjectError) -> bool {
     known || local_error(error).is_some()
 }
 
+/// Whether a local disk said so.
+pub(crate) fn is_local(error: &ObjectError) -> bool {
+    local_error(error).is_some()
+}
+
 fn local_error(error: &ObjectError) -> Option<&LocalError> {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

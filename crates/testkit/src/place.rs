@@ -191,15 +191,12 @@ impl Place {
 
     /// Makes an object hold this: a file in place, as a failing disk would.
     pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) {
-        match &self.bucket {
-            Some(objects) => {
-                block_on(objects.put(&object(path.as_ref()), bytes.into().into())).unwrap();
-            }
-            None => {
-                let file = self.file(path.as_ref());
-                let _ = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644));
-                std::fs::write(file, bytes.into()).unwrap();
-            }
+        if let Some(objects) = &self.bucket {
+            block_on(objects.put(&object(path.as_ref()), bytes.into().into())).unwrap();
+        } else {
+            let file = self.file(path.as_ref());
+            let _ = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644));
+            std::fs::write(file, bytes.into()).unwrap();
         }
     }
 

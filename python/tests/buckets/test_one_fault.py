@@ -79,9 +79,7 @@ def check(store: runtree.Store, server: str) -> None:
     assert (kinds["commits"], kinds["parts"], kinds["attempts"], kinds["run"]) == (saves, saves, 2, 2), kinds
 
 
-UNREPEATED = pytest.mark.xfail(reason="a body that ends early is not asked for again", raises=runtree.Unavailable)
 MARKS = {
-    Fault.CUT: UNREPEATED,
     Fault.ERROR: pytest.mark.skipif(not LONG, reason="as slow_down; make chaos does it"),
     Fault.SLOW: pytest.mark.skipif(not LONG, reason="make chaos does it"),
 }
@@ -172,7 +170,6 @@ def test_a_save_that_can_not_be_written_is_no_checkpoint(
     assert store.verify()["problems"] == []
 
 
-@pytest.mark.xfail(reason="chunks are put twice at most, a tenth of a second apart", raises=runtree.Unavailable)
 def test_a_chunk_that_is_refused_twice_is_put_again(start: Start, place: str, proxy: Proxy) -> None:
     """As what is read is asked for five times: a server that says SlowDown says so for a while."""
     run = start("p", store=place)

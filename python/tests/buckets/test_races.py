@@ -17,9 +17,6 @@ from buckets.proxy import Fault, Proxy, Rule
 from runtree.store import _open
 
 
-@pytest.mark.xfail(
-    reason="a journal that is collected between its listing and its reading is missed", raises=runtree.NotFound
-)
 def test_a_journal_may_be_collected_while_somebody_is_about_to_read_it(
     start: Start, place: str, proxy: Proxy, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

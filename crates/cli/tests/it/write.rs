@@ -263,7 +263,7 @@ fn a_store_in_the_reference_wins() {
 #[test]
 fn a_fork_of_another_store_is_born_in_the_one_at_hand() {
     let (far, here) = (two_runs(), Sandbox::new());
-    let place = far.store().display().to_string();
+    let place = far.location().display();
     let target = format!("{place}#digits/DIG-1@<=70");
     let ran = here.run(&["fork", &target, "--name", "cooler"]);
     assert!(ran.stderr.contains("copied from"), "{}", ran.stderr);

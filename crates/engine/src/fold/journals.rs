@@ -163,7 +163,8 @@ impl Engine {
                 Some(_) => Ok(()),
             };
             let Err(error) = read else { return Ok(()) };
-            if error.kind() != ErrorKind::Corrupt {
+            // Not found: a collector took it since it was listed, and it does that to none whose frames are not all in segments.
+            if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) {
                 return Err(error);
             }
             match self.fold_sealed(run, writer, known, sealed, told) {

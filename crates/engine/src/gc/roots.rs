@@ -1,8 +1,10 @@
 //! Who needs a checkpoint beside itself: pins, leases, forks, bases. Read from the store, never from the index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use runtree_core::manifest::{AttemptKind, AttemptRecord, CheckpointName, PinRecord, RunRecord};
+use runtree_core::manifest::{
+    AttemptKind, AttemptRecord, CheckpointName, Outcome, PinRecord, RunRecord,
+};
 use runtree_core::retention::Protection;
 use runtree_core::{ErrorKind, Result, RunId, Timestamp};
 use runtree_store::{PinName, Store, layout};
@@ -137,6 +139,32 @@ impl Engine {
         pins.retain(|pin| pin.record.checkpoint == checkpoint);
         let now = time_for(self.store(), &pins)?;
         Ok(holding(&pins, now).map(Pinned::protection).collect())
+    }
+
+    /// Checkpoints that forks, bases, launches, pins and leases name, and that were committed in this store; sorted.
+    ///
+    /// # Errors
+    /// As [`Engine::protected_checkpoints`].
+    pub(crate) fn relied_checkpoints(&self) -> Result<Vec<CheckpointName>> {
+        let store = self.store();
+        let mut named = BTreeSet::new();
+        let mut remembered = self.gc.lock();
+        for run in store.list_runs()? {
+            let references = remembered.references_of(store, run)?;
+            named.extend(references.iter().map(|reference| reference.checkpoint));
+        }
+        drop(remembered);
+        let pins = pins(store)?;
+        let now = time_for(store, &pins)?;
+        named.extend(holding(&pins, now).map(|pin| pin.record.checkpoint));
+        let mut relied = Vec::new();
+        for name in named {
+            let commit = store.read_commit(name.run, name.key)?;
+            if commit.is_some_and(|commit| commit.outcome == Outcome::Committed) {
+                relied.push(name);
+            }
+        }
+        Ok(relied)
     }
 
     /// Checkpoints of a run that keep their bytes whatever is said about them, and why each does. Read from the store.

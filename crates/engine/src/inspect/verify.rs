@@ -1,6 +1,6 @@
 //! Reading everything again: is what the store holds what was saved?
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use runtree_core::manifest::{CheckpointName, ChunkRecord};
 use runtree_core::{CheckpointId, ChunkHash, Error, ErrorKind, Result, RunId};
@@ -54,6 +54,19 @@ pub(super) fn verify(
     Ok(report)
 }
 
+/// Checkpoints that exist, and deleted ones that forks start from: their next launch loads those.
+fn all_that_count(engine: &Engine) -> Result<Vec<CheckpointName>> {
+    let mut names = engine.existing_checkpoints(&engine.store().list_runs()?)?;
+    let known: HashSet<CheckpointName> = names.iter().copied().collect();
+    match engine.relied_checkpoints() {
+        Ok(relied) => names.extend(relied.iter().filter(|name| !known.contains(name))),
+        // A record that can not be read is found among the records.
+        Err(error) if is_finding(&error) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(names)
+}
+
 /// Reads everything but chunks, and says which chunks are needed, sorted.
 pub(crate) fn gather(
     engine: &Engine,
@@ -63,7 +76,7 @@ pub(crate) fn gather(
     let mut lists = BTreeMap::new();
     let names = match checkpoint {
         Some(name) => vec![name],
-        None => engine.existing_checkpoints(&engine.store().list_runs()?)?,
+        None => all_that_count(engine)?,
     };
     let mut needed: HashMap<ChunkHash, Needed> = HashMap::new();
     for name in names {

@@ -10,13 +10,15 @@ use runtree_core::{ChunkHash, Error, Result};
 
 use super::{ChunkSum, encoded};
 use crate::commit::PublishedPart;
-use crate::error::from_object;
+use crate::error::{from_object, is_local};
 use crate::layout::{self, ObjectEncoding, ObjectName};
 use crate::rounds::Rounds;
 use crate::store::Store;
 
-/// Puts of one chunk before its error is the caller's: a fresh put id each, because a failed sync is never repeated for the same file.
+/// Puts of one chunk before its error is the caller's: a fresh put id each, because a failed sync is never repeated for the same file. A disk that fails twice is broken; a
+/// server may be busy for a while.
 const PUT_TRIES: u32 = 2;
+const PUT_TRIES_OF_A_SERVER: u32 = 6;
 
 /// A chunk that is in the store now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,10 +267,25 @@ impl Store {
                     return Ok(name);
                 }
                 // Whatever became of it: the next try has another name, so nothing depends on the answer.
-                Err(error) if tries < PUT_TRIES && is_worth_another(&error) => {}
+                Err(error) if tries < tries_of(&error) && is_worth_another(&error) => {}
+                // Nobody else can have the name: it is its own, sent twice, or a server that says so when it is busy.
+                Err(error @ ObjectError::AlreadyExists { .. }) => {
+                    return Err(Error::unavailable(format!(
+                        "can not write {path}: the server says each time that it exists"
+                    ))
+                    .with_source(error));
+                }
                 Err(error) => return Err(from_object(error, &format!("write {path}"))),
             }
         }
+    }
+}
+
+fn tries_of(error: &ObjectError) -> u32 {
+    if is_local(error) {
+        PUT_TRIES
+    } else {
+        PUT_TRIES_OF_A_SERVER
     }
 }
 

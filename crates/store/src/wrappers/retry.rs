@@ -7,6 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,6 +51,8 @@ pub struct Retry {
     inner: Arc<dyn ObjectStore>,
     policy: RetryPolicy,
     pause: Pause,
+    /// Creates that failed since the last one that did not: the longer the server is busy, the longer it is left alone.
+    failed_creates: Arc<AtomicU32>,
 }
 
 impl Retry {
@@ -59,6 +62,7 @@ impl Retry {
             inner,
             policy,
             pause,
+            failed_creates: Arc::default(),
         })
     }
 
@@ -113,7 +117,11 @@ impl ObjectStore for Retry {
             let result = self.inner.put_opts(location, payload, options).await;
             // Whoever creates reads back and may try again, and has no clock: the server is given its time here.
             if result.as_ref().is_err_and(is_transient) {
-                (self.pause)(self.policy.first_pause).await;
+                let failed = self.failed_creates.fetch_add(1, Ordering::Relaxed);
+                let pause = self.policy.first_pause * 2_u32.pow(failed.min(10));
+                (self.pause)(pause.min(self.policy.longest_pause)).await;
+            } else {
+                self.failed_creates.store(0, Ordering::Relaxed);
             }
             return result;
         }
