@@ -17,7 +17,9 @@ use runtree_store::object_store::{
 };
 use runtree_store::wrappers::{Retry, RetryPolicy};
 
-use crate::support::path;
+fn path(text: &str) -> Path {
+    Path::from(text)
+}
 
 /// How a body ends that is not whole.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +146,7 @@ fn what_broke_off_is_gone_on_with_from_there() {
 fn a_part_of_an_object_that_broke_off_is_that_part() {
     let (store, retry) = broken(2, End::Early);
     block_on(store.put(&path("a"), data().into())).unwrap();
-    let options = GetOptions::new().with_range(Some((100..300).into()));
+    let options = GetOptions::new().with_range(Some(100..300));
     let got = block_on(async { retry.get_opts(&path("a"), options).await?.bytes().await });
     assert_eq!(got.unwrap(), data().slice(100..300));
 }
