@@ -10,6 +10,7 @@ use runtree_core::{ErrorKind, RunId};
 use runtree_engine::{
     CheckpointScope, Engine, EngineOptions, ForkSpec, OpenMode, Purpose, ResumePolicy, RunSpec,
 };
+use runtree_testkit::place;
 use serde_json::json;
 
 use crate::support::*;
@@ -105,8 +106,9 @@ fn child_process() {
     let Ok(dir) = std::env::var("RUNTREE_TEST_DIR") else {
         return;
     };
-    let dir = std::path::Path::new(&dir);
-    let engine = Engine::open(EngineOptions::new(dir.join("store"), dir.join("cache"))).unwrap();
+    let store = std::env::var("RUNTREE_TEST_STORE").unwrap();
+    let options = EngineOptions::new(store, std::path::Path::new(&dir).join("cache"));
+    let engine = Engine::open(options.with_settings(place::settings())).unwrap();
     let run = engine
         .start_run(launched_as("job", keyed("shared", ResumePolicy::Allow)))
         .unwrap();
@@ -124,6 +126,7 @@ fn child(bench: &Bench) -> Command {
     command
         .args(["--exact", "creation::child_process", "--nocapture"])
         .env("RUNTREE_TEST_DIR", bench.dir.path())
+        .env("RUNTREE_TEST_STORE", bench.location())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     command
@@ -324,7 +327,7 @@ fn a_run_is_found_by_everything_people_call_it() {
 fn a_store_that_is_open_for_reading_is_not_written_to() {
     let bench = Bench::new();
     let run = bench.trained("A", 0..=5, &[5]);
-    let reader = open(bench.dir.path(), "reader", OpenMode::ReadOnly, &bench.clock);
+    let reader = bench.reader();
     assert_eq!(reader.summary(run).unwrap().last_step.unwrap().0, 5);
     assert!(!reader.store_info().writable);
     assert_error(
@@ -338,11 +341,8 @@ fn a_store_that_is_open_for_reading_is_not_written_to() {
         &[],
     );
     assert_error(reader.delete_run(run), ErrorKind::Denied, &[]);
-    let nowhere = EngineOptions::new(
-        bench.dir.path().join("nothing"),
-        bench.dir.path().join("cache"),
-    )
-    .with_mode(OpenMode::ReadOnly);
+    let mut nowhere = bench.options("cache").with_mode(OpenMode::ReadOnly);
+    nowhere.location.push("nothing");
     assert_error(Engine::open(nowhere), ErrorKind::NotFound, &[]);
 }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use runtree_core::manifest::CheckpointName;
 use runtree_core::state::Dtype;
-use runtree_engine::{Engine, EngineOptions, ForkChoice, ForkSpec, RunSpec, RunWriter};
+use runtree_engine::{Engine, ForkChoice, ForkSpec, RunSpec, RunWriter};
+use runtree_testkit::place::Place;
 
-use crate::save_support::{Bench, Tensor, damage, expected, load, noise, save};
+use crate::save_support::{Bench, Tensor, expected, load, noise, save};
 
 /// bf16 weights: exponents alike, mantissas noise.
 fn weights(seed: u64, count: usize) -> Vec<u8> {
@@ -157,13 +158,14 @@ fn a_damaged_cold_checkpoint_is_left_alone_and_the_others_are_encoded() {
     run.finish(None, None, None).unwrap();
     let plan = bench.engine.load_plan(names[1]).unwrap();
     let object = &plan.parts[0].chunks[0].object;
-    let path = bench
-        .store_dir()
-        .join(format!("chunks/{}/{object}", &object[..2]));
-    damage(&path, |bytes| bytes[5] ^= 1);
+    let path = format!("chunks/{}/{object}", &object[..2]);
+    bench.damage(&path, |bytes| bytes[5] ^= 1);
     let report = bench.engine.encode_cold(&[run.run()], &mut |_| {}).unwrap();
     assert_eq!(report.checkpoints, 4);
-    assert!(path.exists(), "what can not be read back is not removed");
+    assert!(
+        bench.exists(&path),
+        "what can not be read back is not removed"
+    );
     for number in [0, 2, 3, 4, 5] {
         check_all(
             &bench.engine,
@@ -176,10 +178,9 @@ fn a_damaged_cold_checkpoint_is_left_alone_and_the_others_are_encoded() {
 
 #[test]
 fn a_live_run_encodes_in_the_background_and_finish_leaves_things_in_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = EngineOptions::new(dir.path().join("store"), dir.path().join("cache"));
-    let engine = Engine::open(options.with_encoder()).unwrap();
-    let bench = Bench { dir, engine };
+    let place = Place::new();
+    let engine = Engine::open(place.options("cache").with_encoder()).unwrap();
+    let bench = Bench { place, engine };
     let run = bench.run();
     let states = training(6);
     let names = save_all(&run, &states);

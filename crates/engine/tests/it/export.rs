@@ -210,7 +210,7 @@ fn nothing_that_is_there_is_overwritten() {
 fn a_damaged_checkpoint_leaves_no_directory() {
     let bench = Bench::new();
     let name = save(&bench.run(), 1, &[bytes("w", noise(1, 5000))]);
-    damage(&bench.files("chunks")[0], |content| content[9] ^= 1);
+    bench.damage(&bench.files("chunks")[0], |content| content[9] ^= 1);
     let target = bench.dir.path().join("out");
     let error = bench
         .engine
@@ -479,7 +479,7 @@ fn a_materialised_checkpoint_is_read_only_and_made_once() {
         assert!(kind != 'f' || mode & 0o222 == 0, "{path} can be written");
     }
     // The second time nothing is read: the chunks may be gone.
-    std::fs::remove_dir_all(bench.store_dir().join("chunks")).unwrap();
+    bench.remove_below("chunks");
     assert_eq!(bench.engine.materialize(name).unwrap(), first);
 }
 

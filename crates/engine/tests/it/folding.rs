@@ -107,6 +107,23 @@ pub(crate) fn portrait(engine: &Engine, runs: &[RunId]) -> Value {
     Value::Array(found)
 }
 
+/// A value without the fields of some names, wherever they are in it.
+fn without(value: Value, names: &[&str]) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields
+                .into_iter()
+                .filter(|(field, _)| !names.contains(&field.as_str()));
+            Value::Object(
+                kept.map(|(field, value)| (field, without(value, names)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => items.into_iter().map(|item| without(item, names)).collect(),
+        other => other,
+    }
+}
+
 #[test]
 fn a_reindex_changes_no_answer() {
     let bench = Bench::new();
@@ -217,9 +234,11 @@ fn see_what_others_do(bench: &Bench) {
 
     let mut all = runs.clone();
     all.push(child);
-    let wanted = portrait(&bench.elsewhere("fresh"), &all);
-    assert_eq!(portrait(&bench.other(), &all), wanted);
-    assert_eq!(portrait(&bench.engine, &all), wanted);
+    // The live one says every few seconds that it lives, and a bucket takes longer to answer all this.
+    let calm = |engine: &Engine| without(portrait(engine, &all), &["last_activity", "last_alive"]);
+    let wanted = calm(&bench.elsewhere("fresh"));
+    assert_eq!(calm(&bench.other()), wanted);
+    assert_eq!(calm(&bench.engine), wanted);
     let (_, changed) = bench.engine.changes_since(before);
     assert!(!changed.contains(&runs[8]) && changed.contains(&runs[6]));
 
@@ -323,22 +342,12 @@ fn a_damaged_journal_is_named_and_hides_no_other_run() {
     train(&hurt, 11..=20, &[]);
     hurt.finish(None, None, None).unwrap();
     let whole = bench.trained("whole", 0..=10, &[]);
-    let journals = bench
-        .dir
-        .path()
-        .join(format!("store/runs/{}/journal", hurt.run()));
-    let mut damaged = false;
-    for writer in std::fs::read_dir(&journals).unwrap() {
-        for piece in std::fs::read_dir(writer.unwrap().path()).unwrap() {
-            let path = piece.unwrap().path();
-            let mut bytes = std::fs::read(&path).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            std::fs::write(&path, bytes).unwrap();
-            damaged = true;
-        }
-    }
-    assert!(damaged);
+    let pieces = bench.files(&format!("runs/{}/journal", hurt.run()));
+    // In a bucket a sync is a piece of its own, and the end of the last one may be a torn tail.
+    bench.damage(&pieces[0], |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
     let fresh = bench.elsewhere("fresh");
     assert_eq!(
         fresh

@@ -1,24 +1,27 @@
 //! What collecting has to do with journals: the chunks that they name, and the pieces that segments stand for. And damage.
 
-use std::fs;
-
 use runtree_core::manifest::{Record as _, StoreRecord};
-use runtree_core::{ErrorKind, Timestamp};
+use runtree_core::{ErrorKind, RunId, Timestamp};
 use runtree_engine::gc::Reliance;
 use runtree_store::ObjectName;
+use runtree_testkit::place::Place;
 
 use crate::gc::{all_gone, assert_whole, gc, now, saved};
-use crate::save_support::{Bench, damage, noise, open};
+use crate::save_support::{Bench, noise};
 use crate::support::assert_error;
 
 /// Makes a store one that was made before there were lists.
 fn make_old(bench: &Bench) {
-    let path = bench.store_dir().join("runtree.json");
-    let bytes = fs::read(&path).unwrap();
+    let bytes = bench.read("runtree.json");
     let mut record = StoreRecord::load(&bytes, "runtree.json").unwrap();
     assert_eq!(record.required_to_write, ["file-lists"]);
     record.required_to_write.clear();
-    fs::write(&path, record.to_bytes()).unwrap();
+    bench.write("runtree.json", record.to_bytes());
+}
+
+/// Pieces of a run's journals: on disk one of each process, in a bucket one of each sync.
+fn pieces(bench: &impl std::ops::Deref<Target = Place>, run: RunId) -> u64 {
+    bench.files(&format!("runs/{run}/journal")).len() as u64
 }
 
 #[test]
@@ -43,7 +46,7 @@ fn attached_files_are_kept_by_their_lists() {
 fn a_store_without_lists_has_its_journals_and_segments_read() {
     let mut bench = Bench::new();
     make_old(&bench);
-    bench.engine = open(bench.dir.path());
+    bench.engine = bench.other();
     let run = bench.run();
     run.log_file_bytes("notes", noise(1, 5000).into()).unwrap();
     run.log_file_bytes("more", noise(2, 5000).into()).unwrap();
@@ -51,13 +54,13 @@ fn a_store_without_lists_has_its_journals_and_segments_read() {
         .unwrap();
     run.finish(None, None, None).unwrap();
     // As a runtree of before leaves it.
-    let folder = bench.store_dir().join(format!("runs/{}/files", run.run()));
-    fs::remove_dir_all(&folder).unwrap();
+    bench.remove_below(format!("runs/{}/files", run.run()));
     assert_eq!(gc(&bench.engine, all_gone()).removed_objects, 0);
     bench.engine.seal(&[run.run()], &mut |_| {}).unwrap();
+    let pieces = pieces(&bench, run.run());
     let report = gc(&bench.engine, all_gone());
-    assert_eq!((report.removed_objects, report.journal_pieces), (0, 1));
-    let report = gc(&open(bench.dir.path()), all_gone());
+    assert_eq!((report.removed_objects, report.journal_pieces), (0, pieces));
+    let report = gc(&bench.other(), all_gone());
     assert_eq!((report.removed_objects, report.kept_objects), (0, 2));
     assert!(bench.engine.verify(None).unwrap().problems.is_empty());
     assert!(
@@ -82,17 +85,15 @@ fn finished_journals_go_when_whole_segments_stand_for_them() {
     let before = (bench.steps(run), bench.values(run), bench.steps(live.run()));
     // A damaged segment stands for nothing.
     let name = bench.engine.store().list_segments(run).unwrap()[0];
-    let path = bench
-        .dir
-        .path()
-        .join(format!("store/runs/{run}/metrics/{name}"));
-    damage(&path, |bytes| bytes[20] ^= 1);
+    let path = format!("runs/{run}/metrics/{name}");
+    bench.damage(&path, |bytes| bytes[20] ^= 1);
     assert_eq!(gc(&bench.engine, now()).journal_pieces, 0);
-    damage(&path, |bytes| bytes[20] ^= 1);
+    bench.damage(&path, |bytes| bytes[20] ^= 1);
+    let finished = pieces(&bench, run);
     let report = gc(&bench.engine, now());
     assert_eq!(
-        report.journal_pieces, 1,
-        "not the one that is still written to"
+        report.journal_pieces, finished,
+        "not those that are still written to"
     );
     assert!(report.journal_bytes > 0);
     let now = (bench.steps(run), bench.values(run), bench.steps(live.run()));
@@ -130,14 +131,14 @@ fn a_damaged_object_goes_if_another_one_is_whole() {
     let (_, names) = saved(&bench, 1);
     let plan = bench.engine.load_plan(names[0]).unwrap();
     let chunk = &plan.parts[0].chunks[0];
-    let folder = bench.store_dir().join("chunks").join(&chunk.object[..2]);
+    let folder = std::path::Path::new("chunks").join(&chunk.object[..2]);
     let copy = folder.join(format!(
         "{}.{}",
         chunk.hash,
         runtree_core::PutId::from_bits(1)
     ));
-    fs::copy(folder.join(&chunk.object), &copy).unwrap();
-    damage(&folder.join(&chunk.object), |bytes| bytes[77] ^= 2);
+    bench.copy(folder.join(&chunk.object), &copy);
+    bench.damage(folder.join(&chunk.object), |bytes| bytes[77] ^= 2);
     let would = bench.engine.repair(true).unwrap();
     assert_eq!((would.damaged_objects, would.removed_objects), (1, 1));
     assert_eq!(bench.files("chunks").len(), 2);
@@ -154,10 +155,8 @@ fn a_damaged_object_that_is_all_there_is_waits_for_the_next_save_of_its_bytes() 
     let (_, names) = saved(&bench, 2);
     let plan = bench.engine.load_plan(names[0]).unwrap();
     let object = &plan.parts[0].chunks[0].object;
-    let path = bench
-        .store_dir()
-        .join(format!("chunks/{}/{object}", &object[..2]));
-    damage(&path, |bytes| bytes[77] ^= 2);
+    let path = format!("chunks/{}/{object}", &object[..2]);
+    bench.damage(&path, |bytes| bytes[77] ^= 2);
     let report = bench.engine.repair(false).unwrap();
     assert_eq!((report.damaged_objects, report.condemned_objects), (1, 1));
     let id = runtree_core::CheckpointId::of(names[0].run, names[0].key).to_string();
@@ -176,7 +175,7 @@ fn a_damaged_object_that_is_all_there_is_waits_for_the_next_save_of_its_bytes() 
     assert_whole(&bench, names[0]);
     let report = gc(&bench.engine, now());
     assert_eq!(report.removed_objects, 1);
-    assert!(!path.exists());
+    assert!(!bench.exists(&path));
     assert!(bench.engine.verify(None).unwrap().problems.is_empty());
 }
 
@@ -191,7 +190,7 @@ fn a_list_that_is_damaged_or_gone_is_written_anew() {
         files.retain(|path| path.parent().unwrap().ends_with("files"));
         files
     };
-    damage(&list()[0], |bytes| bytes[60] ^= 1);
+    bench.damage(&list()[0], |bytes| bytes[60] ^= 1);
     assert_error(
         bench.engine.gc(&now(), &mut |_| {}),
         ErrorKind::Corrupt,
@@ -199,7 +198,7 @@ fn a_list_that_is_damaged_or_gone_is_written_anew() {
     );
     assert_eq!(bench.engine.repair(false).unwrap().mended_lists, 1);
     assert_eq!(gc(&bench.engine, now()).removed_objects, 0);
-    fs::remove_file(&list()[0]).unwrap();
+    bench.remove(&list()[0]);
     assert!(!bench.engine.verify(None).unwrap().problems.is_empty());
     assert_eq!(bench.engine.repair(false).unwrap().mended_lists, 1);
     assert!(bench.engine.verify(None).unwrap().problems.is_empty());

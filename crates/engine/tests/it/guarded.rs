@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use runtree_core::{Error, ErrorKind};
 use runtree_engine::{EntrySource, IfBusy, SaveRequest, TensorData};
+use runtree_testkit::place;
 
 use crate::save_support::*;
 
@@ -40,7 +41,7 @@ fn tensors(sizes: &[usize]) -> Vec<Tensor> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(place::cases(16, 6)))]
     #[test]
     fn guarded_and_other_memory_come_back_equal(
         sizes in proptest::collection::vec(prop_oneof![0_usize..3000, 900_000_usize..1_200_000, Just(5 << 20)], 1..12),

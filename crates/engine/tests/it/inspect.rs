@@ -105,7 +105,7 @@ fn equal_checkpoints_are_compared_without_reading_a_chunk() {
     let run = bench.run();
     let tensors = [bytes("w", noise(1, 2 << 20)), bytes("b", noise(2, 20))];
     let (first, second) = (save(&run, 1, &tensors), save(&run, 2, &tensors));
-    std::fs::remove_dir_all(bench.store_dir().join("chunks")).unwrap();
+    bench.remove_below("chunks");
     let report = bench.engine.diff_checkpoints(first, second).unwrap();
     assert_eq!((report.equal_tensors, report.tensors.len()), (2, 0));
 }
@@ -128,9 +128,9 @@ fn verification_finds_what_is_damaged_and_who_needs_it() {
     let large = bench
         .files("chunks")
         .into_iter()
-        .max_by_key(|path| path.metadata().unwrap().len())
+        .max_by_key(|path| bench.size(path))
         .unwrap();
-    damage(&large, |content| content[1_500_000] ^= 128);
+    bench.damage(&large, |content| content[1_500_000] ^= 128);
     let report = bench.engine.verify(None).unwrap();
     assert_eq!(report.problems.len(), 1);
     let problem = &report.problems[0];
@@ -148,7 +148,7 @@ fn verification_finds_what_is_damaged_and_who_needs_it() {
             .is_empty()
     );
 
-    std::fs::remove_file(&large).unwrap();
+    bench.remove(&large);
     assert!(bench.engine.verify(None).unwrap().problems[0].contains("missing"));
 
     let part = bench
@@ -156,7 +156,7 @@ fn verification_finds_what_is_damaged_and_who_needs_it() {
         .into_iter()
         .find(|path| path.to_string_lossy().contains("/parts/1-3-0/"))
         .unwrap();
-    damage(&part, |content| content[40] ^= 1);
+    bench.damage(&part, |content| content[40] ^= 1);
     assert_eq!(bench.engine.verify(Some(other)).unwrap().problems.len(), 1);
 }
 
@@ -194,7 +194,7 @@ fn what_a_checkpoint_takes_is_counted_in_the_store_and_once() {
     assert_eq!(detail.stored_bytes, Some(3 << 20));
     for file in bench.files("runs") {
         if file.components().any(|part| part.as_os_str() == "parts") {
-            std::fs::remove_file(file).unwrap();
+            bench.remove(file);
         }
     }
     let hurt = bench.engine.checkpoint_detail(name).unwrap();

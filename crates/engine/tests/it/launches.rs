@@ -236,8 +236,8 @@ fn a_relaunch_under_the_same_key_never_mixes_shards_of_two_launches() {
             .unwrap();
         log(&first, 5, 0.5).unwrap();
         let old = first.save(shard(0, b"old")).unwrap();
-        let confirmed = format!("store/runs/{run}/parts/{}/trainer-0.ok", old.key());
-        while !bench.dir.path().join(&confirmed).exists() {
+        let confirmed = format!("runs/{run}/parts/{}/trainer-0.ok", old.key());
+        while !bench.exists(&confirmed) {
             std::thread::yield_now();
         }
         drop((first, second));
@@ -284,19 +284,15 @@ fn a_launch_commits_what_the_ranks_before_it_had_confirmed_whole() {
     // As if both had died before the last step.
     let name = pending[0].name();
     let commit = runtree_store::layout::commit(run, name.key);
-    let commit = bench.dir.path().join("store").join(commit.as_ref());
-    let bytes = std::fs::read(&commit).unwrap();
-    std::fs::remove_file(&commit).unwrap();
+    let commit = commit.as_ref();
+    let bytes = bench.read(commit);
+    bench.remove(commit);
     let again = bench
         .other()
         .start_run(launched_by("job", 1, Some(run)))
         .unwrap();
     assert_eq!(again.resumed_from(), Some(name));
-    assert_eq!(
-        std::fs::read(&commit).unwrap(),
-        bytes,
-        "whoever commits writes the same"
-    );
+    assert_eq!(bench.read(commit), bytes, "whoever commits writes the same");
 }
 
 #[test]

@@ -329,9 +329,9 @@ fn a_disk_that_refuses_is_said_and_points_wait_for_it() {
         // Permissions do not stop root; the journal's folder is replaced by a file instead.
         return refuses_by_a_file();
     }
-    let bench = Bench::new();
+    let bench = Bench::on_disk();
     let run = bench.start(spec());
-    let runs = bench.dir.path().join("store/runs");
+    let runs = bench.store_dir().join("runs");
     std::fs::set_permissions(&runs, std::fs::Permissions::from_mode(0o500)).unwrap();
     train(&run, 0..=3, &[]);
     std::fs::set_permissions(&runs, std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -346,12 +346,10 @@ fn rustix_is_root() -> bool {
 
 /// The journal of a run is gone beneath its writer: what was logged before is lost with it, what comes after must not raise.
 fn refuses_by_a_file() {
-    let bench = Bench::new();
+    let bench = Bench::on_disk();
     let run = bench.start(spec());
-    let journal = bench
-        .dir
-        .path()
-        .join(format!("store/runs/{}/journal", run.run()));
+    let journal = format!("runs/{}/journal", run.run());
+    let journal = bench.store_dir().join(journal);
     let aside = bench.dir.path().join("aside");
     std::fs::rename(&journal, &aside).unwrap();
     std::fs::write(&journal, "in the way").unwrap();

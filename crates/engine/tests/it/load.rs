@@ -34,10 +34,10 @@ fn file_of(bench: &Bench, kind: &str) -> PathBuf {
 fn a_flipped_bit_in_any_chunk_names_the_tensor_and_the_chunk() {
     let (bench, name, tensors) = saved();
     for path in bench.files("chunks") {
-        let length = path.metadata().unwrap().len() as usize;
+        let length = bench.size(&path) as usize;
         let hash = path.file_name().unwrap().to_string_lossy()[..64].to_owned();
         for at in [0, 1, length / 3, length / 2, length - 1] {
-            damage(&path, |content| content[at] ^= 1 << (at % 8));
+            bench.damage(&path, |content| content[at] ^= 1 << (at % 8));
             let error = load(&bench.engine, name).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
             let text = error.chain();
@@ -49,7 +49,7 @@ fn a_flipped_bit_in_any_chunk_names_the_tensor_and_the_chunk() {
             let named =
                 text.contains(&hash) && (text.contains(tensor) || text.contains("optimizer.step"));
             assert!(named, "byte {at} of {length}: {text}");
-            damage(&path, |content| content[at] ^= 1 << (at % 8));
+            bench.damage(&path, |content| content[at] ^= 1 << (at % 8));
         }
     }
     assert_eq!(
@@ -64,17 +64,23 @@ fn a_flipped_bit_anywhere_in_a_part_or_a_commit_is_noticed() {
     let (bench, name, tensors) = saved();
     for kind in ["parts", "commits"] {
         let path = file_of(&bench, kind);
-        let length = path.metadata().unwrap().len() as usize;
-        for at in 0..length {
+        let length = bench.size(&path) as usize;
+        // Two puts and a load for each: in a bucket some bytes stand for all, others for each length of a manifest.
+        let step = if bench.is_bucket() {
+            length / 40 + 1
+        } else {
+            1
+        };
+        for at in (0..length).step_by(step) {
             for bit in [0, 3, 6] {
-                damage(&path, |content| content[at] ^= 1 << bit);
+                bench.damage(&path, |content| content[at] ^= 1 << bit);
                 let error = match load(&bench.engine, name) {
                     Err(error) => error,
                     // Two spellings of one record can say the same; nothing else may load.
                     Ok(loaded) => {
                         assert_eq!(kind, "commits", "a part's bytes are hashed");
                         assert_eq!(loaded, expected(&tensors, &[]));
-                        damage(&path, |content| content[at] ^= 1 << bit);
+                        bench.damage(&path, |content| content[at] ^= 1 << bit);
                         continue;
                     }
                 };
@@ -86,7 +92,7 @@ fn a_flipped_bit_anywhere_in_a_part_or_a_commit_is_noticed() {
                     "{}",
                     error.chain()
                 );
-                damage(&path, |content| content[at] ^= 1 << bit);
+                bench.damage(&path, |content| content[at] ^= 1 << bit);
             }
         }
     }
@@ -100,9 +106,9 @@ fn truncated_and_missing_files_are_noticed() {
     files.push(file_of(&bench, "parts"));
     files.push(file_of(&bench, "commits"));
     for path in files {
-        let whole = std::fs::read(&path).unwrap();
+        let whole = bench.read(&path);
         for length in [0, whole.len() / 2, whole.len() - 1] {
-            std::fs::write(&path, &whole[..length]).unwrap();
+            bench.write(&path, &whole[..length]);
             let error = load(&bench.engine, name).unwrap_err();
             assert_eq!(
                 error.kind(),
@@ -112,11 +118,11 @@ fn truncated_and_missing_files_are_noticed() {
                 error.chain()
             );
         }
-        std::fs::remove_file(&path).unwrap();
+        bench.remove(&path);
         let error = load(&bench.engine, name).unwrap_err();
         // A commit that its writer journaled, too.
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
-        std::fs::write(&path, whole).unwrap();
+        bench.write(&path, whole);
     }
     assert_eq!(load(&bench.engine, name).unwrap(), expected(&tensors, &[]));
 }
@@ -127,8 +133,8 @@ fn another_object_of_the_same_content_serves_for_a_damaged_one() {
     for path in bench.files("chunks") {
         let text = path.to_string_lossy().into_owned();
         let spare = format!("{}0000000000001", &text[..text.len() - 13]);
-        std::fs::copy(&path, spare).unwrap();
-        damage(&path, |content| content[0] ^= 1);
+        bench.copy(&path, spare);
+        bench.damage(&path, |content| content[0] ^= 1);
     }
     assert_eq!(load(&bench.engine, name).unwrap(), expected(&tensors, &[]));
 }
@@ -150,7 +156,7 @@ fn one_process_goes_back_to_the_newest_good_checkpoint_and_says_so() {
             .into_iter()
             .find(|path| path.to_string_lossy().contains(&hash))
             .unwrap();
-        damage(&path, |content| content[17] ^= 4);
+        bench.damage(&path, |content| content[17] ^= 4);
     }
     let (loaded, fallback) = bench
         .engine
@@ -215,7 +221,7 @@ fn several_ranks_never_go_back_by_themselves() {
         .into_iter()
         .find(|path| path.to_string_lossy().contains(&hash))
         .unwrap();
-    damage(&path, |content| content[0] ^= 1);
+    bench.damage(&path, |content| content[0] ^= 1);
     let error = bench
         .engine
         .load_or_fall_back(name.run, name, 4, |manifest| {

@@ -10,6 +10,7 @@
 mod annotations;
 mod corruption;
 mod creation;
+mod disk_only;
 mod encode;
 mod folding;
 mod foreign;

@@ -571,7 +571,7 @@ fn a_rank_that_does_not_log_keeps_no_media_and_all_ranks_keep_their_own() {
 
 /// Makes the store refuse chunks, as a full disk does.
 fn refuse_chunks(bench: &Bench, refuse: bool) {
-    let chunks = bench.dir.path().join("store/chunks");
+    let chunks = bench.store_dir().join("chunks");
     let aside = bench.dir.path().join("aside");
     let is_there = |path: &std::path::Path| path.try_exists().unwrap();
     if refuse {
@@ -597,7 +597,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[test]
 fn a_disk_that_refuses_neither_raises_nor_stalls_and_what_waits_is_stored_later() {
-    let bench = Bench::new();
+    let bench = Bench::on_disk();
     let run = bench.start(spec());
     log(&run, 0, 1.0).unwrap();
     run.flush().unwrap();
@@ -632,7 +632,7 @@ fn a_disk_that_refuses_neither_raises_nor_stalls_and_what_waits_is_stored_later(
 
 #[test]
 fn what_can_not_be_stored_by_the_end_is_counted_as_lost() {
-    let bench = Bench::new();
+    let bench = Bench::on_disk();
     let run = bench.start(spec());
     refuse_chunks(&bench, true);
     log_at(
@@ -652,7 +652,7 @@ fn what_can_not_be_stored_by_the_end_is_counted_as_lost() {
 
 #[test]
 fn what_does_not_fit_into_the_queue_is_dropped_and_counted() {
-    let bench = Bench::new();
+    let bench = Bench::on_disk();
     let run = bench.start(spec());
     refuse_chunks(&bench, true);
     let large = vec![7_u8; 60 << 20];
@@ -689,9 +689,7 @@ fn a_flipped_bit_of_a_picture_is_told_and_verify_finds_it() {
     .unwrap();
     run.finish(None, None, None).unwrap();
     let chunk = only_chunk(&bench);
-    let mut damaged = std::fs::read(&chunk).unwrap();
-    damaged[4000] ^= 1;
-    std::fs::write(&chunk, damaged).unwrap();
+    bench.damage(chunk, |bytes| bytes[4000] ^= 1);
     let read = bench.engine.read_media(run.run(), "pic", Step(0), 0, None);
     assert_error(read, ErrorKind::Corrupt, &["\"pic\" at step 0"]);
     let report = bench.engine.verify(None).unwrap();
@@ -706,13 +704,7 @@ fn a_flipped_bit_of_a_picture_is_told_and_verify_finds_it() {
 }
 
 fn only_chunk(bench: &Bench) -> std::path::PathBuf {
-    let shards = std::fs::read_dir(bench.dir.path().join("store/chunks")).unwrap();
-    let mut files = shards
-        .filter_map(|shard| std::fs::read_dir(shard.unwrap().path()).ok())
-        .flatten()
-        .map(|file| file.unwrap().path());
-    let chunk = files.next().unwrap();
-    assert_eq!(files.next(), None);
+    let [chunk] = bench.files("chunks").try_into().unwrap();
     chunk
 }
 

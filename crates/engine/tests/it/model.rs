@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use runtree_core::{AttemptNumber, RunId, Step};
 use runtree_engine::{Engine, ForkSpec, HistoryQuery, ResumePolicy, RunSpec, RunWriter};
+use runtree_testkit::place;
 
 use crate::support::*;
 
@@ -447,7 +448,7 @@ impl Family {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: place::cases(24, 4), max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn random_families_show_what_a_naive_model_says(acts in proptest::collection::vec(act(), 1..28)) {
         let mut family = Family::new();

@@ -1,29 +1,51 @@
-//! What the tests of saving, loading, exporting and inspecting share: a store in a temporary directory, states of plain bytes, and files to damage.
+//! What the tests of saving, loading, exporting and inspecting share: a store (a directory or a fresh place in the bucket) and states of plain bytes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use runtree_core::manifest::{CheckpointName, EntryContent};
 use runtree_core::state::{Dtype, Framework, StateKey, StateNode, TensorLeaf};
 use runtree_core::{Result, Step};
 use runtree_engine::{
-    Engine, EngineOptions, EntrySource, LaunchKey, LoadedManifest, PendingSave, ReadJob, RunSpec,
-    RunWriter, SaveRequest, TensorSource,
+    Engine, EntrySource, LaunchKey, LoadedManifest, PendingSave, ReadJob, RunSpec, RunWriter,
+    SaveRequest, TensorSource,
 };
+use runtree_testkit::place::Place;
 
-/// A store in a directory that goes away with it.
+/// A store that goes away with it.
 pub(crate) struct Bench {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) place: Place,
     pub(crate) engine: Arc<Engine>,
+}
+
+impl Deref for Bench {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let engine = open(dir.path());
-        Self { dir, engine }
+        Self::at(Place::new())
+    }
+
+    /// For what can be about a disk alone: see `disk_only.rs`.
+    pub(crate) fn on_disk() -> Self {
+        Self::at(Place::on_disk())
+    }
+
+    pub(crate) fn at(place: Place) -> Self {
+        let engine = Engine::open(place.options("cache")).unwrap();
+        Self { place, engine }
+    }
+
+    /// Another process on the same store.
+    pub(crate) fn other(&self) -> Arc<Engine> {
+        Engine::open(self.options("cache")).unwrap()
     }
 
     /// A run of one process.
@@ -47,45 +69,6 @@ impl Bench {
         let others = (1..count).map(|rank| self.engine.start_run(spec(rank, Some(run))).unwrap());
         std::iter::once(Arc::clone(&first)).chain(others).collect()
     }
-
-    pub(crate) fn store_dir(&self) -> PathBuf {
-        self.dir.path().join("store")
-    }
-
-    /// Every file below a directory of the store, sorted.
-    pub(crate) fn files(&self, below: &str) -> Vec<PathBuf> {
-        files_below(&self.store_dir().join(below))
-    }
-
-    /// Bytes of all chunk objects.
-    pub(crate) fn chunk_bytes(&self) -> u64 {
-        self.files("chunks")
-            .iter()
-            .map(|path| path.metadata().unwrap().len())
-            .sum()
-    }
-}
-
-/// An engine on `<dir>/store`.
-pub(crate) fn open(dir: &Path) -> Arc<Engine> {
-    Engine::open(EngineOptions::new(dir.join("store"), dir.join("cache"))).unwrap()
-}
-
-pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return found;
-    };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(files_below(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
 
 /// A tensor of the tests: name, dtype, shape, bytes.
@@ -261,15 +244,6 @@ pub(crate) fn expected(tensors: &[Tensor], blobs: &[Vec<u8>]) -> BTreeMap<String
         .enumerate()
         .map(|(index, blob)| (format!("blob {index}"), blob.clone()));
     tensors.chain(blobs).collect()
-}
-
-/// Changes a file in place, as a failing disk would.
-pub(crate) fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mut content = std::fs::read(path).unwrap();
-    change(&mut content);
-    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644));
-    std::fs::write(path, content).unwrap();
 }
 
 /// Waits for a save that must fail, and gives its error.

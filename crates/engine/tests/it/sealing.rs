@@ -1,24 +1,20 @@
 //! Sealing changes where points are kept, and no answer: whoever seals, whenever, and whatever becomes of the journals.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use runtree_core::{AttemptNumber, Clock, ErrorKind, RunId, Step, WriterId};
-use runtree_engine::{Engine, EngineOptions, HistoryQuery, OpenMode, ResumePolicy, SealReport};
+use runtree_engine::{Engine, HistoryQuery, OpenMode, ResumePolicy, SealReport};
 use runtree_metrics::Segment;
-use runtree_store::journal::FileHeader;
-use runtree_store::{Cursor, JournalReader, SegmentName};
+use runtree_store::journal::{FRAME_HEADER_BYTES, FileHeader, HEADER_BYTES};
+use runtree_store::{Cursor, JournalReader, SegmentName, layout};
 
 use crate::folding::{forest, portrait};
 use crate::support::*;
 
 /// A process that seals: when a run finishes, and when so many bytes are unsealed.
 fn sealing(bench: &Bench, cache: &str, limit: u64) -> Arc<Engine> {
-    let dir = bench.dir.path();
-    let mut options = EngineOptions::new(dir.join("store"), dir.join(cache))
-        .with_mode(OpenMode::ReadWrite)
-        .with_sealer();
+    let options = bench.options(cache).with_mode(OpenMode::ReadWrite);
+    let mut options = options.with_sealer();
     assert_eq!(options.seal, Some(64 << 20));
     options.seal = Some(limit);
     options.clock = Arc::clone(&bench.clock) as Arc<dyn Clock>;
@@ -29,24 +25,16 @@ fn seal(engine: &Engine, runs: &[RunId]) -> SealReport {
     engine.seal(runs, &mut |_| {}).unwrap()
 }
 
-fn run_folder(bench: &Bench, run: RunId) -> PathBuf {
-    bench.dir.path().join("store/runs").join(run.to_string())
-}
-
 fn segments(bench: &Bench, run: RunId) -> Vec<SegmentName> {
     bench.engine.store().list_segments(run).unwrap()
 }
 
-fn segment_path(bench: &Bench, run: RunId, name: &SegmentName) -> PathBuf {
-    run_folder(bench, run)
-        .join("metrics")
-        .join(name.to_string())
+fn segment_path(run: RunId, name: &SegmentName) -> String {
+    layout::segment(run, name).to_string()
 }
 
-fn flip(path: &std::path::Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 1;
-    fs::write(path, bytes).unwrap();
+fn flip(bench: &Bench, path: &str, at: usize) {
+    bench.damage(path, |bytes| bytes[at] ^= 1);
 }
 
 /// Removes what gc would of each journal: pieces all of whose frames are covered, and from the last piece what is covered before the rest.
@@ -74,11 +62,9 @@ pub(crate) fn collect(bench: &Bench, runs: &[RunId]) -> usize {
 }
 
 fn cut(bench: &Bench, run: RunId, writer: WriterId, at: u64) {
-    let folder = run_folder(bench, run)
-        .join("journal")
-        .join(writer.to_string());
-    let file = folder.join(format!("{:020}.log", 0));
     let store = bench.engine.store();
+    let piece_path = |first| layout::journal_piece(run, writer, first).to_string();
+    let pieces = store.list_pieces(run, writer).unwrap();
     let mut reader = JournalReader::open(store, run, writer, Cursor::START).unwrap();
     while reader.cursor().ordinal < at {
         reader
@@ -88,7 +74,16 @@ fn cut(bench: &Bench, run: RunId, writer: WriterId, at: u64) {
     }
     let cursor = reader.cursor();
     if reader.next_frame().unwrap().is_none() {
-        fs::remove_dir_all(folder).unwrap();
+        bench.remove_below(layout::journal(run, writer).as_ref());
+        return;
+    }
+    // In a bucket there are many pieces, and a cut may lie between two of them.
+    let holds = |first: &&u64| **first <= at;
+    let piece = *pieces.iter().rfind(holds).unwrap();
+    for before in pieces.iter().filter(|first| **first < piece) {
+        bench.remove(piece_path(*before));
+    }
+    if piece == at {
         return;
     }
     let header = FileHeader {
@@ -97,10 +92,10 @@ fn cut(bench: &Bench, run: RunId, writer: WriterId, at: u64) {
         first_ordinal: at,
         hash: cursor.hash,
     };
-    let bytes = fs::read(&file).unwrap();
+    let bytes = bench.read(piece_path(piece));
     let kept = [&header.to_bytes()[..], &bytes[cursor.offset as usize..]].concat();
-    fs::write(folder.join(format!("{at:020}.log")), kept).unwrap();
-    fs::remove_file(file).unwrap();
+    bench.write(piece_path(at), kept);
+    bench.remove(piece_path(piece));
 }
 
 fn assert_sound(engine: &Engine) {
@@ -173,7 +168,7 @@ fn finishing_seals_and_what_a_crash_left_is_sealed_by_the_next_launch_or_by_hand
     assert_eq!(sealed.len(), 2, "the crashed launch and the finished one");
     assert_eq!(seal(&engine, &[id]), SealReport::default());
     for name in &sealed {
-        let bytes = fs::read(segment_path(&bench, id, name)).unwrap();
+        let bytes = bench.read(segment_path(id, name));
         let head = Segment::open(bytes).unwrap().head().clone();
         assert_eq!((head.from, head.to), (name.from, name.to));
     }
@@ -264,11 +259,11 @@ fn a_damaged_segment_is_found_and_written_again_from_its_journal() {
     let run = bench.trained("r", 0..=300, &[100]);
     seal(&bench.engine, &[run]);
     let name = segments(&bench, run)[0];
-    let path = segment_path(&bench, run, &name);
-    let whole = fs::read(&path).unwrap();
+    let path = segment_path(run, &name);
+    let whole = bench.read(&path);
     let before = portrait(&bench.engine, &[run]);
     for at in [0, 5, whole.len() / 2, whole.len() - 20, whole.len() - 1] {
-        flip(&path, at);
+        flip(&bench, &path, at);
         let engine = bench.elsewhere(&format!("flipped {at}"));
         assert_eq!(portrait(&engine, &[run]), before, "the journal is there");
         let problems = engine.verify(None).unwrap().problems;
@@ -277,11 +272,11 @@ fn a_damaged_segment_is_found_and_written_again_from_its_journal() {
             "{problems:?}"
         );
         assert_eq!(seal(&engine, &[run]).segments, 1);
-        assert_eq!(fs::read(&path).unwrap(), whole);
+        assert_eq!(bench.read(&path), whole);
         assert_sound(&engine);
     }
     collect(&bench, &[run]);
-    flip(&path, whole.len() / 2);
+    flip(&bench, &path, whole.len() / 2);
     let engine = bench.elsewhere("gone");
     let error = error_of(engine.history(run, "loss", HistoryQuery::default()));
     assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -292,12 +287,8 @@ fn a_damaged_segment_is_found_and_written_again_from_its_journal() {
         hash: 0,
         ..SegmentName::of(name.writer, name.from, name.to, &whole)
     };
-    fs::write(
-        segment_path(&bench, run, &other),
-        b"damaged, and the smaller name",
-    )
-    .unwrap();
-    fs::write(&path, &whole).unwrap();
+    bench.write(segment_path(run, &other), "damaged, and the smaller name");
+    bench.write(&path, whole);
     assert_eq!(portrait(&bench.elsewhere("mended"), &[run]), before);
 }
 
@@ -313,22 +304,24 @@ fn a_damaged_journal_is_answered_for_by_what_was_sealed_of_it() {
     run.finish(None, None, None).unwrap();
     let before = portrait(&bench.engine, &[id]);
     let writer = segments(&bench, id)[0].writer;
-    let journal = run_folder(&bench, id)
-        .join("journal")
-        .join(writer.to_string())
-        .join(format!("{:020}.log", 0));
-    let whole = fs::read(&journal).unwrap();
-    flip(&journal, 500);
+    // One file; in a bucket an object of each sync.
+    let pieces = bench.engine.store().list_pieces(id, writer).unwrap();
+    let path = |first| layout::journal_piece(id, writer, first).to_string();
+    let first = path(pieces[0]);
+    let whole = bench.read(&first);
+    flip(&bench, &first, whole.len() / 2);
     for engine in [bench.elsewhere("fresh"), bench.other()] {
         assert_eq!(portrait(&engine, &[id]), before);
         let problems = engine.verify(None).unwrap().problems;
         assert!(problems[0].contains("damaged at frame"), "{problems:?}");
     }
     // Behind what was sealed damage is damage.
-    let mut hurt = whole.clone();
-    let at = hurt.len() - 400;
-    hurt[at] ^= 1;
-    fs::write(&journal, hurt).unwrap();
+    bench.write(&first, whole.as_slice());
+    let sealed = segments(&bench, id)[0].to;
+    match pieces.iter().find(|first| **first >= sealed) {
+        Some(behind) => flip(&bench, &path(*behind), HEADER_BYTES + FRAME_HEADER_BYTES),
+        None => flip(&bench, &first, whole.len() - 400),
+    }
     let fresh = bench.elsewhere("behind");
     assert_error(
         fresh.history(id, "loss", HistoryQuery::default()),
@@ -337,7 +330,10 @@ fn a_damaged_journal_is_answered_for_by_what_was_sealed_of_it() {
     );
     // A journal that lost a tail which was never durable, and was sealed before the power went.
     seal(&bench.elsewhere("sealer"), &[]);
-    fs::write(&journal, &whole[..whole.len() / 4]).unwrap();
+    for later in &pieces[1..] {
+        bench.remove(path(*later));
+    }
+    bench.write(&first, &whole[..whole.len() / 4]);
     let problem = bench.elsewhere("short");
     let history = problem
         .history(id, "loss", HistoryQuery::default())
@@ -412,7 +408,7 @@ fn a_deleted_run_is_hidden_with_its_segments_and_comes_back() {
 fn a_store_that_is_open_for_reading_is_not_sealed() {
     let bench = Bench::new();
     let run = bench.trained("r", 0..=30, &[]);
-    let reader = open(bench.dir.path(), "reader", OpenMode::ReadOnly, &bench.clock);
+    let reader = bench.reader();
     assert_error(
         reader.seal(&[run], &mut |_| {}),
         ErrorKind::Denied,

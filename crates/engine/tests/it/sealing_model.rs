@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use runtree_core::{Step, Timestamp};
 use runtree_engine::{HistoryQuery, ResumePolicy, RunWriter};
+use runtree_testkit::place;
 
 use crate::support::*;
 
@@ -44,7 +45,7 @@ fn any_action() -> impl Strategy<Value = Action> {
 type Model = BTreeMap<i64, (u64, Option<i64>, u32)>;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: place::cases(24, 6), ..ProptestConfig::default() })]
 
     #[test]
     fn histories_are_what_was_logged_last(actions in prop::collection::vec(any_action(), 1..16)) {

@@ -9,6 +9,7 @@ use runtree_core::state::Dtype;
 use runtree_core::state::index::{Selection, TensorIndex};
 use runtree_core::wire::{EncodingKind, TensorStatistics};
 use runtree_engine::{Engine, LoadedManifest};
+use runtree_testkit::place;
 
 use crate::encode::training;
 use crate::save_support::*;
@@ -188,9 +189,9 @@ fn what_is_damaged_is_an_error_only_for_those_who_read_it() {
     let path = bench
         .files("chunks")
         .into_iter()
-        .max_by_key(|path| path.metadata().unwrap().len())
+        .max_by_key(|path| bench.size(path))
         .unwrap();
-    damage(&path, |content| content[(1 << 20) + 17] ^= 1);
+    bench.damage(&path, |content| content[(1 << 20) + 17] ^= 1);
     let manifest = bench.engine.load_plan(name).unwrap();
     let error = bench
         .engine
@@ -253,7 +254,7 @@ fn recut(manifest: &LoadedManifest, dtype: Dtype, cuts: &[u64]) -> LoadedManifes
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(place::cases(24, 8)))]
     #[test]
     fn elements_astride_of_pieces_are_put_together(
         cuts in proptest::collection::vec(any::<u64>(), 0..6),

@@ -1,16 +1,18 @@
-//! What the tests of runs and lineages share: a store in a temporary directory, a clock that is moved by hand, and trainers in one line.
+//! What the tests of runs and lineages share: a store (a directory or a fresh place in the bucket), a clock that is moved by hand, and trainers in one line.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use runtree_core::manifest::CheckpointName;
 use runtree_core::state::{Dtype, StateKey, StateNode};
 use runtree_core::{Clock, Error, ErrorKind, Result, RunId, Step, Timestamp};
 use runtree_engine::{
-    Engine, EngineOptions, EntrySource, ForkChoice, HistoryQuery, LaunchKey, OpenMode,
-    ResumePolicy, RunSpec, RunWriter, SaveRequest, ScanOptions, TensorSource,
+    Engine, EntrySource, ForkChoice, HistoryQuery, LaunchKey, OpenMode, ResumePolicy, RunSpec,
+    RunWriter, SaveRequest, ScanOptions, TensorSource,
 };
+use runtree_testkit::place::Place;
 
 /// A clock that goes on by a microsecond at each look, and by what a test says.
 #[derive(Debug)]
@@ -30,51 +32,73 @@ impl Clock for HandClock {
 
 /// A store that goes away with the test.
 pub(crate) struct Bench {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) place: Place,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) engine: Arc<Engine>,
     scan: ScanOptions,
 }
 
+impl Deref for Bench {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self::with(ScanOptions::default())
+        Self::with(Place::new(), ScanOptions::default())
+    }
+
+    /// For what can be about a disk alone: see `disk_only.rs`.
+    pub(crate) fn on_disk() -> Self {
+        Self::at(Place::on_disk())
+    }
+
+    pub(crate) fn at(place: Place) -> Self {
+        Self::with(place, ScanOptions::default())
     }
 
     /// A store that is gone through as if it had a hundred thousand runs: nothing is looked at closely unless something was published into it.
     pub(crate) fn large() -> Self {
-        Self::with(ScanOptions {
+        let scan = ScanOptions {
             small_store: 0,
             round: 0,
             throttle: 0,
-        })
+        };
+        Self::with(Place::new(), scan)
     }
 
-    fn with(scan: ScanOptions) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    fn with(place: Place, scan: ScanOptions) -> Self {
         let clock = Arc::new(HandClock(AtomicI64::new(1_795_000_000_000_000)));
-        let engine = open_with(dir.path(), "cache", OpenMode::Create, &clock, scan);
+        let engine = open(&place, "cache", OpenMode::Create, &clock, scan).unwrap();
         Self {
-            dir,
+            place,
             clock,
             engine,
             scan,
         }
     }
 
-    fn open(&self, cache: &str) -> Arc<Engine> {
-        let mode = OpenMode::ReadWrite;
-        open_with(self.dir.path(), cache, mode, &self.clock, self.scan)
+    /// Opens the store once more.
+    pub(crate) fn try_open(&self, cache: &str, mode: OpenMode) -> Result<Arc<Engine>> {
+        open(&self.place, cache, mode, &self.clock, self.scan)
     }
 
     /// Another process on the same store, as far as an engine can tell: its own caches in memory, the same index.
     pub(crate) fn other(&self) -> Arc<Engine> {
-        self.open("cache")
+        self.elsewhere("cache")
     }
 
     /// Another machine on the same store: its own index.
     pub(crate) fn elsewhere(&self, cache: &str) -> Arc<Engine> {
-        self.open(cache)
+        self.try_open(cache, OpenMode::ReadWrite).unwrap()
+    }
+
+    /// Somebody who only looks.
+    pub(crate) fn reader(&self) -> Arc<Engine> {
+        self.try_open("reader", OpenMode::ReadOnly).unwrap()
     }
 
     pub(crate) fn start(&self, spec: RunSpec) -> Arc<RunWriter> {
@@ -119,21 +143,17 @@ impl Bench {
     }
 }
 
-pub(crate) fn open(dir: &Path, cache: &str, mode: OpenMode, clock: &Arc<HandClock>) -> Arc<Engine> {
-    open_with(dir, cache, mode, clock, ScanOptions::default())
-}
-
-fn open_with(
-    dir: &Path,
+fn open(
+    place: &Place,
     cache: &str,
     mode: OpenMode,
     clock: &Arc<HandClock>,
     scan: ScanOptions,
-) -> Arc<Engine> {
-    let mut options = EngineOptions::new(dir.join("store"), dir.join(cache)).with_mode(mode);
+) -> Result<Arc<Engine>> {
+    let mut options = place.options(cache).with_mode(mode);
     options.clock = Arc::clone(clock) as Arc<dyn Clock>;
     options.scan = scan;
-    Engine::open(options).unwrap()
+    Engine::open(options)
 }
 
 pub(crate) fn spec() -> RunSpec {
@@ -227,6 +247,14 @@ pub(crate) fn entry(bytes: &[u8]) -> EntrySource<'_> {
         }],
         blobs: Vec::new(),
     }
+}
+
+/// More than a second by the clock of a bucket, which has seconds.
+pub(crate) const A_SECOND: Duration = Duration::from_millis(2100);
+
+/// Lets time pass by the clocks of others.
+pub(crate) fn pass(time: Duration) {
+    assert!(mpsc::channel::<()>().1.recv_timeout(time).is_err());
 }
 
 pub(crate) fn error_of<T>(result: Result<T>) -> Error {

@@ -2,62 +2,45 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use runtree_core::manifest::CheckpointName;
 use runtree_core::retention::Policy;
 use runtree_core::{Clock as _, ErrorKind, RunId};
 use runtree_engine::sync::{self, SyncCheckpoints, SyncReport, SyncSelection};
 use runtree_engine::{
-    CheckpointScope, Engine, EngineOptions, GcOptions, HistoryQuery, OpenMode, Store, SystemClock,
-    TrashBound, UnknownMetric,
+    CheckpointScope, Engine, GcOptions, HistoryQuery, OpenMode, Store, SystemClock, TrashBound,
+    UnknownMetric,
 };
+use runtree_testkit::place::{self, Place};
 
 use crate::support::{Bench, error_of, keyed, log, named, save, train};
 
-/// An engine on another store, with an index of its own: a directory or, beside `scripts/with-s3`, a real bucket.
+/// An engine on another store, with an index of its own.
 struct Other {
     engine: Arc<Engine>,
-    _dir: tempfile::TempDir,
+    place: Place,
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the script that starts the server says where it is"
-)]
-fn bucket() -> Option<EngineOptions> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let bucket = std::env::var("RUNTREE_TEST_BUCKET").ok()?;
-    let place = NEXT.fetch_add(1, Ordering::Relaxed);
-    let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
-    let options = EngineOptions::new(
-        format!("{bucket}/engine-{}-{place}", std::process::id()),
-        "",
-    );
-    Some(options.with_settings(settings.collect()))
-}
-
-fn directory() -> Other {
-    let dir = tempfile::tempdir().unwrap();
-    let options = EngineOptions::new(dir.path().join("store"), dir.path().join("cache"));
+fn other_at(place: Place) -> Other {
     Other {
-        engine: Engine::open(options).unwrap(),
-        _dir: dir,
+        engine: Engine::open(place.options("cache")).unwrap(),
+        place,
     }
 }
 
-/// Every place that a store can be in here.
-fn places() -> Vec<Other> {
-    let mut places = vec![directory()];
-    if let Some(mut options) = bucket() {
-        let dir = tempfile::tempdir().unwrap();
-        options.cache_dir = dir.path().join("cache");
-        places.push(Other {
-            engine: Engine::open(options).unwrap(),
-            _dir: dir,
-        });
+fn other() -> Other {
+    other_at(Place::new())
+}
+
+/// Two stores: a disk and a disk or, if there is a bucket, a disk and the bucket, both ways.
+fn pairs() -> Vec<(Bench, Other)> {
+    match Place::in_bucket() {
+        Some(bucket) => vec![
+            (Bench::at(Place::new()), other_at(Place::directory())),
+            (Bench::at(Place::directory()), other_at(bucket)),
+        ],
+        None => vec![(Bench::new(), other())],
     }
-    places
 }
 
 fn copy(from: &Store, to: &Store, selection: &SyncSelection) -> SyncReport {
@@ -104,8 +87,7 @@ fn assert_same(here: &Engine, there: &Engine, run: RunId) {
 
 #[test]
 fn a_store_is_copied_whole_and_a_second_time_nothing_is_sent() {
-    for other in places() {
-        let bench = Bench::new();
+    for (bench, other) in pairs() {
         let run = bench.trained("a", 0..=40, &[10, 20, 30, 40]);
         let child = bench.forked(run, 20, 30, &[30]);
         let (here, there) = (bench.engine.store(), other.engine.store());
@@ -125,8 +107,7 @@ fn a_store_is_copied_whole_and_a_second_time_nothing_is_sent() {
 
 #[test]
 fn encoded_checkpoints_are_copied_as_they_are_kept() {
-    for other in places() {
-        let bench = Bench::new();
+    for (bench, other) in pairs() {
         let run = bench.trained("a", 0..=60, &[10, 20, 30, 40, 50, 60]);
         bench.engine.encode_cold(&[run], &mut |_| {}).unwrap();
         copy(bench.engine.store(), other.engine.store(), &all());
@@ -140,8 +121,7 @@ fn encoded_checkpoints_are_copied_as_they_are_kept() {
 
 #[test]
 fn a_run_that_goes_on_is_copied_again_and_again() {
-    for other in places() {
-        let bench = Bench::new();
+    for (bench, other) in pairs() {
         let run = bench.start(named("a"));
         for round in 0..4 {
             train(&run, round * 10 + 1..=round * 10 + 10, &[round * 10 + 10]);
@@ -161,7 +141,7 @@ fn one_checkpoint_brings_its_own_bytes_and_a_fork_what_it_starts_from() {
     let bench = Bench::new();
     let run = bench.trained("a", 0..=40, &[10, 20, 30, 40]);
     let child = bench.forked(run, 20, 30, &[30]);
-    let other = directory();
+    let other = other();
     let (here, there) = (bench.engine.store(), other.engine.store());
     let name = named_at(&bench.engine, run, 30);
     let one = SyncSelection {
@@ -206,8 +186,7 @@ fn keep_last(engine: &Engine, run: RunId) {
 
 #[test]
 fn deleting_is_a_statement_about_one_store() {
-    for other in places() {
-        let bench = Bench::new();
+    for (bench, other) in pairs() {
         let run = bench.trained("a", 0..=40, &[10, 20, 30, 40]);
         let (here, there) = (bench.engine.store(), other.engine.store());
         copy(here, there, &all());
@@ -242,7 +221,7 @@ fn deleting_is_a_statement_about_one_store() {
 fn what_is_sent_again_is_held_until_it_is_out_of_the_trash() {
     let bench = Bench::new();
     let run = bench.trained("a", 0..=40, &[10, 20, 30, 40]);
-    let other = directory();
+    let other = other();
     let (here, there) = (bench.engine.store(), other.engine.store());
     copy(here, there, &all());
     keep_last(&other.engine, run);
@@ -261,13 +240,13 @@ fn what_is_sent_again_is_held_until_it_is_out_of_the_trash() {
     let report = sync::sync(here, there, &restore, &collect).unwrap();
     assert_eq!(report.checkpoints, 3);
     assert_same(&bench.engine, &other.engine, run);
-    assert!(there.list_pins().unwrap().is_empty(), "the leases are gone");
+    assert_eq!(there.list_pins().unwrap(), [], "the leases are gone");
 }
 
 #[test]
 fn numbers_and_keys_that_others_have_stay_theirs() {
     let bench = Bench::new();
-    let other = directory();
+    let other = other();
     let theirs = other
         .engine
         .start_run(keyed("k", runtree_engine::ResumePolicy::Never))
@@ -303,12 +282,9 @@ fn what_is_damaged_is_not_spread_and_the_rest_is_copied() {
         .load_plan(named_at(&bench.engine, run, 20))
         .unwrap();
     let chunk = &plan.parts[0].chunks[0];
-    let path = bench.engine.store().root().unwrap().join("chunks");
-    let path = path.join(&chunk.object[..2]).join(&chunk.object);
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[0] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-    let other = directory();
+    let path = format!("chunks/{}/{}", &chunk.object[..2], chunk.object);
+    bench.damage(path, |bytes| bytes[0] ^= 1);
+    let other = other();
     let failed = sync::sync(bench.engine.store(), other.engine.store(), &all(), &|_| {});
     let error = error_of(failed);
     assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -321,50 +297,56 @@ fn what_is_damaged_is_not_spread_and_the_rest_is_copied() {
 fn a_store_that_may_only_be_read_is_no_destination() {
     let bench = Bench::new();
     bench.trained("a", 0..=10, &[10]);
-    let other = directory();
-    let location = other.engine.store().root().unwrap().to_owned();
+    let other = other();
+    let (location, settings) = (other.place.location(), place::settings());
     let now = SystemClock.now();
-    let read = runtree_engine::open_store(
-        &location,
-        &runtree_engine::Settings::new(),
-        OpenMode::ReadOnly,
-        now,
-    );
+    let read = runtree_engine::open_store(location, &settings, OpenMode::ReadOnly, now);
     let failed = sync::sync(bench.engine.store(), &read.unwrap(), &all(), &|_| {});
     assert_eq!(error_of(failed).kind(), ErrorKind::Denied);
 }
 
 #[test]
-fn a_run_trains_on_a_bucket() {
-    let Some(mut options) = bucket() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    options.cache_dir = dir.path().join("cache");
-    let engine = Engine::open(options.clone()).unwrap();
-    let run = engine
-        .start_run(keyed("k", runtree_engine::ResumePolicy::Allow))
-        .unwrap();
+fn a_run_that_trained_here_is_forked_and_pruned_from_elsewhere_and_copied_home() {
+    let bench = Bench::new();
+    let run = bench.start(keyed("k", runtree_engine::ResumePolicy::Allow));
     train(&run, 0..=20, &[10, 20]);
     run.finish(None, None, None).unwrap();
-    let again = engine
-        .start_run(keyed("k", runtree_engine::ResumePolicy::Allow))
-        .unwrap();
+    let again = bench.start(keyed("k", runtree_engine::ResumePolicy::Allow));
     train(&again, 21..=30, &[30]);
-    let child = engine
-        .start_run(crate::support::fork_of(run.run(), 20))
-        .unwrap();
+    let child = bench.start(crate::support::fork_of(run.run(), 20));
     train(&child, 21..=25, &[]);
     save(&child, 25);
     child.finish(None, None, None).unwrap();
     again.finish(None, None, None).unwrap();
     // Somebody else, somewhere else.
-    options.cache_dir = dir.path().join("far");
-    let far = Engine::open(options.with_mode(OpenMode::ReadWrite)).unwrap();
+    let far = bench.elsewhere("far");
     assert_eq!(steps(&far, run.run()), [10, 20, 30]);
     assert_eq!(history(&far, child.run()).0, (0..=25).collect::<Vec<_>>());
     keep_last(&far, run.run());
     assert_eq!(steps(&far, run.run()), [20, 30], "a fork starts from 20");
     assert!(far.verify(None).unwrap().problems.is_empty());
-    let home = directory();
+    let home = other_at(Place::directory());
     copy(far.store(), home.engine.store(), &all());
     assert_same(&far, &home.engine, child.run());
+}
+
+/// The one that the server of the suite is really asked for: every other store of the tests is there when it is opened.
+#[test]
+fn a_store_is_made_where_none_is() {
+    let bench = Bench::new();
+    let mut options = bench.options("cache");
+    options.location = bench.location().with_file_name(format!(
+        "{}-made",
+        bench.location().file_name().unwrap().to_str().unwrap()
+    ));
+    let missing = Engine::open(options.clone().with_mode(OpenMode::ReadWrite));
+    assert_eq!(error_of(missing).kind(), ErrorKind::NotFound);
+    let made = Engine::open(options.clone()).unwrap();
+    let run = made.start_run(named("a")).unwrap();
+    train(&run, 0..=3, &[3]);
+    run.finish(None, None, None).unwrap();
+    let again = Engine::open(options).unwrap();
+    assert_eq!(again.store().id(), made.store().id());
+    assert_ne!(again.store().id(), bench.engine.store().id());
+    assert_eq!(steps(&again, run.run()), [3]);
 }

@@ -13,6 +13,7 @@ use runtree_engine::{
     CheckpointScope, DISTRIBUTED_STATE, Engine, EntrySource, LaunchKey, LoadedManifest,
     PendingSave, ResumePolicy, RunSpec, SaveRequest, TensorSource, WholeRequest,
 };
+use runtree_testkit::place;
 
 use crate::save_support::{Bench, failure, noise};
 
@@ -153,7 +154,7 @@ fn bands(size: u64, cuts: &[u64]) -> Vec<(u64, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(place::cases(24, 8)))]
     #[test]
     fn any_box_of_any_shards_is_read_exactly(
         shape in proptest::collection::vec(1_u64..200, 1..4),
@@ -206,7 +207,7 @@ fn a_slice_reads_its_own_blocks_alone() {
     let manifest = saved(&bench, vec![entry(&shard, Vec::new(), false)]);
     let state = whole(&bench.engine, &manifest, Some(0));
     let [file] = bench.files("chunks").try_into().unwrap();
-    crate::save_support::damage(&file, |bytes| {
+    bench.damage(&file, |bytes| {
         for row in (0..rows as usize).filter(|row| *row != 11) {
             bytes[(row << 20) + 5] ^= 1;
         }
@@ -373,7 +374,7 @@ fn wait_for(bench: &Bench, suffix: &str) {
 
 #[test]
 fn an_unfinished_save_is_given_up_by_a_much_later_launch() {
-    let bench = Bench::new();
+    let bench = Bench::on_disk();
     let none: [Shard; 0] = [];
     let first = launch(&bench, "one");
     let pending = first
@@ -407,6 +408,7 @@ fn an_unfinished_save_is_given_up_by_a_much_later_launch() {
     // One that comes long after.
     for path in bench.files("runs") {
         if path.to_string_lossy().contains("/parts/") {
+            let path = bench.store_dir().join(path);
             let file = std::fs::File::options().write(true).open(&path);
             let file = file.or_else(|_| std::fs::File::open(&path)).unwrap();
             let written = file.metadata().unwrap().modified().unwrap();
@@ -460,15 +462,15 @@ fn a_save_that_lacks_nothing_but_its_commit_is_what_the_next_launch_resumes_from
         .into_iter()
         .find(|path| path.to_string_lossy().contains("/commits/"))
         .unwrap();
-    std::fs::remove_file(&commit).unwrap();
+    bench.remove(&commit);
     let next = launch(&bench, "two");
     assert_eq!(next.resumed_from(), Some(pending[0].name()));
-    assert!(commit.exists());
+    assert!(bench.exists(&commit));
 }
 
 #[test]
 fn ranks_learn_at_once_that_another_can_not_write_its_part() {
-    let bench = Bench::new();
+    let bench = Bench::on_disk();
     let none: [Shard; 0] = [];
     let ranks = bench.ranks(2);
     let first = ranks[0]
@@ -506,7 +508,7 @@ fn ranks_learn_at_once_that_another_can_not_write_its_part() {
 
 #[test]
 fn a_save_that_was_killed_before_its_first_part_is_no_obstacle_to_a_launch() {
-    let bench = Bench::new();
+    let bench = Bench::on_disk();
     let first = launch(&bench, "one");
     first.finish(None, None, None).unwrap();
     // What is left when a process dies between making the directory and naming the part in it.
