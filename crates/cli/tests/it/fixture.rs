@@ -1,7 +1,8 @@
 //! A real store with real runs, and the built binary to look at it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -9,14 +10,21 @@ use runtree_core::event::RunStatus;
 use runtree_core::state::{DictKind, Dtype, Framework, StateKey, StateNode, TensorLeaf};
 use runtree_core::{ComponentName, Step};
 use runtree_engine::{
-    Engine, EngineOptions, EntrySource, ForkChoice, IfBusy, RunSpec, RunWriter, SaveRequest,
-    TensorSource,
+    Engine, EntrySource, ForkChoice, IfBusy, RunSpec, RunWriter, SaveRequest, TensorSource,
 };
-use tempfile::TempDir;
+use runtree_testkit::place::{self, Place};
 
-/// A folder of its own: store, cache, nothing of the user's environment.
+/// A folder of its own, with a store in it or in the bucket: cache, nothing of the user's environment.
 pub(crate) struct Sandbox {
-    directory: TempDir,
+    place: Place,
+}
+
+impl Deref for Sandbox {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
 }
 
 /// What a command left behind.
@@ -61,22 +69,26 @@ impl From<Output> for Ran {
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
+        Self::at(Place::in_bucket())
+    }
+
+    fn at(bucket: Option<Place>) -> Self {
         Self {
-            directory: tempfile::tempdir().unwrap(),
+            place: bucket.unwrap_or_else(|| Place::directory_called(".runtree")),
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
+    /// Where no store is, and nothing.
+    pub(crate) fn vacant() -> Self {
+        Self::at(Place::vacant_in_bucket())
     }
 
-    pub(crate) fn store(&self) -> PathBuf {
-        self.path().join(".runtree")
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) fn engine(&self) -> Arc<Engine> {
-        let cache = self.path().join("cache").join("runtree");
-        Engine::open(EngineOptions::new(self.store(), cache)).unwrap()
+        Engine::open(self.options("cache/runtree")).unwrap()
     }
 
     /// The command, not started.
@@ -88,6 +100,11 @@ impl Sandbox {
             .env_clear()
             .env("XDG_CACHE_HOME", self.path().join("cache"))
             .env("COLUMNS", "100");
+        if self.is_bucket() {
+            command
+                .envs(place::settings())
+                .env("RUNTREE_STORE", self.location());
+        }
         command
     }
 

@@ -121,10 +121,8 @@ fn show_counts_what_is_not_finite_and_lists_no_more_than_asked() {
 #[test]
 fn show_of_a_damaged_checkpoint_says_what_it_can() {
     let sandbox = two_runs();
-    for chunk in walk(&sandbox.store().join("chunks")) {
-        let mut bytes = std::fs::read(&chunk).unwrap();
-        bytes[17] ^= 4;
-        std::fs::write(&chunk, bytes).unwrap();
+    for chunk in sandbox.files("chunks") {
+        sandbox.damage(chunk, |bytes| bytes[17] ^= 4);
     }
     let ran = sandbox.run(&["show", "DIG-1@50"]);
     assert!(
@@ -260,25 +258,8 @@ fn reindexing_changes_no_answer() {
 fn a_flipped_bit_is_found_by_verify_and_named() {
     let sandbox = two_runs();
     assert!(sandbox.run(&["verify"]).ok().contains("4 checkpoints good"));
-    let chunks = sandbox.store().join("chunks");
-    let chunk = walk(&chunks).into_iter().next().unwrap();
-    let mut bytes = std::fs::read(&chunk).unwrap();
-    bytes[17] ^= 4;
-    std::fs::write(&chunk, bytes).unwrap();
+    sandbox.damage(&sandbox.files("chunks")[0], |bytes| bytes[17] ^= 4);
     let ran = sandbox.run(&["verify"]);
     assert!(!ran.stdout.is_empty());
     assert!(ran.fails(8).contains("hint: "));
-}
-
-fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(walk(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
 }

@@ -9,13 +9,13 @@ use crate::fixture::{Sandbox, two_runs};
 
 #[test]
 fn looking_where_there_is_no_store_is_not_found_and_makes_none() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::vacant();
     for command in ["runs", "tree", "stats", "verify"] {
         let stderr = sandbox.run(&[command]).fails(3);
         assert!(stderr.starts_with("error: "), "{command}: {stderr}");
         assert!(stderr.contains("hint: "), "{command}: {stderr}");
     }
-    assert!(!sandbox.store().exists());
+    assert_eq!(sandbox.files("").len(), 0);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn the_environment_names_store_and_project() {
     let output = sandbox
         .command(&["show", "1", "--json"])
         .current_dir(elsewhere.path())
-        .env("RUNTREE_STORE", sandbox.store())
+        .env("RUNTREE_STORE", sandbox.location())
         .env("RUNTREE_PROJECT", "digits")
         .output()
         .unwrap();
@@ -144,7 +144,7 @@ fn the_environment_names_store_and_project() {
 
 #[test]
 fn another_address_is_refused_without_a_token() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::vacant();
     let stderr = sandbox
         .run(&["serve", "--host", "0.0.0.0", "--port", "0"])
         .fails(6);
@@ -154,7 +154,7 @@ fn another_address_is_refused_without_a_token() {
             "serve", "--host", "0.0.0.0", "--port", "0", "--token", "short",
         ])
         .fails(5);
-    assert!(!sandbox.store().exists());
+    assert_eq!(sandbox.files("").len(), 0);
 }
 
 #[test]

@@ -253,9 +253,9 @@ fn a_project_gets_the_letters_it_was_given() {
 fn a_store_in_the_reference_wins() {
     let sandbox = two_runs();
     let elsewhere = Sandbox::new();
-    let reference = format!("{}#DIG-1", sandbox.store().display());
+    let reference = format!("{}#DIG-1", sandbox.location().display());
     let detail = elsewhere.run(&["show", &reference, "--json"]).json();
     assert_eq!(detail["summary"]["name"], "digits");
-    let other = format!("{}#DIG-1", elsewhere.store().display());
+    let other = format!("{}#DIG-1", elsewhere.location().display());
     elsewhere.run(&["diff", &reference, &other]).fails(9);
 }
