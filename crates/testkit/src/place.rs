@@ -191,12 +191,13 @@ impl Place {
 
     /// Makes an object hold this: a file in place, as a failing disk would.
     pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) {
+        let (path, bytes) = (path.as_ref(), bytes.into());
         if let Some(objects) = &self.bucket {
-            block_on(objects.put(&object(path.as_ref()), bytes.into().into())).unwrap();
+            block_on(objects.put(&object(path), bytes.into())).unwrap();
         } else {
-            let file = self.file(path.as_ref());
+            let file = self.file(path);
             let _ = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644));
-            std::fs::write(file, bytes.into()).unwrap();
+            std::fs::write(file, bytes).unwrap();
         }
     }
 

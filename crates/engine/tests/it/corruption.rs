@@ -402,9 +402,9 @@ fn sort_of(path: &str) -> String {
         ["runs", _, "journal", _, piece] => {
             format!("journal {}", piece.starts_with("00000000000000000000."))
         }
-        ["runs", _, "parts", _, part] => format!("parts {}", part.ends_with(".ok")),
+        ["runs", _, "parts", _, part] => format!("parts {}", part.strip_suffix(".ok").is_some()),
         ["runs", _, "attempts", attempt] => format!("attempts {}", attempt.contains('.')),
-        ["runs", _, folder, ..] => folder.to_owned(),
+        ["runs", _, folder, ..] => format!("run {folder}"),
         ["projects", _, folder, ..] => format!("project {folder}"),
         [folder, ..] => folder.to_owned(),
         [] => String::new(),
