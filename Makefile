@@ -64,7 +64,7 @@ test: target/tools/.apt rust py web e2e power-cuts ## everything CI tests: Rust,
 
 rust: $(VENV)/.dev ## Rust tests and doctests: all on disk, then store, engine and command line once more on a real S3 server
 	cargo test --workspace --exclude runtree-python --all-features --quiet
-	scripts/with-s3 cargo test -p runtree-store -p runtree-engine -p runtree-cli --all-features --quiet --test it -- --test-threads=4  # they wait for answers, not for cores
+	scripts/with-s3 cargo test --workspace --exclude runtree-python --all-features --quiet --test it -- --test-threads=4  # of the same build; they wait for answers, not for cores
 
 # `pytest`, not `python -m pytest`: that would put python/ first and test the sources without their native part.
 py: $(VENV)/.package $(VENV)/.dev ## Python tests
