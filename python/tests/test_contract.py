@@ -121,7 +121,6 @@ def test_wrong_arguments_are_named(start: Any) -> None:
 
 @pytest.mark.parametrize(("name", "value", "kind"), [
     ("RUNTREE_MODE", "offline", runtree.Invalid),
-    ("RUNTREE_REMOTE", "s3://bucket", runtree.Unsupported),
     ("RUNTREE_RESUME", "always", runtree.Invalid),
 ])  # fmt: skip
 def test_an_environment_that_asks_for_what_there_is_not_is_refused(

@@ -122,6 +122,13 @@ def test_what_can_not_be_meant_is_refused(keywords: dict[str, Any], error: str) 
         start(**keywords)
 
 
+def test_the_environment_is_read_as_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTREE_REMOTE", "ftp://far")
+    with pytest.raises(runtree.Invalid, match="no kind of bucket"):
+        start()
+    assert not Path(".runtree").exists()
+
+
 def test_a_store_is_not_its_own_remote(tmp_path: Path) -> None:
     with pytest.raises(runtree.Invalid, match="one place"):
         start(store=tmp_path / "s", remote=tmp_path / "s")
