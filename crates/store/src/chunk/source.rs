@@ -126,6 +126,8 @@ impl Source {
                     if ready.is_empty() {
                         *ready = match block_on(stream.next()) {
                             Some(Ok(bytes)) => bytes,
+                            // It broke off, and was collected before the rest was asked for.
+                            Some(Err(ObjectError::NotFound { .. })) => return Err(Failure::Gone),
                             Some(Err(error)) => {
                                 return Err(Failure::Other(from_object(error, "read a chunk")));
                             }
