@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cold
 import large_store
+import remote
 import transfer
 
 import checkpoints
@@ -30,6 +31,7 @@ SECTIONS = [
     "lineage",
     "large-store",
     "transfer",
+    "remote",
 ]
 
 
@@ -77,6 +79,8 @@ def main() -> None:
             large_store.bench(report, 2_000 if quick else 100_000, 200_000 if quick else 10_000_000)
         if "transfer" in wanted:
             transfer.bench(report, folder, (256 << 20) if quick else (1 << 30), 3 if quick else 5)
+        if "remote" in wanted:
+            remote.bench(report, folder, quick)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.close()
