@@ -76,7 +76,8 @@ pub(super) fn survey(
         saves(store, contents, run, without, &mut survey, &mut deleted)?;
     }
     let mut protected: BTreeSet<CheckpointName> = BTreeSet::new();
-    for &run in &runs {
+    // Listed again, after tombstones: a run may be forked from a checkpoint after the runs were listed and before it is deleted, and its W4 saw no new round.
+    for run in store.list_runs()? {
         let named = contents.references_of(store, run)?;
         protected.extend(named.iter().map(|reference| reference.checkpoint));
     }
