@@ -99,7 +99,7 @@ def test_what_the_remote_keeps_goes_here_and_comes_back(place: str) -> None:
     train(run, range(31))
     run.finish()
     assert [each.step for each in run.checkpoints()] == [30]
-    with pytest.raises(runtree.NotFound, match=f"step 10 is in {place}, not here") as caught:
+    with pytest.raises(runtree.Unavailable, match=f"step 10 is in {place}, not here") as caught:
         run.checkpoint("<=15")
     assert caught.value.hint is not None
     assert "--restore" in caught.value.hint

@@ -33,6 +33,7 @@ pub use repair::{RepairReport, Unreadable};
 pub use report::{GcOptions, GcProgress, GcReport, Kept};
 pub use roots::TrashBound;
 pub use trash::{Buried, in_trash};
+pub(crate) use undelete::is_deleted;
 pub use undelete::undelete;
 
 /// How long nobody has written to a temporary file before its writer counts as killed, whatever the grace: a save whose file is taken away fails.

@@ -11,6 +11,12 @@ use std::sync::{Mutex, PoisonError};
 
 use runtree_core::{Error, Result};
 
+/// Lowers the calling thread's priority as far as it goes: what runs beside training gives way to it. Where the system refuses that, the thread runs as any other.
+pub(crate) fn yield_to_everybody() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+}
+
 /// Calls `work` for every item, on at most `threads` threads, and no more than there are items. Each thread has a state of its own, made by `begin`: a
 /// buffer, or what it found. All states are returned, the calling thread's first; which thread has which items is chance.
 ///

@@ -62,9 +62,9 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// What there is to say of a checkpoint that eviction took.
+/// What there is to say of a checkpoint that eviction took. It exists, so nobody may go on as if there were none: `load(default=)` begins anew only where nothing is found.
 fn is_elsewhere(row: &CheckpointRow, place: &str) -> Error {
-    Error::not_found(format!(
+    Error::unavailable(format!(
         "the checkpoint at step {} is in {place}, not here",
         row.name.key.step
     ))

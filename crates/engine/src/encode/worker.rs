@@ -12,6 +12,7 @@ use runtree_core::{Error, Result, RunId};
 
 use super::{Encoding, Pace, survivors};
 use crate::engine::Engine;
+use crate::parallel::yield_to_everybody;
 
 /// Longest wait between two looks whether saves are still being written.
 const BUSY_WAIT: Duration = Duration::from_millis(200);
@@ -227,10 +228,4 @@ fn rest(shared: &Shared, engine: &Engine, run: RunId, worked: Duration, settled:
             .unwrap_or_else(PoisonError::into_inner)
             .0;
     }
-}
-
-/// Lowers this thread's priority as far as it goes. Where that is refused, resting half of the time has to do.
-fn yield_to_everybody() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }

@@ -51,7 +51,7 @@ pub fn undelete(
 }
 
 /// Whether the highest tombstone of a checkpoint says that it is deleted.
-pub(super) fn is_deleted(store: &Store, name: CheckpointName) -> Result<bool> {
+pub(crate) fn is_deleted(store: &Store, name: CheckpointName) -> Result<bool> {
     let tombstones = store.list_tombstones(name.run)?;
     Ok(tombstones
         .into_iter()

@@ -9,6 +9,7 @@ use runtree_store::Cursor;
 
 use super::Journals;
 use crate::engine::Engine;
+use crate::parallel::yield_to_everybody;
 
 /// Most journals whose last place is remembered.
 const MAX_PLACES: usize = 4096;
@@ -119,10 +120,4 @@ impl Shared {
         drop(tasks);
         self.ended.notify_all();
     }
-}
-
-/// Lowers this thread's priority as far as it goes.
-fn yield_to_everybody() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }

@@ -105,7 +105,7 @@ impl Shared {
         }
     }
 
-    /// Something arrived at the remote; says whether to go on.
+    /// Something arrived at the remote.
     pub(super) fn moved(&self) {
         self.lock().moved = Some(Instant::now());
     }

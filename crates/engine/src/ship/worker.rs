@@ -11,6 +11,7 @@ use runtree_store::Store;
 use super::state::{Ended, Shared, Turn};
 use super::{EVICTED_TO, RemoteReport, RemoteSpec, evict};
 use crate::engine::{Engine, OpenMode, open_store};
+use crate::parallel::yield_to_everybody;
 use crate::sync::{SyncSelection, sync};
 
 /// How long a remote may be away before somebody is told.
@@ -166,10 +167,4 @@ impl Worker {
         }
         Ok(Some(Ended::Complete(now)))
     }
-}
-
-/// Lowers this thread's priority: training goes first.
-fn yield_to_everybody() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }

@@ -6,6 +6,7 @@ use runtree_core::{CheckpointId, Error, Result};
 
 use super::{Progress, SyncReport, SyncSelection, sync};
 use crate::engine::Engine;
+use crate::gc::is_deleted;
 use crate::resolve::Purpose;
 
 /// A checkpoint of another store that is here now.
@@ -42,11 +43,7 @@ pub fn bring(
     let mut selection = SyncSelection::default();
     selection.add(run, Some(checkpoint));
     let report = sync(from.store(), to.store(), &selection, progress)?;
-    let tombstones = to.store().list_tombstones(checkpoint.run)?;
-    if tombstones
-        .into_iter()
-        .any(|(key, highest)| key == checkpoint.key && runtree_store::layout::is_deleted(highest))
-    {
+    if is_deleted(to.store(), checkpoint)? {
         return Err(Error::conflict(format!(
             "this store has deleted the checkpoint at step {} of {}",
             checkpoint.key.step, reference.run

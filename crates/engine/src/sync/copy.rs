@@ -9,7 +9,7 @@ use runtree_store::layout::{self, SettingScope};
 use runtree_store::{Copying, ObjectPath, Store, system_random};
 
 use super::{CONCURRENCY, Progress, SyncPlan, SyncReport};
-use crate::gc::undelete;
+use crate::gc::{is_deleted, undelete};
 use crate::parallel::work_off;
 
 /// How long a checkpoint that is copied again is held there if its copier dies: longer than one takes on a slow link.
@@ -180,8 +180,7 @@ impl Job<'_> {
             run: commit.run,
             key: commit.key,
         };
-        let is_deleted = |(key, highest)| key == name.key && layout::is_deleted(highest);
-        if !to.list_tombstones(name.run)?.into_iter().any(is_deleted) {
+        if !is_deleted(to, name)? {
             return self.send_checkpoint(commit);
         }
         let now = to.time()?;

@@ -11,6 +11,8 @@ use runtree_core::manifest::{CheckpointName, Outcome, PinRecord};
 use runtree_core::{CheckpointId, Result, RunId, Timestamp};
 use runtree_store::{Store, layout};
 
+use crate::gc::is_deleted;
+
 /// Has `there` keep a checkpoint for `here`; says whether it has it whole, and keeps it from now on whatever its own rules say.
 ///
 /// # Errors
@@ -37,7 +39,7 @@ pub fn keep(here: &Store, there: &Store, name: CheckpointName, now: Timestamp) -
 fn is_whole(store: &Store, name: CheckpointName) -> Result<bool> {
     let commit = store.read_commit(name.run, name.key)?;
     let is_committed = commit.is_some_and(|commit| commit.outcome == Outcome::Committed);
-    Ok(is_committed && !deleted(store, name.run)?.contains(&name.key))
+    Ok(is_committed && !is_deleted(store, name)?)
 }
 
 /// Takes back what `there` keeps for `here` of a run, as far as it is here again.

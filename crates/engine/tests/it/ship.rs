@@ -146,7 +146,7 @@ fn what_the_remote_keeps_is_deleted_here_and_comes_back_when_it_is_wanted() {
             .engine
             .resolve_checkpoint(&reference, None, Purpose::Read);
         let error = error_of(found);
-        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
         let said = format!("step {step} is in {}", place.display());
         assert!(error.message().contains(&said), "{error:?}");
         assert!(error.hint().unwrap().contains("--restore"), "{error:?}");

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use runtree_core::manifest::{CheckpointName, Outcome, PinRecord, RunRecord, TombstoneRecord};
+use runtree_core::manifest::{CheckpointName, Outcome, PinRecord, RunRecord};
 use runtree_core::{DisplayId, ErrorKind, Result, RunId, Timestamp};
 use runtree_engine::TrashBound;
 use runtree_engine::gc::{Collector, Memory};
 use runtree_engine::sync::{SyncSelection, keep, sync};
-use runtree_store::{Store, Tombstone, layout};
+use runtree_store::{Store, Tombstone};
 
 use super::Fault;
+use super::keeper::is_deleted;
 use super::saver::some_checkpoint;
+use super::trash::tombstone;
 use super::world::Actor;
 
 /// Pushes of one pusher, evictions of one evicter.
@@ -88,12 +90,9 @@ pub(super) fn evict(actor: &mut Actor) -> Result<()> {
         }
         // From here on this is the only copy.
         actor.bank_there().rely(name);
-        let record = TombstoneRecord {
-            checkpoint: name,
-            reason: "evicted".to_owned(),
-            created: Timestamp(0),
-        };
-        actor.store.write_tombstone(Tombstone::Deleted, &record)?;
+        actor
+            .store
+            .write_tombstone(Tombstone::Deleted, &tombstone(name))?;
         let bound = TrashBound {
             checkpoints: actor.trash,
         };
@@ -119,11 +118,4 @@ fn look_then_pin(there: &Store, name: CheckpointName) -> Result<bool> {
     };
     there.write_pin(&format!("evicted-{}", name.key), &pin)?;
     Ok(true)
-}
-
-fn is_deleted(store: &Store, name: CheckpointName) -> Result<bool> {
-    let tombstones = store.list_tombstones(name.run)?;
-    Ok(tombstones
-        .iter()
-        .any(|&(key, highest)| key == name.key && layout::is_deleted(highest)))
 }

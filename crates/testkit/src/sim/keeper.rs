@@ -54,7 +54,7 @@ pub(super) fn keep(actor: &mut Actor) -> Result<()> {
     Ok(())
 }
 
-fn is_deleted(store: &Store, name: CheckpointName) -> Result<bool> {
+pub(super) fn is_deleted(store: &Store, name: CheckpointName) -> Result<bool> {
     let tombstones = store.list_tombstones(name.run)?;
     Ok(tombstones
         .iter()

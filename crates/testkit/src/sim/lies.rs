@@ -33,6 +33,8 @@ struct State {
     planned: Option<Arc<InMemory>>,
     /// Whether it is shown that instead of its roots.
     is_frozen: bool,
+    /// The runs that there were when its round began.
+    runs: Option<Vec<Path>>,
     /// Listings of pins.
     pins: u64,
     /// What the actor is told that is in `gc/`.
@@ -134,6 +136,7 @@ impl Lies {
         let mut state = self.state();
         state.own = None;
         state.planned = None;
+        state.runs = None;
         state.is_frozen = false;
     }
 
@@ -200,6 +203,12 @@ impl Lies {
                     layout::parse_round(&name(object)).is_none_or(|(number, _)| number <= own)
                 });
             }
+        }
+        if directory == "runs" && self.fault == Fault::RunsListedOnce && state.own.is_some() {
+            let first = state
+                .runs
+                .get_or_insert_with(|| listed.common_prefixes.clone());
+            listed.common_prefixes.clone_from(first);
         }
         if directory == "pins" {
             state.pins += 1;

@@ -59,6 +59,8 @@ pub enum Fault {
     ListBeforeRound,
     /// G2: roots are listed before the round, chunks after it.
     RootsBeforeRound,
+    /// G2: births are those of the runs that were listed before the tombstones.
+    RunsListedOnce,
     /// G2: intents are looked for last.
     IntentsLate,
     /// G2: a part that is published and not committed is garbage.

@@ -82,7 +82,7 @@ pub(super) fn reclaim(actor: &mut Actor) -> Result<()> {
     Ok(())
 }
 
-fn tombstone(checkpoint: CheckpointName) -> TombstoneRecord {
+pub(super) fn tombstone(checkpoint: CheckpointName) -> TombstoneRecord {
     TombstoneRecord {
         checkpoint,
         reason: "a simulation".to_owned(),

@@ -142,7 +142,7 @@ impl World {
             .collect();
         let trash = match fault {
             // What is deleted may go at once, so that who takes it back meets a collector.
-            Fault::NoIntent | Fault::IntentsLate => 0,
+            Fault::NoIntent | Fault::IntentsLate | Fault::RunsListedOnce => 0,
             _ => 1 + (seed % 2) as u32,
         };
         let roles = roles(seed, fault);
@@ -383,6 +383,15 @@ fn roles(seed: u64, fault: Fault) -> Vec<Role> {
             ];
         }
         Fault::NoSecondLookOfForks => roles.extend([Role::Deleter, Role::Keeper, Role::Keeper]),
+        Fault::RunsListedOnce => {
+            roles = vec![
+                Role::Saver(0),
+                Role::Collector,
+                Role::Deleter,
+                Role::Keeper,
+                Role::Keeper,
+            ];
+        }
         Fault::NoSecondLookOfCopies | Fault::CopyHitInRound => {
             roles = vec![
                 Role::Saver(0),
