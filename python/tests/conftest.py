@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import warnings
@@ -21,6 +22,21 @@ settings.register_profile(
 )
 settings.register_profile("slow", parent=settings.get_profile("fast"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+# Read before the environment is swept for the first test.
+_BUCKET = os.environ.get("RUNTREE_TEST_BUCKET")
+_places = itertools.count()
+
+
+@pytest.fixture(
+    params=["directory", pytest.param("bucket", marks=pytest.mark.skipif(not _BUCKET, reason="no scripts/with-s3"))]
+)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where another store may be made: a directory and, beside ``scripts/with-s3``, a real bucket."""
+    if request.param == "directory":
+        return str(tmp_path / "other")
+    return f"{_BUCKET}/python-{os.getpid()}-{next(_places)}"
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,6 @@ import numpy
 import pytest
 
 import runtree
-
-_places = itertools.count()
-_BUCKET = os.environ.get("RUNTREE_TEST_BUCKET")
-
-
-@pytest.fixture(
-    params=["directory", pytest.param("bucket", marks=pytest.mark.skipif(not _BUCKET, reason="no scripts/with-s3"))]
-)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store may be made."""
-    if request.param == "directory":
-        return str(tmp_path / "other")
-    return f"{_BUCKET}/remote-{os.getpid()}-{next(_places)}"
 
 
 def state(step: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 
@@ -11,19 +10,7 @@ import pytest
 
 import runtree
 
-_places = itertools.count()
 _BUCKET = os.environ.get("RUNTREE_TEST_BUCKET")
-_ACCESS = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-
-
-@pytest.fixture(
-    params=["directory", pytest.param("bucket", marks=pytest.mark.skipif(not _BUCKET, reason="no scripts/with-s3"))]
-)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store may be made."""
-    if request.param == "directory":
-        return str(tmp_path / "other")
-    return f"{_BUCKET}/python-{os.getpid()}-{next(_places)}"
 
 
 def trained(store: str | None = None) -> runtree.Run:
