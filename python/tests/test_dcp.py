@@ -314,7 +314,9 @@ FAIL = """
         dcp.save(state(2.0), storage_writer=writer, checkpoint_id="step-2")
         raise AssertionError("rank 1 can not have saved")
     except dcp.CheckpointException as error:
-        assert list(error.failures) == [1], error
+        # Rank 0 fails too if it hears that the save was given up before its own part is durable.
+        assert set(error.failures) <= {0, 1}, error
+        assert "File too large" in str(error.failures[1][0]), error
     assert time.monotonic() - started < 60
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     dist.barrier()
