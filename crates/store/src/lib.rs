@@ -35,7 +35,7 @@ pub use chunk::{
 pub use commit::{CommitProgress, ConfirmedPart, PublishedPart};
 pub use journal::{Cursor, Frame, FrameKind, JournalReader, JournalWriter};
 pub use layout::{ObjectEncoding, ObjectName, ObjectPath, PinName, SegmentName};
-pub use local::{DirSync, LocalError, LocalStore};
+pub use local::{DirSync, DirectorySync, LocalError, LocalStore};
 pub use object_store::{self, ObjectStore};
 pub use random::system_random;
 pub use rounds::{KEPT_ROUNDS, MAX_ROUND_OBJECTS, OpenRounds, Redundant, Removed, Rounds};

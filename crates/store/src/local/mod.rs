@@ -4,7 +4,7 @@
 //! to replace (`renameat2(RENAME_NOREPLACE)`, or a hard link where the file system has no such rename) for [`PutMode::Create`], by a plain
 //! rename for [`PutMode::Overwrite`]. So no reader ever sees half an object, and of any number of processes that create one name
 //! exactly one wins. Then the directory is synced, and every directory above it that this process has not yet seen synced; a save
-//! that puts many objects delays that with [`DirSync::Later`] and calls [`LocalStore::sync_dirs`] once.
+//! that puts many objects delays that with [`DirSync::Later`] and calls [`DirectorySync::sync_dirs`] once.
 //!
 //! A sync that failed is never repeated for the same file: the kernel forgets the error and the second answer would be a lie. The file goes
 //! away and the caller writes again; a directory whose sync failed is refused from then on ([`LocalError::poisoned`]).
@@ -48,8 +48,17 @@ pub(crate) use touched::{Entries, Look, Mark, take};
 pub enum DirSync {
     /// Before the put returns (what happens without the extension).
     Now,
-    /// When the caller says so, with [`LocalStore::sync_dirs`]: until then the object may vanish in a power cut.
+    /// When the caller says so, with [`DirectorySync::sync_dirs`]: until then the object may vanish in a power cut.
     Later,
+}
+
+/// What makes puts durable that were made with [`DirSync::Later`].
+pub trait DirectorySync: fmt::Debug + Send + Sync {
+    /// Makes durable whatever was put into the directories of these objects, by whomever.
+    ///
+    /// # Errors
+    /// As the file system says; a directory whose sync failed once is refused for as long as this store is open.
+    fn sync_dirs(&self, objects: &mut dyn Iterator<Item = &Path>) -> Result<()>;
 }
 
 /// A directory as an object store. Cheap to clone; clones share what they know about synced directories.
@@ -111,18 +120,6 @@ impl LocalStore {
             });
         }
         Ok(self.inner.root.join(location.as_ref()))
-    }
-
-    /// Makes what was put into the directories of these objects durable, and the directories themselves.
-    ///
-    /// # Errors
-    /// As the file system says; a directory whose sync failed once is refused for as long as this store is open.
-    pub fn sync_dirs<'a>(&self, objects: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-        let mut directories = std::collections::BTreeSet::new();
-        for object in objects {
-            directories.insert(parent_of(&self.file_path(object)?).to_owned());
-        }
-        self.inner.directories.sync_all(directories)
     }
 
     /// Names in a directory, unsorted, without asking for their sizes; `true` stands for a directory. Empty if it does not exist.
@@ -249,6 +246,16 @@ impl LocalStore {
             }
         }
         results
+    }
+}
+
+impl DirectorySync for LocalStore {
+    fn sync_dirs(&self, objects: &mut dyn Iterator<Item = &Path>) -> Result<()> {
+        let mut directories = std::collections::BTreeSet::new();
+        for object in objects {
+            directories.insert(parent_of(&self.file_path(object)?).to_owned());
+        }
+        self.inner.directories.sync_all(directories)
     }
 }
 

@@ -14,7 +14,7 @@ use runtree_core::{ChunkHash, Error, PutId, Result, StoreId};
 
 use crate::error::{from_object, is_definite};
 use crate::layout::{ObjectName, ObjectPath};
-use crate::local::{DirSync, LocalStore};
+use crate::local::{DirSync, DirectorySync, LocalStore};
 use crate::wait::block_on;
 
 mod listing;
@@ -86,8 +86,10 @@ pub struct Store {
 
 struct Inner {
     objects: Arc<dyn ObjectStore>,
-    /// Set if the objects are files: journals are appended there, and directories can be synced.
+    /// Set if the objects are files: journals are appended there.
     local: Option<LocalStore>,
+    /// Set if a put is durable only with its directory.
+    directories: Option<Arc<dyn DirectorySync>>,
     record: StoreRecord,
     mode: Mode,
     random: Random,
@@ -210,9 +212,9 @@ impl Store {
         &self,
         objects: impl IntoIterator<Item = &'a ObjectPath>,
     ) -> Result<()> {
-        match &self.inner.local {
-            Some(local) => local
-                .sync_dirs(objects)
+        match &self.inner.directories {
+            Some(directories) => directories
+                .sync_dirs(&mut objects.into_iter())
                 .map_err(|error| from_object(error, "make objects durable")),
             None => Ok(()),
         }

@@ -16,7 +16,7 @@ use runtree_core::{Error, Result, StoreId, Timestamp};
 use super::{Created, Inner, Memory, Mode, Random, Store};
 use crate::error::from_object;
 use crate::layout::{self, ObjectPath};
-use crate::local::LocalStore;
+use crate::local::{DirectorySync, LocalStore};
 use crate::remote::{self, RemoteAddress, Settings};
 use crate::wait::block_on;
 
@@ -185,6 +185,23 @@ impl Store {
         Self::assemble(objects, None, record, mode, system_random())
     }
 
+    /// Opens a store over objects that are durable only when their directories were synced: a disk whose power a simulation cuts.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_over_disk(
+        objects: Arc<dyn ObjectStore>,
+        directories: Arc<dyn DirectorySync>,
+        random: Random,
+    ) -> Result<Self> {
+        let record = read_store_record(&objects)?.ok_or_else(|| no_store(&objects))?;
+        let mut inner = Self::inner(objects, None, record, Mode::ReadWrite, random)?;
+        inner.directories = Some(directories);
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
     /// Whether everybody who writes to this store lists what journals name ([`Store::list_file_lists`]), and knows that closed rounds may be gone. Stores of before do not
     /// ask it of their writers.
     pub fn has_file_lists(&self) -> bool {
@@ -199,17 +216,29 @@ impl Store {
         mode: Mode,
         random: Random,
     ) -> Result<Self> {
-        check_features(&record, mode, KNOWN_FEATURES)?;
         Ok(Self {
-            inner: Arc::new(Inner {
-                objects,
-                local,
-                record,
-                mode,
-                random,
-                remembered: Memory::default(),
-                served: Memory::default(),
-            }),
+            inner: Arc::new(Self::inner(objects, local, record, mode, random)?),
+        })
+    }
+
+    fn inner(
+        objects: Arc<dyn ObjectStore>,
+        local: Option<LocalStore>,
+        record: StoreRecord,
+        mode: Mode,
+        random: Random,
+    ) -> Result<Inner> {
+        check_features(&record, mode, KNOWN_FEATURES)?;
+        let directories = local.clone().map(|local| Arc::new(local) as Arc<_>);
+        Ok(Inner {
+            objects,
+            local,
+            directories,
+            record,
+            mode,
+            random,
+            remembered: Memory::default(),
+            served: Memory::default(),
         })
     }
 }

@@ -8,7 +8,7 @@ use futures::TryStreamExt as _;
 use futures::executor::block_on;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 use runtree_core::ErrorKind;
-use runtree_store::{DirSync, LocalStore, Mode, ObjectPath, Store};
+use runtree_store::{DirSync, DirectorySync as _, LocalStore, Mode, ObjectPath, Store};
 
 use crate::support::{NOW, on_disk};
 
@@ -136,10 +136,10 @@ fn puts_that_sync_later_are_there_at_once_and_durable_after_sync() {
     options.extensions.insert(DirSync::Later);
     block_on(objects.put_opts(&path("x/y/z"), "1".into(), options)).unwrap();
     assert_eq!(block_on(objects.head(&path("x/y/z"))).unwrap().size, 1);
-    objects
-        .sync_dirs([&path("x/y/z"), &path("x/y/other")])
-        .unwrap();
-    assert!(objects.sync_dirs([&path("never/made")]).is_err());
+    let together = [path("x/y/z"), path("x/y/other")];
+    objects.sync_dirs(&mut together.iter()).unwrap();
+    let missing = objects.sync_dirs(&mut [path("never/made")].iter());
+    assert!(missing.is_err());
 }
 
 #[test]

@@ -87,7 +87,16 @@ impl Bank {
         let objects = self.objects()?;
         for run in self.runs.clone() {
             let buried = self.buried(run, stamp)?;
-            for key in self.store.list_commits(run)? {
+            let keys = self.store.list_commits(run)?;
+            let mut acknowledged = self.acknowledged.iter();
+            if let Some(CheckpointName { key, .. }) =
+                acknowledged.find(|name| name.run == run && !keys.contains(&name.key))
+            {
+                return Err(Error::corrupt(format!(
+                    "{run} {key} was acknowledged, and its commit is lost"
+                )));
+            }
+            for key in keys {
                 let name = CheckpointName { run, key };
                 let is_committed = self
                     .store

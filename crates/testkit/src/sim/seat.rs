@@ -11,15 +11,16 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use runtree_store::ObjectPath as Path;
 use runtree_store::object_store::memory::InMemory;
 use runtree_store::object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     Result,
 };
+use runtree_store::{DirSync, ObjectPath as Path};
 
 use super::bank::Bank;
+use super::disk::Disk;
 use super::lies::Lies;
 use super::stage::{Stage, Turn};
 use super::weather::Weather;
@@ -28,6 +29,7 @@ use super::weather::Weather;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) objects: Arc<InMemory>,
+    pub(super) disk: Arc<Disk>,
     pub(super) stage: Arc<Stage>,
     pub(super) bank: Mutex<Bank>,
     /// When each object was put, in puts of the world: the store's clock.
@@ -36,9 +38,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(objects: Arc<InMemory>, stage: Arc<Stage>, bank: Bank) -> Self {
+    pub(super) fn new(objects: Arc<InMemory>, disk: Disk, stage: Arc<Stage>, bank: Bank) -> Self {
         Self {
             objects,
+            disk: Arc::new(disk),
             stage,
             bank: Mutex::new(bank),
             stamps: Mutex::default(),
@@ -127,7 +130,9 @@ impl ObjectStore for Seat {
         let turn = self.turn()?;
         self.weather.before()?;
         self.weather.conflict(&options.mode, location.as_ref())?;
-        let objects = &self.shared.objects;
+        let (objects, disk) = (&self.shared.objects, &self.shared.disk);
+        // Whoever is killed meanwhile has not come to sync anything.
+        let is_synced = turn == Turn::Go && options.extensions.get() != Some(&DirSync::Later);
         let put = match self
             .lies
             .put(objects, location, &payload, &mut options)
@@ -137,6 +142,11 @@ impl ObjectStore for Seat {
             None => objects.put_opts(location, payload, options).await,
         };
         if put.is_ok() {
+            if is_synced {
+                disk.sync_directory_of(location);
+            } else {
+                disk.named(location);
+            }
             self.shared.stamp(location);
             self.lies.after_put(objects, location).await?;
             if !location.as_ref().starts_with("chunks/") {

@@ -12,6 +12,8 @@ const NOBODY: usize = usize::MAX;
 const LONGEST_STRETCH: usize = 8;
 /// Calls that an actor sleeps through at most: long enough that others come to the end of what they do.
 const LONGEST_NAP: usize = 256;
+/// Calls of the whole world before which its power is cut, if it is.
+const LONGEST_POWER: usize = 1_000;
 /// Calls after which an actor that is to die has died.
 const LONGEST_LIFE: usize = 160;
 
@@ -44,6 +46,8 @@ struct Play {
     is_sleepy: bool,
     /// Calls that each actor still makes before it is killed.
     lives: Vec<Option<usize>>,
+    /// Calls until the power is cut.
+    power: Option<usize>,
     over: bool,
 }
 
@@ -63,9 +67,15 @@ impl Stage {
                 naps: vec![0; actors],
                 is_sleepy,
                 lives,
+                power: None,
                 over: false,
             }),
         }
+    }
+
+    /// Has the power cut in the midst of the play.
+    pub(super) fn cut_power(&self, dice: &mut Dice) {
+        self.play().power = Some(dice.below(LONGEST_POWER));
     }
 
     fn play(&self) -> MutexGuard<'_, Play> {
@@ -112,6 +122,11 @@ impl Stage {
             self.wait(me);
         }
         let mut play = self.play();
+        match &mut play.power {
+            None => {}
+            Some(0) => play.over = true,
+            Some(left) => *left -= 1,
+        }
         if play.over {
             return Turn::Dead;
         }

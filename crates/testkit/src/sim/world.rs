@@ -11,6 +11,7 @@ use runtree_store::wrappers::{Retry, RetryPolicy};
 use runtree_store::{Mode, ObjectStore, Random, Store};
 
 use super::bank::Bank;
+use super::disk::Disk;
 use super::lies::Lies;
 use super::seat::{Seat, Shared};
 use super::stage::Stage;
@@ -163,7 +164,13 @@ impl World {
             }
             let raw = Store::open_over(Arc::clone(&objects) as Arc<_>, Mode::ReadOnly)?;
             let bank = Bank::new(raw, runs.clone(), trash as usize);
-            Ok(Arc::new(Shared::new(objects, Arc::clone(&stage), bank)))
+            let disk = Disk::new(fault);
+            Ok(Arc::new(Shared::new(
+                objects,
+                disk,
+                Arc::clone(&stage),
+                bank,
+            )))
         };
         let shared = side(has_two)?;
         let there = has_two.then(|| side(false)).transpose()?;
@@ -185,6 +192,9 @@ impl World {
     /// `Corrupt` with what was lost, or what an actor met that can not be.
     pub fn run(self) -> Result<()> {
         let ready = Barrier::new(self.roles.len() + 1);
+        let mut power = self
+            .cuts_power()
+            .then(|| Dice::new(self.seed.rotate_left(32)));
         thread::scope(|scope| {
             for (me, role) in self.roles.iter().enumerate() {
                 let (world, ready) = (&self, &ready);
@@ -204,10 +214,20 @@ impl World {
                 });
             }
             ready.wait();
+            if let Some(dice) = &mut power
+                && dice.once_in(2)
+            {
+                self.shared.stage.cut_power(dice);
+            }
             self.shared.stage.begin();
         });
         for side in self.sides() {
             side.count();
+            if let Some(dice) = &mut power {
+                futures::executor::block_on(side.disk.cut(&side.objects, dice))
+                    .map_err(|error| Error::internal("the disk can not lose").with_source(error))?;
+                side.count();
+            }
             let bank = side.bank.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(loss) = bank.loss() {
                 return Err(Error::corrupt(loss));
@@ -218,6 +238,11 @@ impl World {
 
     fn sides(&self) -> impl Iterator<Item = &Arc<Shared>> {
         [&self.shared].into_iter().chain(&self.there)
+    }
+
+    /// Whether the world ends with a power cut. Where a rule is left out it could hide what that rule is worth.
+    fn cuts_power(&self) -> bool {
+        matches!(self.fault, Fault::None | Fault::SkippedDirectorySync)
     }
 
     /// Whether the server fails now and then.
@@ -252,7 +277,7 @@ impl World {
             seat
         };
         debug_assert!(self.there.is_some() || !role.is_far());
-        Store::create_over_with(over, Timestamp(0), ids)
+        Store::open_over_disk(over, Arc::clone(&shared.disk) as Arc<_>, ids)
     }
 
     fn play(&self, me: usize, role: Role) -> Result<()> {

@@ -76,6 +76,7 @@ caught! {
     a_round_that_is_taken_back_is_caught: ForgottenRound from 0,
     a_collector_that_gives_no_way_is_caught: NoGivingWay from 19_604,
     an_encoder_that_deletes_without_a_round_is_caught: RawGoesAtOnce from 0,
+    a_directory_that_is_never_synced_is_caught: SkippedDirectorySync from 0,
     a_copy_that_does_not_look_again_is_caught: NoSecondLookOfCopies from 0,
     a_copy_that_counts_on_what_a_round_condemns_is_caught: CopyHitInRound from 0,
     an_eviction_that_looks_before_it_pins_is_caught: LookBeforePin from 5_664,
