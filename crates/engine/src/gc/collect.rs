@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use runtree_core::manifest::CheckpointName;
 use runtree_core::{Result, RunId, Timestamp};
 use runtree_store::{KEPT_ROUNDS, ObjectName, OpenRounds, Store, layout};
 
@@ -11,7 +12,7 @@ use super::needed::{Differences, Prefixes, SHARDS, prefix, walk};
 use super::report::{GcOptions, GcProgress, GcReport, Kept};
 use super::roots::TrashBound;
 use super::spare::spare_of;
-use super::survey::{Bounds, Survey, survey};
+use super::survey::{Bounds, Deleted, Survey, survey};
 
 /// Objects that one collection takes on: what is more waits for the next, so that memory is bounded whatever the store holds.
 const MAX_OBJECTS: usize = 1 << 20;
@@ -277,9 +278,9 @@ impl<'a> Collector<'a> {
     ) -> Result<u64> {
         let mut remembered = self.memory.lock();
         let nothing = BTreeSet::new();
-        let found = survey(self.store, &mut remembered, &scope.bounds(), &nothing)?;
+        let mut found = survey(self.store, &mut remembered, &scope.bounds(), &nothing)?;
         drop(remembered);
-        let mut needed = found.needed;
+        let mut needed = std::mem::take(&mut found.needed);
         let mut differences = Differences::default();
         let mut is_there = vec![false; candidates.len()];
         walk(
@@ -302,6 +303,9 @@ impl<'a> Collector<'a> {
         let (spare, doomed): (Vec<Candidate>, Vec<Candidate>) = there
             .map(|(candidate, _)| *candidate)
             .partition(|(name, _)| needed.contains(&prefix(&name.hash)));
+        if !doomed.is_empty() {
+            self.make_decisions_durable(&found.gone, &found.given_up)?;
+        }
         let before = report.removed_objects;
         let to_do = (doomed.len() + spare.len()) as u64;
         for batch in doomed.chunks(BATCH) {
@@ -318,6 +322,31 @@ impl<'a> Collector<'a> {
             self.memory.lock().collected.extend(gone);
         }
         Ok(report.removed_objects - before)
+    }
+}
+
+impl Collector<'_> {
+    /// Makes durable what says that checkpoints need nothing any more. Whoever wrote it may have been killed before that, and a power cut would bring them back without
+    /// their chunks.
+    fn make_decisions_durable(
+        &self,
+        gone: &Deleted,
+        given_up: &BTreeSet<CheckpointName>,
+    ) -> Result<()> {
+        let mut remembered = self.memory.lock();
+        let tombstones = gone
+            .iter()
+            .map(|(name, (index, _))| layout::tombstone(name.run, name.key, *index));
+        let commits = given_up
+            .iter()
+            .map(|name| layout::commit(name.run, name.key));
+        let fresh: Vec<_> = tombstones
+            .chain(commits)
+            .filter(|path| !remembered.durable.contains(path))
+            .collect();
+        self.store.sync_dirs(&fresh)?;
+        remembered.durable.extend(fresh);
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use runtree_core::manifest::{CheckpointName, CommittedPart, Outcome};
 use runtree_core::{
     AttemptNumber, ComponentName, Error, ErrorKind, Result, RunId, Timestamp, WriterId,
 };
-use runtree_store::{OutlinedChunk, Store, layout};
+use runtree_store::{ObjectPath, OutlinedChunk, Store, layout};
 
 use super::journals::Journaled;
 use super::needed::{Prefix, prefix};
@@ -63,6 +63,8 @@ pub(super) struct Contents {
     buried: HashMap<(CheckpointName, u64), Timestamp>,
     /// Deleted checkpoints, by their tombstones, of which a collection left nothing that only they need.
     pub(super) collected: HashSet<(CheckpointName, u64)>,
+    /// Decisions that were made durable here: tombstones, and commits that give a save up.
+    pub(super) durable: HashSet<ObjectPath>,
     pub(super) journaled: Journaled,
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Survey {
     pub(super) trash: BTreeSet<CheckpointName>,
     /// Deleted, and not in it: nothing keeps their bytes.
     pub(super) gone: Deleted,
+    /// Saves that were given up: nothing keeps their bytes either.
+    pub(super) given_up: BTreeSet<CheckpointName>,
 }
 
 /// What is left out of a survey, and counts as gone.
@@ -116,6 +118,7 @@ fn saves(
         pending.remove(&key);
         let name = CheckpointName { run, key };
         let Some(parts) = contents.decided(store, name)? else {
+            survey.given_up.insert(name);
             continue;
         };
         if without.contains(&name) {

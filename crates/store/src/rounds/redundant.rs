@@ -10,6 +10,7 @@
 //! - *Bases.* The other object may be a difference. It was decoded with objects in no round only, all the way down; and whoever wants one of these looks, after
 //!   creating a round of its own, whether anything decodes through it: that is the collector's duty when it deletes a hash, and here nothing is deleted whose
 //!   hash does not keep another object.
+//! - *A power cut.* The other object may be a moment old, and its writer not have come to sync its directory: that is done here, before anything is deleted.
 //! - *Depth.* Only raw objects are removed, and no difference is ever written against a chunk that is raw alone ([`Store::depth_of`]): so what lies below a difference
 //!   when it is written stays, and a chain never becomes longer than it was.
 //! - *Cycles* (X against Y, Y against X, in two runs that saved the same two states in opposite order): whichever raw object goes first, the other hash then
@@ -21,6 +22,7 @@ use runtree_core::manifest::ChunkRecord;
 use runtree_core::{Error, Result, Timestamp};
 
 use super::{KEPT_ROUNDS, Rounds};
+use crate::chunk::encoded::MAX_DEPTH;
 use crate::layout::{self, ObjectEncoding, ObjectName};
 use crate::store::Store;
 
@@ -90,16 +92,39 @@ impl Store {
         Ok(removed)
     }
 
-    /// Whether some object of a chunk decodes to exactly its bytes through objects in no open round of `rounds`, read from the disk itself.
+    /// Whether some object of a chunk decodes to exactly its bytes through objects in no open round of `rounds`, read from the disk itself. If so it is durable, with all
+    /// that it is a difference to: whoever put it may not have come to that yet, and our caller deletes what else there is.
     ///
     /// # Errors
     /// As the store says.
     pub fn has_healthy_outside(&self, chunk: &ChunkRecord, rounds: &Rounds) -> Result<bool> {
         for name in self.list_objects(chunk.hash)? {
             if !rounds.condemns(&name) && self.decodes_outside(&name, chunk, rounds)? {
+                let mut paths = vec![layout::chunk_object(&name)];
+                self.note_bases(&name, 0, &mut paths)?;
+                self.sync_dirs(&paths)?;
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Where objects lie that an object may be decoded through.
+    fn note_bases(
+        &self,
+        name: &ObjectName,
+        level: u8,
+        paths: &mut Vec<layout::ObjectPath>,
+    ) -> Result<()> {
+        let ObjectEncoding::Delta(base) = name.encoding else {
+            return Ok(());
+        };
+        for name in self.list_objects(base)? {
+            paths.push(layout::chunk_object(&name));
+            if level < MAX_DEPTH {
+                self.note_bases(&name, level + 1, paths)?;
+            }
+        }
+        Ok(())
     }
 }

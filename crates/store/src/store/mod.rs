@@ -207,11 +207,11 @@ impl Store {
         }
     }
 
-    /// Makes what was put into the directories of these objects durable. Nothing to do where a put is durable by itself.
-    pub(crate) fn sync_dirs<'a>(
-        &self,
-        objects: impl IntoIterator<Item = &'a ObjectPath>,
-    ) -> Result<()> {
+    /// Makes what was put into the directories of these objects durable, by whomever. Nothing to do where a put is durable by itself.
+    ///
+    /// # Errors
+    /// As the disk says; `NotFound` if there is no such directory.
+    pub fn sync_dirs<'a>(&self, objects: impl IntoIterator<Item = &'a ObjectPath>) -> Result<()> {
         match &self.inner.directories {
             Some(directories) => directories
                 .sync_dirs(&mut objects.into_iter())

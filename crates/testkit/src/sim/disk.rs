@@ -10,11 +10,10 @@ use runtree_store::{DirectorySync, ObjectPath as Path};
 use super::{Dice, Fault};
 
 /// Names that are not durable yet, by directory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Disk {
     volatile: Mutex<BTreeMap<String, BTreeSet<Path>>>,
-    /// Nobody's syncs do anything.
-    lies: bool,
+    fault: Fault,
 }
 
 fn directory_of(path: &Path) -> String {
@@ -28,7 +27,7 @@ impl Disk {
     pub(super) fn new(fault: Fault) -> Self {
         Self {
             volatile: Mutex::default(),
-            lies: fault == Fault::SkippedDirectorySync,
+            fault,
         }
     }
 
@@ -63,8 +62,15 @@ impl Disk {
 
 impl DirectorySync for Disk {
     fn sync_dirs(&self, objects: &mut dyn Iterator<Item = &Path>) -> Result<()> {
-        if !self.lies {
-            objects.for_each(|path| self.sync_directory_of(path));
+        for path in objects {
+            let is_skipped = match self.fault {
+                Fault::SkippedDirectorySync => true,
+                Fault::VolatileTombstones => path.as_ref().contains("/tombstones/"),
+                _ => false,
+            };
+            if !is_skipped {
+                self.sync_directory_of(path);
+            }
         }
         Ok(())
     }

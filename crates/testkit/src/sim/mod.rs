@@ -88,6 +88,8 @@ pub enum Fault {
     LookBeforePin,
     /// What is put to be synced later never is.
     SkippedDirectorySync,
+    /// G3: a collector goes by a tombstone whose writer was killed before it was durable.
+    VolatileTombstones,
     /// An encoder deletes raw objects as soon as it has put another one, without a round.
     RawGoesAtOnce,
 }

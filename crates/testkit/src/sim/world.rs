@@ -143,7 +143,10 @@ impl World {
             .collect();
         let trash = match fault {
             // What is deleted may go at once, so that who takes it back meets a collector.
-            Fault::NoIntent | Fault::IntentsLate | Fault::RunsListedOnce => 0,
+            Fault::NoIntent
+            | Fault::IntentsLate
+            | Fault::RunsListedOnce
+            | Fault::VolatileTombstones => 0,
             _ => 1 + (seed % 2) as u32,
         };
         let roles = roles(seed, fault);
@@ -242,7 +245,10 @@ impl World {
 
     /// Whether the world ends with a power cut. Where a rule is left out it could hide what that rule is worth.
     fn cuts_power(&self) -> bool {
-        matches!(self.fault, Fault::None | Fault::SkippedDirectorySync)
+        matches!(
+            self.fault,
+            Fault::None | Fault::SkippedDirectorySync | Fault::VolatileTombstones
+        )
     }
 
     /// Whether the server fails now and then.
@@ -435,7 +441,7 @@ fn roles(seed: u64, fault: Fault) -> Vec<Role> {
                 Role::FarCollector,
             ];
         }
-        Fault::TrashIsGarbage => roles.push(Role::Deleter),
+        Fault::TrashIsGarbage | Fault::VolatileTombstones => roles.push(Role::Deleter),
         Fault::UnlistedFiles => roles.push(Role::Scribe),
         Fault::UnconditionalCommit => roles.push(Role::Reclaimer),
         // An encoder makes rounds and collects no garbage: a collector that stood still meanwhile finds what it planned.
