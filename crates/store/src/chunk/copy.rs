@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use object_store::PutPayload;
 use runtree_core::manifest::{
     BlockChecksums, ChunkRecord, CommitRecord, CommittedPart, FilesRecord, Outcome,
     PartConfirmation, Record as _,
@@ -170,14 +171,7 @@ impl Copying {
         let mut objects = self.here.objects(&self.from, chunk.hash)?;
         objects.sort_by_key(|(_, size)| *size);
         for (name, _) in objects {
-            if name.encoding == ObjectEncoding::Raw || !self.could_decode(&name, chunk.bytes)? {
-                continue;
-            }
-            if self
-                .from
-                .decodes_outside(&name, chunk, &Rounds::default())?
-                && let Some(bytes) = self.from.try_read_bytes(&layout::chunk_object(&name))?
-            {
+            if let Some(bytes) = self.fetch(&name, chunk)? {
                 return self.put(chunk, name.encoding, &bytes);
             }
         }
@@ -196,7 +190,36 @@ impl Copying {
             ))
             .with_hint("runtree verify there"));
         }
-        self.put(chunk, ObjectEncoding::Raw, &Bytes::from(raw))
+        self.put(chunk, ObjectEncoding::Raw, &raw.into())
+    }
+
+    /// An object's bytes, each sent once, and verified by the chunk's BLAKE3; `None` if it would not serve at the destination, or is damaged. A raw file is none of these:
+    /// it is read in place.
+    fn fetch(&self, name: &ObjectName, chunk: &ChunkRecord) -> Result<Option<PutPayload>> {
+        let is_local = |store: &Store| store.root().is_some();
+        if name.encoding == ObjectEncoding::Raw {
+            if is_local(&self.from) {
+                return Ok(None);
+            }
+            let fetched = self.from.fetch(name)?;
+            return Ok(fetched
+                .filter(|(_, hash)| *hash == chunk.hash)
+                .map(|(bytes, _)| bytes));
+        }
+        if !self.could_decode(name, chunk.bytes)? {
+            return Ok(None);
+        }
+        let Some(bytes) = self.from.try_read_bytes(&layout::chunk_object(name))? else {
+            return Ok(None);
+        };
+        // Both have the base: the one that has it here need not be sent it to look.
+        let bases = if is_local(&self.to) {
+            &self.to
+        } else {
+            &self.from
+        };
+        let decodes = bases.decodes_bytes(name, &bytes, chunk)?;
+        Ok(decodes.then(|| bytes.into()))
     }
 
     fn could_decode(&self, name: &ObjectName, bytes: u64) -> Result<bool> {
@@ -209,10 +232,16 @@ impl Copying {
         }
     }
 
-    fn put(&self, chunk: &ChunkRecord, encoding: ObjectEncoding, bytes: &Bytes) -> Result<u64> {
+    fn put(
+        &self,
+        chunk: &ChunkRecord,
+        encoding: ObjectEncoding,
+        bytes: &PutPayload,
+    ) -> Result<u64> {
         let name = self.to.put_object(chunk.hash, encoding, bytes)?;
-        self.there.note(name, bytes.len() as u64);
-        Ok(bytes.len() as u64)
+        let size = bytes.content_length() as u64;
+        self.there.note(name, size);
+        Ok(size)
     }
 
     /// Copies a part whose chunks were all sent: publishes it (W3), looks again (W4), and confirms it if its checkpoint has others.
@@ -232,8 +261,8 @@ impl Copying {
         let size = bytes.len() as u64;
         let again = self.publish(&path, bytes, &manifest.chunks, |chunk| {
             // Raw, whatever is there: of what is in a round nothing may be relied on.
-            let raw = Bytes::from(self.from.read_chunk(chunk)?);
-            self.put(chunk, ObjectEncoding::Raw, &raw)
+            let raw = self.from.read_chunk(chunk)?;
+            self.put(chunk, ObjectEncoding::Raw, &raw.into())
         })?;
         if others {
             let confirmed = layout::part_confirmation(run, key, &part.component, part.rank);
@@ -293,7 +322,7 @@ impl Copying {
             if let Some(base) = self.from.base_record(&name)? {
                 sent += self.send(&base)?;
             }
-            sent += self.put(&chunk, name.encoding, &object)?;
+            sent += self.put(&chunk, name.encoding, &object.into())?;
             return Ok((chunk, sent));
         }
         Err(Error::not_found(format!(

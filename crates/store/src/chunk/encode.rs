@@ -3,7 +3,6 @@
 //! Nothing is overwritten and nothing deleted here: what became redundant is a collector's to remove (`Store::remove_redundant`). So an encoder needs no care: if its
 //! base is taken away while it works, its object does not decode, and no collector counts it.
 
-use bytes::Bytes;
 use runtree_core::manifest::{BLOCK_BYTES, ChunkRecord};
 use runtree_core::{ChunkHash, Result};
 
@@ -81,7 +80,7 @@ impl Store {
             _ => ObjectEncoding::Planes,
         };
         let bytes = encoded.bytes.len() as u64;
-        let name = self.put_object(chunk.hash, encoding, &Bytes::from(encoded.bytes))?;
+        let name = self.put_object(chunk.hash, encoding, &encoded.bytes.into())?;
         self.sync_dirs([&layout::chunk_object(&name)])?;
         Ok(Some(EncodedChunk { name, bytes }))
     }

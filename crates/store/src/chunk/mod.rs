@@ -16,6 +16,7 @@ mod planes;
 mod read;
 mod session;
 mod source;
+mod whole;
 
 pub use copy::Copying;
 pub use encode::{EncodedChunk, Estimate, ItemBytes};

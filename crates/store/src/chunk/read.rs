@@ -56,35 +56,6 @@ impl Store {
         .map(drop)
     }
 
-    /// Whether an object decodes to exactly the chunk (by BLAKE3), read from the disk itself and through objects that no round of `rounds` condemns.
-    pub(crate) fn decodes_outside(
-        &self,
-        name: &ObjectName,
-        chunk: &ChunkRecord,
-        rounds: &Rounds,
-    ) -> Result<bool> {
-        check_range(chunk, 0, 0)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut window = Vec::new();
-        let mut offset = 0;
-        while offset < chunk.bytes {
-            window.resize((chunk.bytes - offset).min(8 * BLOCK_BYTES) as usize, 0);
-            let range = Range {
-                rounds: Some(rounds),
-                ..Range::of(chunk, offset)
-            };
-            match self.read_object_into(name, &range, &mut window, Freshness::FromStorage) {
-                Ok(()) => hasher.update(&window),
-                Err(Failure::Other(error)) if error.kind() != ErrorKind::Unsupported => {
-                    return Err(error);
-                }
-                Err(_) => return Ok(false),
-            };
-            offset += window.len() as u64;
-        }
-        Ok(ChunkHash::from_bytes(*hasher.finalize().as_bytes()) == chunk.hash)
-    }
-
     /// Reads a whole chunk, verified.
     ///
     /// # Errors
@@ -256,7 +227,7 @@ impl Store {
         Err(unsupported.unwrap_or_else(|| Error::not_found(format!("{what} is not in this store"))))
     }
 
-    fn read_object_into(
+    pub(super) fn read_object_into(
         &self,
         name: &ObjectName,
         range: &Range<'_>,
@@ -278,6 +249,24 @@ impl Store {
             return fill_blocks(chunk, offset, destination, |_, block| source.fill(block));
         }
         let tail = self.read_tail(name, freshness)?;
+        self.decode_into(name, &tail, range, destination, |bytes| {
+            let (source, _) = self.open_object(name, GetRange::Bounded(bytes), freshness)?;
+            Ok(source)
+        })
+    }
+
+    /// Decodes what `open` gives of an object's bytes; the base of a difference is read from this store.
+    pub(super) fn decode_into(
+        &self,
+        name: &ObjectName,
+        tail: &Tail,
+        range: &Range<'_>,
+        destination: &mut [u8],
+        open: impl FnOnce(std::ops::Range<u64>) -> Result<Source, Failure>,
+    ) -> Result<(), Failure> {
+        let (chunk, offset) = (range.chunk, range.offset);
+        let blocks =
+            offset / BLOCK_BYTES..(offset + destination.len() as u64).div_ceil(BLOCK_BYTES);
         if tail.raw_bytes != chunk.bytes {
             return Err(Failure::Damaged(
                 None,
@@ -287,7 +276,7 @@ impl Store {
                 ),
             ));
         }
-        let base = base_of(name, &tail, range.depth)?;
+        let base = base_of(name, tail, range.depth)?;
         let (start, _) = tail.block(blocks.start as usize);
         let (last, bytes) = tail.block(blocks.end as usize - 1);
         let end = last + bytes as u64;
@@ -295,12 +284,11 @@ impl Store {
             // Every block is its base's.
             Source::empty()
         } else {
-            self.open_object(name, GetRange::Bounded(start..end), freshness)?
-                .0
+            open(start..end)?
         };
         let mut decoder = Decoder {
             source: &mut source,
-            tail: &tail,
+            tail,
             stored: Vec::new(),
             scratch: Scratch::default(),
         };
@@ -332,7 +320,7 @@ impl Store {
 }
 
 /// What is read of a chunk.
-struct Range<'a> {
+pub(super) struct Range<'a> {
     chunk: &'a ChunkRecord,
     /// First raw byte.
     offset: u64,
@@ -343,12 +331,20 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    fn of(chunk: &'a ChunkRecord, offset: u64) -> Self {
+    pub(super) fn of(chunk: &'a ChunkRecord, offset: u64) -> Self {
         Self {
             chunk,
             offset,
             depth: 0,
             rounds: None,
+        }
+    }
+
+    /// The same, through objects that no round of `rounds` condemns.
+    pub(super) fn outside(self, rounds: &'a Rounds) -> Self {
+        Self {
+            rounds: Some(rounds),
+            ..self
         }
     }
 
@@ -459,7 +455,7 @@ fn hinted_object(chunk: &ChunkRecord) -> Option<ObjectName> {
         .filter(|name: &ObjectName| name.hash == chunk.hash)
 }
 
-fn check_range(chunk: &ChunkRecord, offset: u64, bytes: u64) -> Result<()> {
+pub(super) fn check_range(chunk: &ChunkRecord, offset: u64, bytes: u64) -> Result<()> {
     let blocks = chunk.bytes.div_ceil(BLOCK_BYTES);
     if chunk.bytes == 0 || chunk.bytes > MAX_CHUNK_BYTES || chunk.crc64.0.len() as u64 != blocks {
         return Err(Error::corrupt(format!(

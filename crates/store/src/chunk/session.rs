@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use object_store::Error as ObjectError;
+use object_store::{Error as ObjectError, PutPayload};
 use runtree_core::manifest::{ChunkRecord, MAX_CHUNK_BYTES, PartManifest};
 use runtree_core::{ChunkHash, Error, Result};
 
@@ -240,7 +240,7 @@ impl Store {
 
     /// Puts raw bytes under a fresh name; durable after [`Store::sync_dirs`].
     pub(crate) fn put_raw(&self, hash: ChunkHash, data: &Bytes) -> Result<ObjectName> {
-        self.put_object(hash, ObjectEncoding::Raw, data)
+        self.put_object(hash, ObjectEncoding::Raw, &data.clone().into())
     }
 
     /// Puts an object of a chunk under a fresh name; durable after [`Store::sync_dirs`].
@@ -248,7 +248,7 @@ impl Store {
         &self,
         hash: ChunkHash,
         encoding: ObjectEncoding,
-        data: &Bytes,
+        data: &PutPayload,
     ) -> Result<ObjectName> {
         let mut tries = 0;
         loop {

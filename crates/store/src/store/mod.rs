@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use object_store::{
     Error as ObjectError, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
-    PutOptions,
+    PutOptions, PutPayload,
 };
 use runtree_core::manifest::{MAX_RECORD_BYTES, Record, StoreRecord};
 use runtree_core::{ChunkHash, Error, PutId, Result, StoreId};
@@ -373,11 +373,11 @@ impl Store {
     pub(crate) fn put_chunk_object(
         &self,
         path: &ObjectPath,
-        bytes: Bytes,
+        bytes: PutPayload,
     ) -> Result<(), ObjectError> {
         let mut options = PutOptions::from(PutMode::Create);
         options.extensions.insert(DirSync::Later);
-        block_on(self.inner.objects.put_opts(path, bytes.into(), options)).map(drop)
+        block_on(self.inner.objects.put_opts(path, bytes, options)).map(drop)
     }
 
     /// Reads a record.

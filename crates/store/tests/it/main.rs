@@ -6,6 +6,7 @@ mod buckets;
 mod chunks;
 mod commits;
 mod conformance;
+mod copying;
 mod encoded;
 mod file_lists;
 mod golden;
