@@ -18,6 +18,9 @@ pub(crate) struct Options {
     /// Copy also what the destination has deleted, and take it out of its trash
     #[arg(long)]
     restore: bool,
+    /// Only runs whose key matches this glob, and what they descend from
+    #[arg(long, value_name = "GLOB")]
+    keys: Option<String>,
     /// Show what is missing there; copy nothing
     #[arg(long)]
     dry_run: bool,
@@ -42,21 +45,28 @@ pub(crate) fn mode(mode: OpenMode, options: &Options) -> OpenMode {
 }
 
 impl Options {
-    pub(crate) fn checkpoints(&self) -> SyncCheckpoints {
-        if self.no_checkpoints {
-            SyncCheckpoints::None
-        } else {
-            SyncCheckpoints::All
-        }
-    }
-
-    /// What REFs of a store name.
-    pub(crate) fn selection(&self, session: &Session, targets: &[Target]) -> Result<SyncSelection> {
-        let mut selection = SyncSelection {
-            checkpoints: self.checkpoints(),
+    /// What the options name of a store.
+    pub(crate) fn all(&self, from: &Store) -> Result<SyncSelection> {
+        let runs = self
+            .keys
+            .as_deref()
+            .map(|keys| sync::runs_with_keys(from, keys))
+            .transpose()?;
+        Ok(SyncSelection {
+            runs,
+            checkpoints: if self.no_checkpoints {
+                SyncCheckpoints::None
+            } else {
+                SyncCheckpoints::All
+            },
             restore: self.restore,
             ..SyncSelection::default()
-        };
+        })
+    }
+
+    /// What REFs of a store name beside that.
+    pub(crate) fn selection(&self, session: &Session, targets: &[Target]) -> Result<SyncSelection> {
+        let mut selection = self.all(session.engine.store())?;
         for target in targets {
             let run = session.run(target, Purpose::Read)?;
             let checkpoint = target

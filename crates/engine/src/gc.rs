@@ -17,6 +17,7 @@ mod journals;
 mod memory;
 mod needed;
 mod reclaim;
+mod refetch;
 mod rely;
 mod repair;
 mod report;

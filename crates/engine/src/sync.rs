@@ -21,7 +21,7 @@ pub use bring::{Brought, bring};
 pub use copy::copy;
 pub use keep::keep;
 pub(crate) use keep::release;
-pub use plan::plan;
+pub use plan::{plan, runs_with_keys};
 
 /// Requests that are under way at once, unless somebody says otherwise. A disk has enough of a few, a server far away wants more.
 pub const CONCURRENCY: usize = 16;

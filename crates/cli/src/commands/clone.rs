@@ -1,7 +1,6 @@
 //! `runtree clone`
 
 use runtree_engine::OpenMode;
-use runtree_engine::sync::SyncSelection;
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -25,9 +24,6 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let from = context.open_other(&args.from, OpenMode::ReadOnly)?;
     let to = context.open_other(&args.to, transfer::mode(OpenMode::Create, &args.options))?;
-    let selection = SyncSelection {
-        checkpoints: args.options.checkpoints(),
-        ..SyncSelection::default()
-    };
+    let selection = args.options.all(&from)?;
     transfer::run(&from, &to, &args.to, &selection, &args.options, context)
 }

@@ -10,13 +10,16 @@ use crate::look::clean;
 
 /// Read every byte, and put right what can be
 ///
-/// A damaged object goes if another one holds the same bytes. If it is all there is, nothing counts on it any more: the next save of these bytes heals every checkpoint that
-/// needs them. Until then those are listed here and can not be loaded.
+/// A damaged object goes if another one holds the same bytes. What is damaged or missing and nowhere else here is fetched from another store, if one is named. If that has
+/// it neither, nothing counts on it any more: the next save of these bytes heals every checkpoint that needs them. Until then those are listed here and can not be loaded.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Change nothing, say what would be
     #[arg(long)]
     dry_run: bool,
+    /// Another store that may have what is lost here: a directory, s3://bucket/prefix, gs://…, az://…
+    #[arg(long, value_name = "STORE")]
+    from: Option<String>,
 }
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
@@ -26,9 +29,14 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
         OpenMode::ReadWrite
     };
     let session = context.open(mode, &[])?;
-    let report = context
-        .out
-        .busy("reading", || session.engine.repair(args.dry_run))?;
+    let there = args
+        .from
+        .as_deref()
+        .map(|place| context.open_other(place, OpenMode::ReadOnly))
+        .transpose()?;
+    let report = context.out.busy("reading", || {
+        session.engine.repair(args.dry_run, there.as_ref())
+    })?;
     if context.out.json {
         context.out.json(&report)?;
     } else {
@@ -43,7 +51,11 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
         "{} can not be read, {problems}",
         human::plural(unreadable, "checkpoint")
     ))
-    .with_hint("load or fork an older checkpoint of the run; give one up with runtree delete ID")
+    .with_hint(if args.from.is_some() {
+        "load or fork an older checkpoint of the run; give one up with runtree delete ID"
+    } else {
+        "if another store has them: runtree repair --from STORE; else fork an older checkpoint of the run, or give one up with runtree delete ID"
+    })
     .into())
 }
 
@@ -60,7 +72,14 @@ fn print(report: &RepairReport, context: &mut Context) -> Result<(), Failure> {
             human::count(report.removed_objects)
         ));
     }
-    if report.condemned_objects > 0 {
+    if report.refetched_chunks + report.refetched_records > 0 {
+        words.push(format!(
+            "{} and {} {would}fetched",
+            human::plural(report.refetched_chunks, "chunk"),
+            human::plural(report.refetched_records, "record")
+        ));
+    }
+    if report.condemned_objects > 0 && !report.unreadable.is_empty() {
         words.push(format!(
             "{} {would}put out of use until the same bytes are saved again",
             human::count(report.condemned_objects)

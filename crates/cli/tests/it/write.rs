@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use runtree_testkit::place::files_below;
+
 use crate::fixture::{Sandbox, two_runs};
 
 #[test]
@@ -288,4 +290,40 @@ fn a_fork_of_another_store_is_born_in_the_one_at_hand() {
     // The store at hand by its whole path is the store at hand.
     let same = format!("{place}#DIG-1@50");
     assert!(!far.run(&["fork", &same]).ok().is_empty());
+}
+
+#[test]
+fn runs_are_copied_by_their_keys_and_what_is_lost_here_comes_back_from_there() {
+    let sandbox = two_runs();
+    sandbox
+        .run(&["fork", "DIG-1@50", "--run-id", "sft/one"])
+        .ok();
+    sandbox.run(&["fork", "DIG-2", "--run-id", "rl/one"]).ok();
+    let none = sandbox
+        .run(&["push", "--to", "other", "--keys", "dpo/*"])
+        .fails(3);
+    assert!(none.contains("dpo/*"), "{none}");
+    sandbox
+        .run(&["push", "--to", "other", "--keys", "sft/*"])
+        .ok();
+    let there = sandbox.run(&["--store", "other", "runs", "--json"]).json();
+    // With what it was forked from.
+    assert_eq!(there["total"], 2, "{there}");
+    let there = there.to_string();
+    assert!(there.contains("sft/one") && !there.contains("rl/one"));
+
+    // A chunk that both have: under names of their own, which begin with its hash.
+    let hash =
+        |path: &std::path::Path| path.file_stem().unwrap().to_str().unwrap()[..64].to_owned();
+    let there: Vec<_> = files_below(&sandbox.path().join("other/chunks"));
+    let there: Vec<_> = there.iter().map(|path| hash(path)).collect();
+    let here = sandbox.files("chunks");
+    let lost = here.iter().find(|path| there.contains(&hash(path)));
+    sandbox.remove(lost.unwrap());
+    let alone = sandbox.run(&["repair"]);
+    assert_ne!(alone.code, 0);
+    assert!(alone.stderr.contains("repair --from"), "{}", alone.stderr);
+    let said = sandbox.run(&["repair", "--from", "other"]).ok();
+    assert!(said.contains("1 chunk and 0 records fetched"), "{said}");
+    sandbox.run(&["verify"]).ok();
 }

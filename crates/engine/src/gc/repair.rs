@@ -4,13 +4,13 @@
 //! another object of the chunk was read to its end. If there is none, its round stays open for ever. What an open round names is nobody's dedup hit, so the next save
 //! that has the bytes puts them anew and heals every checkpoint that needs them; then a collection finds the damaged one redundant.
 //!
-//! Where to fetch a chunk that is nowhere here is another question: who knows of another store puts the chunk (`SaveSession::put_chunk`) before this is asked.
+//! If there is another store that may have it, it is fetched from there (`refetch`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use runtree_core::manifest::{CheckpointName, ChunkRecord};
 use runtree_core::{CheckpointId, ChunkHash, ErrorKind, Result, RunId};
-use runtree_store::{ChunkVerdict, FileList, ObjectEncoding, ObjectName, layout};
+use runtree_store::{ChunkVerdict, FileList, ObjectEncoding, ObjectName, Store, layout};
 
 use crate::engine::Engine;
 use crate::inspect::VerifyReport;
@@ -33,6 +33,10 @@ pub struct RepairReport {
     pub encoded_chunks: u64,
     /// Objects that are all there is of a chunk: no save counts on them any more.
     pub condemned_objects: u64,
+    /// Chunks that were fetched from another store, or are whole again with what was.
+    pub refetched_chunks: u64,
+    /// Commits and parts that were.
+    pub refetched_records: u64,
     /// Runs of which a list of what journals name was damaged or missing, and was written anew.
     pub mended_lists: u64,
     /// Checkpoints that can not be read as long as nobody puts what is damaged or missing.
@@ -55,14 +59,15 @@ pub struct Unreadable {
 }
 
 impl Engine {
-    /// Reads every chunk that is needed, and removes or condemns the objects that are damaged.
+    /// Reads every chunk that is needed, and removes or condemns the objects that are damaged. What nothing here holds is fetched from another store, if there is one.
     ///
     /// # Errors
-    /// As the store says; damage is no error.
-    pub fn repair(&self, dry_run: bool) -> Result<RepairReport> {
+    /// As the stores say; damage is no error.
+    pub fn repair(&self, dry_run: bool, from: Option<&Store>) -> Result<RepairReport> {
         if !dry_run {
             self.require_writable()?;
         }
+        let refetched_records = from.map_or(Ok(0), |from| self.refetch_records(from, dry_run))?;
         let mut verified = VerifyReport::default();
         let gathered = gather(self, None, &mut verified)?;
         let needed = gathered.chunks.into_iter().map(|needed| needed.chunk);
@@ -73,6 +78,7 @@ impl Engine {
             dry_run,
             chunks: chunks.len() as u64,
             damaged_objects: verdicts.values().map(damaged).sum(),
+            refetched_records,
             problems: verified.problems,
             ..RepairReport::default()
         };
@@ -94,11 +100,17 @@ impl Engine {
         }
         report.removed_objects = self.remove_damaged(&spare, dry_run)?;
         report.condemned_objects = self.condemn(lost, dry_run)?;
-        let unreadable: HashSet<ChunkHash> = verdicts
+        let hurt: Vec<&ChunkRecord> = verdicts
             .iter()
             .filter(|(_, verdict)| verdict.healthy.is_empty())
-            .map(|(index, _)| chunks[*index].hash)
+            .map(|(index, _)| &chunks[*index])
             .collect();
+        let mut unreadable: HashSet<ChunkHash> = hurt.iter().map(|chunk| chunk.hash).collect();
+        if let Some(from) = from {
+            let whole = self.refetch_chunks(from, &hurt, dry_run)?;
+            report.refetched_chunks = whole.len() as u64;
+            unreadable.retain(|hash| !whole.contains(hash));
+        }
         report.unreadable = self.unreadable(&unreadable)?;
         report.mended_lists = self.mend_lists(gathered.lists, dry_run)?;
         Ok(report)

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use runtree_core::manifest::{AttemptRecord, CheckpointName, Outcome, RunRecord};
-use runtree_core::{ErrorKind, Result, RunId};
+use runtree_core::{Error, ErrorKind, Result, RunId};
 use runtree_store::{Copying, Store};
 
 use super::keep::deleted;
 use super::{SyncCheckpoints, SyncPlan, SyncSelection};
+use crate::export::glob_matches;
 
 /// Finds out what a selection of `from` is not at `to`, and how many bytes that is; writes nothing.
 ///
@@ -32,6 +33,28 @@ pub fn plan(from: &Store, to: &Store, selection: &SyncSelection) -> Result<SyncP
         }
     }
     Ok(plan)
+}
+
+/// The runs of a store whose keys match a glob, `llm/sft-*`: a run's key is what `init(run_id=)` gave it.
+///
+/// # Errors
+/// `NotFound` if there is none; else as the store says.
+pub fn runs_with_keys(store: &Store, keys: &str) -> Result<BTreeSet<RunId>> {
+    let mut found = BTreeSet::new();
+    for run in store.list_runs()? {
+        let key = store.try_read_run(run)?.and_then(|record| record.key);
+        if key.is_some_and(|key| glob_matches(keys, key.as_str())) {
+            found.insert(run);
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::not_found(format!(
+            "no run has a key like {keys:?} in {}",
+            store.objects()
+        ))
+        .with_hint("a key is what init(run_id=) gave a run: runtree runs --json shows them"));
+    }
+    Ok(found)
 }
 
 /// [`plan`] without counting chunks.

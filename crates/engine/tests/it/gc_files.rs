@@ -139,10 +139,10 @@ fn a_damaged_object_goes_if_another_one_is_whole() {
     ));
     bench.copy(folder.join(&chunk.object), &copy);
     bench.damage(folder.join(&chunk.object), |bytes| bytes[77] ^= 2);
-    let would = bench.engine.repair(true).unwrap();
+    let would = bench.engine.repair(true, None).unwrap();
     assert_eq!((would.damaged_objects, would.removed_objects), (1, 1));
     assert_eq!(bench.files("chunks").len(), 2);
-    let report = bench.engine.repair(false).unwrap();
+    let report = bench.engine.repair(false, None).unwrap();
     assert_eq!((report.removed_objects, report.condemned_objects), (1, 0));
     assert_eq!(bench.files("chunks"), [copy]);
     assert_whole(&bench, names[0]);
@@ -157,7 +157,7 @@ fn a_damaged_object_that_is_all_there_is_waits_for_the_next_save_of_its_bytes() 
     let object = &plan.parts[0].chunks[0].object;
     let path = format!("chunks/{}/{object}", &object[..2]);
     bench.damage(&path, |bytes| bytes[77] ^= 2);
-    let report = bench.engine.repair(false).unwrap();
+    let report = bench.engine.repair(false, None).unwrap();
     assert_eq!((report.damaged_objects, report.condemned_objects), (1, 1));
     let id = runtree_core::CheckpointId::of(names[0].run, names[0].key).to_string();
     assert_eq!(report.unreadable.len(), 1);
@@ -166,7 +166,7 @@ fn a_damaged_object_that_is_all_there_is_waits_for_the_next_save_of_its_bytes() 
         (&id, 200_000)
     );
     // Once is enough.
-    let again = bench.engine.repair(false).unwrap();
+    let again = bench.engine.repair(false, None).unwrap();
     assert_eq!((again.damaged_objects, again.condemned_objects), (1, 0));
     // The size is right, so without the round it would be a hit.
     let run = bench.run();
@@ -196,11 +196,11 @@ fn a_list_that_is_damaged_or_gone_is_written_anew() {
         ErrorKind::Corrupt,
         &["files/"],
     );
-    assert_eq!(bench.engine.repair(false).unwrap().mended_lists, 1);
+    assert_eq!(bench.engine.repair(false, None).unwrap().mended_lists, 1);
     assert_eq!(gc(&bench.engine, now()).removed_objects, 0);
     bench.remove(&list()[0]);
     assert!(!bench.engine.verify(None).unwrap().problems.is_empty());
-    assert_eq!(bench.engine.repair(false).unwrap().mended_lists, 1);
+    assert_eq!(bench.engine.repair(false, None).unwrap().mended_lists, 1);
     assert!(bench.engine.verify(None).unwrap().problems.is_empty());
     assert_eq!(gc(&bench.engine, now()).removed_objects, 0);
 }

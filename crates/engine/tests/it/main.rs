@@ -25,6 +25,7 @@ mod launches;
 mod live_runs;
 mod metrics;
 mod model;
+mod refetch;
 mod resumes;
 mod retention;
 mod sealing;

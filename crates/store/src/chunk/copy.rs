@@ -193,6 +193,17 @@ impl Copying {
         self.put(chunk, ObjectEncoding::Raw, &raw.into())
     }
 
+    /// [`Copying::send`], durable at once: for a chunk that a checkpoint of the destination has lost.
+    ///
+    /// # Errors
+    /// As [`Copying::send`].
+    pub fn put_back(&self, chunk: &ChunkRecord) -> Result<u64> {
+        let sent = self.send(chunk)?;
+        self.to
+            .sync_dirs([&layout::chunk_shard(chunk.hash).join("any")])?;
+        Ok(sent)
+    }
+
     /// An object's bytes, each sent once, and verified by the chunk's BLAKE3; `None` if it would not serve at the destination, or is damaged. A raw file is none of these:
     /// it is read in place.
     fn fetch(&self, name: &ObjectName, chunk: &ChunkRecord) -> Result<Option<PutPayload>> {

@@ -109,7 +109,7 @@ fn a_pin_and_a_fork_are_stopped_anywhere() {
 #[test]
 fn a_repair_is_stopped_anywhere() {
     at_each_change(
-        |engine, _| engine.repair(false).map(drop),
+        |engine, _| engine.repair(false, None).map(drop),
         |dir, engine, _| assert_next_finishes(dir, engine, 2),
     );
 }

@@ -1,0 +1,97 @@
+//! What is damaged or missing here and whole in another store: chunks, and the records that name them.
+//!
+//! Every object is immutable and either named by its hash or by a commit that holds it, so what another store has under the same name is the same thing, and whatever comes is
+//! verified before it is put. Damaged chunk objects are condemned before (`repair`), so that a copy does not count on them.
+
+use std::collections::HashSet;
+
+use runtree_core::manifest::{ChunkRecord, CommitRecord, Outcome};
+use runtree_core::{ChunkHash, ErrorKind, Result, RunId, SaveKey};
+use runtree_store::{Copying, Store, layout};
+
+use crate::engine::Engine;
+
+/// Whether something is damaged or not there: what another store may help with.
+fn is_hurt<T>(read: &Result<T>) -> bool {
+    read.as_ref()
+        .is_err_and(|error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound))
+}
+
+impl Engine {
+    /// Puts commits and parts right that can not be read here and can be read there; says how many.
+    pub(super) fn refetch_records(&self, from: &Store, dry_run: bool) -> Result<u64> {
+        let store = self.store();
+        let mut count = 0;
+        for run in store.list_runs()? {
+            for key in store.list_commits(run)? {
+                let mut commit = store.read_commit(run, key);
+                if is_hurt(&commit)
+                    && let Ok(Some(theirs)) = from.read_commit(run, key)
+                {
+                    if !dry_run {
+                        let path = layout::commit(run, key);
+                        store.overwrite_bytes(&path, from.read_bytes(&path)?)?;
+                    }
+                    count += 1;
+                    commit = Ok(Some(theirs));
+                }
+                if let Ok(Some(commit)) = commit {
+                    count += self.refetch_parts(from, &commit, dry_run)?;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    fn refetch_parts(&self, from: &Store, commit: &CommitRecord, dry_run: bool) -> Result<u64> {
+        let (store, run, key): (_, RunId, SaveKey) = (self.store(), commit.run, commit.key);
+        let mut count = 0;
+        if commit.outcome != Outcome::Committed {
+            return Ok(count);
+        }
+        for part in &commit.parts {
+            if is_hurt(&store.read_committed_part(run, key, part))
+                && from.read_committed_part(run, key, part).is_ok()
+            {
+                if !dry_run {
+                    let path = layout::part(run, key, &part.component, part.rank);
+                    store.overwrite_bytes(&path, from.read_bytes(&path)?)?;
+                }
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Fetches chunks that no object holds here; says which are whole now or, if nothing is to be done, would be.
+    pub(super) fn refetch_chunks(
+        &self,
+        from: &Store,
+        lost: &[&ChunkRecord],
+        dry_run: bool,
+    ) -> Result<HashSet<ChunkHash>> {
+        let mut whole = HashSet::new();
+        if dry_run {
+            for chunk in lost {
+                if !from.verify_chunk(chunk)?.healthy.is_empty() {
+                    whole.insert(chunk.hash);
+                }
+            }
+            return Ok(whole);
+        }
+        let copying = Copying::begin(from, self.store())?;
+        for chunk in lost {
+            let sent = copying.put_back(chunk);
+            if !is_hurt(&sent) {
+                sent?;
+            }
+        }
+        // A difference is whole again with its base; and what was sent is read as everything is.
+        for chunk in lost {
+            if !self.store().verify_chunk(chunk)?.healthy.is_empty() {
+                whole.insert(chunk.hash);
+            }
+        }
+        Ok(whole)
+    }
+}
