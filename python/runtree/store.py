@@ -43,8 +43,9 @@ def find_store(location: str | os.PathLike[str] | None) -> Path | str:
 
 
 def bucket_settings() -> dict[str, str]:
-    """What the environment says about access to buckets."""
-    return {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))}
+    """What the environment says about access to buckets, and where AWS's profiles lie."""
+    said = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))}
+    return said | {"HOME": os.path.expanduser("~")}
 
 
 def open_engine(location: Path | str, mode: str) -> _native.Engine:

@@ -96,12 +96,13 @@ impl Environment {
     }
 }
 
-/// Every variable that says something about buckets.
+/// Every variable that says something about buckets, and where profiles lie.
 fn settings() -> Settings {
     let is_one = |name: &str| {
-        ["AWS_", "GOOGLE_", "AZURE_"]
-            .iter()
-            .any(|start| name.starts_with(start))
+        name == "HOME"
+            || ["AWS_", "GOOGLE_", "AZURE_"]
+                .iter()
+                .any(|start| name.starts_with(start))
     };
     std::env::vars().filter(|(name, _)| is_one(name)).collect()
 }

@@ -4,7 +4,7 @@
 //! s3://bucket/prefix     gs://bucket/prefix     az://container/prefix
 //! ```
 //!
-//! An address and settings (the variables `AWS_…`, `GOOGLE_…`, `AZURE_…`, and of S3 the profile's files, all read by the edges and passed in) become an
+//! An address and settings (the variables `AWS_…`, `GOOGLE_…`, `AZURE_…`, and `HOME`, where profiles lie, all read by the edges and passed in) become an
 //! `object_store` client over one connection pool and one small runtime of this process; requests run there, callers block. Around the client: the prefix,
 //! tries that are repeated ([`Retry`]), and nothing else. A store is never made by looking for it, a bucket never at all.
 //!
@@ -24,6 +24,7 @@ use crate::wrappers::{Retry, RetryPolicy};
 mod address;
 mod error;
 mod plain;
+mod profile;
 mod s3;
 
 pub use address::{RemoteAddress, Scheme};

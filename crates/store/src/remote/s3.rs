@@ -8,7 +8,7 @@ use object_store::client::SpawnedReqwestConnector;
 use runtree_core::{Error, Result};
 use tokio::runtime::Handle;
 
-use super::{RemoteAddress, Settings, client_options, named, retries, unusable};
+use super::{RemoteAddress, Settings, client_options, named, profile, retries, unusable};
 
 /// Settings that stand for the same key of `object_store`; the first one that is set counts.
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
@@ -18,6 +18,7 @@ pub(super) fn client(
     settings: &Settings,
     runtime: Handle,
 ) -> Result<Arc<dyn ObjectStore>> {
+    let settings = &profile::complete(settings)?;
     let set = |names: &[&str]| {
         let mut found = names.iter().filter_map(|name| settings.get(*name));
         found.find(|value| !value.is_empty()).cloned()
