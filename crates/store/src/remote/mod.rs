@@ -6,7 +6,7 @@
 //!
 //! An address and settings (the variables `AWS_…`, `GOOGLE_…`, `AZURE_…`, and `HOME`, where profiles lie, all read by the edges and passed in) become an
 //! `object_store` client over one connection pool and one small runtime of this process; requests run there, callers block. Around the client: the prefix,
-//! tries that are repeated ([`Retry`]), and nothing else. A store is never made by looking for it, a bucket never at all.
+//! a second request where an answer is late ([`Hedge`]), no more at once than the server bears ([`Limit`]), and tries that are repeated ([`Retry`]). A store is never made by looking for it, a bucket never at all.
 //!
 //! Errors tell apart what a bucket answers alike: that it does not exist, that it may not be looked into, that it is there and empty.
 
@@ -19,7 +19,7 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use runtree_core::{Error, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::wrappers::{Retry, RetryPolicy};
+use crate::wrappers::{Hedge, Limit, Pause, Retry, RetryPolicy};
 
 mod address;
 mod error;
@@ -61,14 +61,28 @@ pub fn connect(address: &RemoteAddress, settings: &Settings) -> Result<Arc<dyn O
     };
     let pause = Arc::new(
         move |wait: Duration| -> futures::future::BoxFuture<'static, ()> {
-            let slept = runtime.spawn(async move { tokio::time::sleep(wait).await });
+            let mut slept = Sleeping(runtime.spawn(async move { tokio::time::sleep(wait).await }));
             Box::pin(async move {
                 // It fails only as the process ends: then nothing waits any more.
-                let _ = slept.await;
+                let _ = (&mut slept.0).await;
             })
         },
     );
-    Ok(Retry::new(prefixed, RetryPolicy::default(), pause))
+    let hedged = Hedge::new(prefixed, Arc::clone(&pause) as Pause);
+    Ok(Retry::new(
+        Limit::new(hedged),
+        RetryPolicy::default(),
+        pause,
+    ))
+}
+
+/// A timer that ends with whoever waits for it.
+struct Sleeping(tokio::task::JoinHandle<()>);
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The client itself tries nothing again: [`Retry`] does, in one place, with one budget, and knows which creates may not be repeated unseen.

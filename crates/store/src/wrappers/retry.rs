@@ -85,7 +85,7 @@ impl Retry {
 }
 
 /// Only errors of no particular kind can pass: the others are answers.
-fn is_transient(error: &Error) -> bool {
+pub(super) fn is_transient(error: &Error) -> bool {
     matches!(error, Error::Generic { .. } | Error::JoinError { .. })
 }
 

@@ -10,7 +10,7 @@ use object_store::{
     CopyMode, CopyOptions, Error, GetOptions, GetRange, MultipartUpload as _, ObjectStore,
     ObjectStoreExt as _, PutMode, PutOptions, RenameOptions, RenameTargetMode,
 };
-use runtree_store::wrappers::{Meter, Retry, RetryPolicy};
+use runtree_store::wrappers::{Hedge, Limit, Meter, Retry, RetryPolicy};
 use runtree_store::{LocalStore, ObjectPath};
 
 type Objects = Arc<dyn ObjectStore>;
@@ -411,9 +411,20 @@ fn a_retrying_store_conforms() {
 }
 
 #[test]
+fn a_limited_store_conforms() {
+    runs_the_suite(Limit::new(Arc::new(InMemory::new())));
+}
+
+#[test]
+fn a_hedging_store_conforms() {
+    runs_the_suite(Hedge::new(Arc::new(InMemory::new()), no_pause()));
+}
+
+#[test]
 fn a_tower_of_wrappers_conforms() {
     let metered = Meter::new(Arc::new(InMemory::new()));
-    let retrying = Retry::new(metered.clone(), RetryPolicy::default(), no_pause());
+    let limited = Limit::new(Hedge::new(metered.clone(), no_pause()));
+    let retrying = Retry::new(limited, RetryPolicy::default(), no_pause());
     runs_the_suite(Meter::new(retrying));
     assert!(metered.counts().puts > 0);
 }

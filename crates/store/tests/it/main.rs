@@ -14,6 +14,7 @@ mod journals;
 mod layout;
 mod local;
 mod names;
+mod pacing;
 mod redundant;
 mod segments;
 mod settings;
