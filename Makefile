@@ -11,7 +11,7 @@ SERVE ?= 1
 RUST_SOURCES := $(shell find crates python -name '*.rs' -o -name Cargo.toml | grep -v '/target/') Cargo.lock $(shell find web/dist -type f)
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 
-.PHONY: help demo test setup fmt lint sim py rust web web-fresh api e2e bench crowd chaos torture power-cuts fuzz docs clean-store
+.PHONY: help demo test setup fmt lint tools sim py rust web web-fresh api e2e bench crowd chaos torture power-cuts fuzz docs clean-store
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -62,14 +62,15 @@ endif
 
 test: target/tools/.apt rust py web e2e power-cuts ## everything CI tests: Rust, Python, web, browser, torture in its short form
 
-rust: $(VENV)/.dev ## Rust tests and doctests: all on disk, then store, engine and command line once more on a real S3 server
-	cargo test --workspace --exclude runtree-python --all-features --quiet
-	scripts/with-s3 cargo test --workspace --exclude runtree-python --all-features --quiet --test it -- --test-threads=4  # of the same build; they wait for answers, not for cores
+CARGO_TEST := cargo test --workspace --exclude runtree-python --all-features --quiet
+rust: $(VENV)/.dev ## Rust tests and doctests: all on disk, and beside that store, engine and command line once more on a real S3 server
+	$(CARGO_TEST) --no-run
+	scripts/side-by-side '$(CARGO_TEST)' 'scripts/with-s3 $(CARGO_TEST) --test it -- --test-threads=4'
 
 # `pytest`, not `python -m pytest`: that would put python/ first and test the sources without their native part.
-py: $(VENV)/.package $(VENV)/.dev ## Python tests
-	cd python && $(BIN)/pytest -q --ignore=tests/torture
-	cd python && ../scripts/with-s3 $(BIN)/pytest -q tests/test_stores.py tests/test_remote.py tests/buckets tests/compat -k 'stores or remote or buckets or samples or bucket'  # once more, with a bucket
+py: $(VENV)/.package $(VENV)/.dev ## Python tests, and beside that those about buckets with one
+	cd python && ../scripts/side-by-side '$(BIN)/pytest -q --ignore=tests/torture' \
+	  '../scripts/with-s3 $(BIN)/pytest -q -p no:cacheprovider tests/test_stores.py tests/test_remote.py tests/buckets tests/compat -k "stores or remote or buckets or samples or bucket"'
 	cd python && $(BIN)/pytest -q tests/torture  # a process of its own: it forks, which other tests' threads forbid
 
 web: web/node_modules/.made ## unit tests of the UI
@@ -84,7 +85,11 @@ fmt: $(VENV)/.dev web/node_modules/.made ## format everything
 	$(BIN)/ruff format python examples bench
 	$(BIN)/ruff check --fix-only -q python examples bench
 
-lint: $(VENV)/.package $(VENV)/.dev web/node_modules/.made target/tools/bin/cargo-deny web-fresh ## formats, clippy, import rules, docs, types, stubs, spelling
+# Downloads wait, and the release build computes: at once. After `web-fresh`, which writes what that compiles in.
+tools:
+	@$(MAKE) --no-print-directory -j4 $(VENV)/.package $(VENV)/.dev web/node_modules/.made target/tools/bin/cargo-deny target/tools/.apt
+
+lint: web-fresh tools ## formats, clippy, import rules, docs, types, stubs, spelling
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
 	cargo clippy --package runtree-core --package runtree-metrics --no-default-features --quiet -- -D warnings
