@@ -16,6 +16,18 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// A moment as Python's `isoformat` writes it, with an offset or, without one, in UTC; none if it is not written so.
+    pub fn from_iso(text: &str) -> Option<Self> {
+        let text = text.replacen(' ', "T", 1);
+        let moment = chrono::DateTime::parse_from_rfc3339(&text)
+            .map(|moment| moment.timestamp_micros())
+            .or_else(|_| {
+                chrono::NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f")
+                    .map(|moment| moment.and_utc().timestamp_micros())
+            });
+        moment.ok().map(Self)
+    }
+
     /// Seconds since the epoch, as the trainers' floats have it.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e6

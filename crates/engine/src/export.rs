@@ -13,10 +13,10 @@ use runtree_core::{CheckpointId, Error, Result, RunId, Step, wire};
 use crate::engine::Engine;
 use crate::load::LoadedManifest;
 
-mod directory;
+pub(crate) mod directory;
 mod glob;
 mod import;
-mod members;
+pub(crate) mod members;
 mod metrics;
 mod pretrained;
 mod report;

@@ -16,6 +16,7 @@ pub mod export;
 mod fold;
 pub mod gc;
 pub mod inspect;
+pub mod layouts;
 pub mod live;
 pub mod load;
 mod parallel;
@@ -43,6 +44,10 @@ pub use export::{
 pub use fold::{ReindexProgress, ReindexReport};
 pub use gc::{GcOptions, GcProgress, GcReport, Kept, RepairReport, TrashBound, Unreadable};
 pub use inspect::{Sample, StatisticsScan, StatsReport, StatsRow, VerifyReport};
+pub use layouts::{
+    DirectoryLayout, ImportInto, ImportReport, Incoming, Place, RunExportReport, RunImport,
+    RunLayout,
+};
 pub use live::{
     FinishReport, Health, MediaContent, MediaEntry, MediaSource, RunWriter, Warning, WarningKind,
 };

@@ -49,7 +49,7 @@ pub(crate) use arena::Use as StagingUse;
 pub(crate) use commit::Owner;
 pub(crate) use committer::RunSaves;
 pub(crate) use copy::threads;
-pub(crate) use ingest::link_stays_inside;
+pub(crate) use ingest::{FoundKind, link_stays_inside, walk};
 pub(crate) use pending::share;
 pub(crate) use tool::Tool;
 

@@ -4,19 +4,27 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use runtree_core::Error;
-use runtree_engine::{ExportLayout, ExportOptions, OpenMode, Purpose};
+use runtree_engine::{ExportLayout, ExportOptions, OpenMode, Place, Purpose, RunLayout};
 
-use crate::context::{Context, Target};
+use crate::context::{Context, Session, Target};
 use crate::error::Failure;
 use crate::human;
+use crate::look::clean;
 
 /// Write a checkpoint into a directory
 ///
-/// An imported directory comes back byte for byte; a state tree becomes safetensors and JSON. Files that are there already are never
-/// overwritten.
+/// An imported directory comes back byte for byte; a state tree becomes safetensors and
+/// JSON. Files that are there already are never overwritten.
+///
+/// `--layout art` and `prime-rl` write every checkpoint of a run, or the one of RUN@STEP,
+/// as that trainer lays them out:
+///
+///   runtree export my-project/agent ./agent --layout art          ./agent/checkpoints/0042
+///   runtree export rl/math ./outputs --layout prime-rl            ./outputs/checkpoints/step_42
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// REF of a checkpoint; a bare run means its newest
+    /// REF of a checkpoint; a bare run means its newest, or, of a trainer's layout, all it has
     #[arg(value_name = "REF")]
     target: Target,
     /// Directory; made if it is not there
@@ -40,13 +48,30 @@ enum Layout {
     Hf,
     /// What torch.distributed.checkpoint loads from a directory; needs Python with torch
     Dcp,
+    /// `checkpoints/0042` for each, as ART has them
+    Art,
+    /// `checkpoints/step_42` for each, as prime-rl has them
+    PrimeRl,
 }
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    if Place::is_address(&args.directory) {
+        return Err(Error::unsupported(format!(
+            "{} is an address, and export writes into directories of this machine alone",
+            args.directory.display()
+        ))
+        .with_hint("export into a directory and copy that; runtree push copies checkpoints into a store of a bucket")
+        .into());
+    }
     let session = context.open(OpenMode::ReadOnly, &[&args.target])?;
+    match args.layout {
+        Layout::Art => return export_run(&args, RunLayout::Art, &session, context),
+        Layout::PrimeRl => return export_run(&args, RunLayout::PrimeRl, &session, context),
+        Layout::AsSaved | Layout::Hf | Layout::Dcp => {}
+    }
     let name = session.checkpoint(&args.target, Purpose::Read)?;
     let layout = match args.layout {
-        Layout::AsSaved => ExportLayout::AsSaved,
+        Layout::AsSaved | Layout::Art | Layout::PrimeRl => ExportLayout::AsSaved,
         Layout::Hf => ExportLayout::Hf,
         Layout::Dcp => {
             let id = runtree_core::CheckpointId::of(name.run, name.key);
@@ -78,6 +103,57 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
         "{}, {}.",
         human::plural(report.files, "file"),
         human::bytes(report.bytes)
+    ));
+    Ok(())
+}
+
+/// A run's checkpoints as a trainer lays them out.
+fn export_run(
+    args: &Args,
+    layout: RunLayout,
+    session: &Session,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    if args.keys.is_some() || args.max_file_bytes.is_some() {
+        return Err(Error::invalid(
+            "a trainer's layout has whole checkpoints: --keys and --max-file-bytes do not go with it",
+        )
+        .into());
+    }
+    let run = session.run(&args.target, Purpose::Read)?;
+    let only = args.target.names_checkpoint();
+    let only = only
+        .then(|| session.checkpoint(&args.target, Purpose::Read))
+        .transpose()?;
+    let report = context.out.busy("exporting", || {
+        session
+            .engine
+            .export_layout(run, only, &args.directory, layout)
+    })?;
+    if context.out.json {
+        return context.out.json(&report);
+    }
+    for written in &report.written {
+        context.out.line(written.directory.display().to_string())?;
+    }
+    for skipped in &report.skipped {
+        context.out.remark(&format!(
+            "skipped {}: {}",
+            clean(&skipped.name),
+            clean(&skipped.reason)
+        ));
+    }
+    let files = report.written.iter().map(|written| written.files).sum();
+    let bytes = report.written.iter().map(|written| written.bytes).sum();
+    let there = match report.present.len() {
+        0 => String::new(),
+        count => format!("; {count} there already"),
+    };
+    context.out.remark(&format!(
+        "{}, {}, {}{there}.",
+        human::plural(report.written.len() as u64, "checkpoint"),
+        human::plural(files, "file"),
+        human::bytes(bytes)
     ));
     Ok(())
 }

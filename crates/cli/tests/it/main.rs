@@ -5,6 +5,7 @@
 mod fixture;
 mod help;
 mod json;
+mod layouts;
 mod look;
 mod streams;
 mod write;

@@ -16,12 +16,7 @@ pub(super) fn import_dir(
     step: Step,
     name: Option<String>,
 ) -> Result<wire::CheckpointInfo> {
-    let attempt = engine
-        .store()
-        .list_attempts(run)?
-        .into_iter()
-        .max()
-        .ok_or_else(|| Error::not_found(format!("run {run} has no launch in this store")))?;
+    let attempt = attempt_of(engine, run, step)?;
     let saves = RunSaves::starting_at(next_k(engine, run, attempt, step)?);
     let tool = Arc::new(Tool::open(engine, run, attempt, saves, "import")?);
     let owner: Arc<dyn Owner> = tool.clone();
@@ -34,6 +29,21 @@ pub(super) fn import_dir(
     tool.close()?;
     saved?;
     pending.result(None)
+}
+
+/// The launch that a step is of: the one that holds it, where the run was launched again since, or nobody would find the checkpoint on the run's timeline;
+/// else the newest.
+fn attempt_of(engine: &Engine, run: RunId, step: Step) -> Result<AttemptNumber> {
+    let timeline = engine.timeline(run)?;
+    let holder = timeline
+        .segments()
+        .iter()
+        .rfind(|segment| segment.id.run == run && segment.first <= step && step <= segment.last);
+    if let Some(segment) = holder {
+        return Ok(segment.id.attempt);
+    }
+    let newest = engine.store().list_attempts(run)?.into_iter().max();
+    newest.ok_or_else(|| Error::not_found(format!("run {run} has no launch in this store")))
 }
 
 /// The first number that no save of this step in this attempt has: another process may have saved it.
