@@ -26,6 +26,7 @@ mod art;
 mod bring;
 mod fetched;
 mod history;
+mod look;
 mod place;
 mod prime_rl;
 mod same;

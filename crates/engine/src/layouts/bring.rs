@@ -16,42 +16,19 @@ use runtree_core::wire::{CheckpointInfo, CheckpointState};
 use runtree_core::{Error, Result, RunId, SaveKey, Step};
 
 use super::art::{self, Model};
-use super::place::{Beside, Files};
+use super::look::{Candidate, look, nothing_whole};
+use super::place::Files;
 use super::same::find_difference;
-use super::{
-    CHECKPOINTS, ImportInto, ImportReport, ImportedCheckpoint, RunImport, RunLayout, Sizes, Skipped,
-};
+use super::{ImportInto, ImportReport, ImportedCheckpoint, RunImport, RunLayout, Skipped};
 use crate::engine::Engine;
 use crate::live::RunWriter;
-use crate::queries::{CheckpointScope, legible};
+use crate::queries::CheckpointScope;
 use crate::runs::{LaunchKey, ResumePolicy, RunSpec, floor_of};
 
 /// All imports of one model are one launch: a checkpoint that is imported later may be of an earlier step, which in a launch of its own would take the run back to there.
 const LAUNCH: &str = "art-import";
 /// Rows after which what was logged is written, long before the queue is full.
 const ROWS_A_FLUSH: u64 = 1000;
-/// How many names an error lists.
-const LISTED: usize = 12;
-
-/// What may be a checkpoint.
-struct Candidate {
-    step: Step,
-    name: String,
-    folder: String,
-    sizes: Sizes,
-}
-
-/// What a place has.
-struct Found {
-    /// Ascending by step.
-    candidates: Vec<Candidate>,
-    skipped: Vec<Skipped>,
-    /// Where a trainer's other files are, if that is known.
-    beside: Option<Beside>,
-    /// Steps that have a directory, whatever is in it.
-    there: Vec<Step>,
-}
-
 pub(super) fn import(
     engine: &Arc<Engine>,
     import: &RunImport,
@@ -135,120 +112,6 @@ pub(super) fn import(
         logged_steps: taking.logged_steps,
         unreadable_lines: model.history.bad_lines,
     })
-}
-
-/// Lists a place. Only names and sizes are looked at.
-fn look(files: &Files<'_>, import: &RunImport) -> Result<Found> {
-    let layout = import.layout;
-    let (folder, beside) = if files.has_directory(CHECKPOINTS) {
-        (CHECKPOINTS, Some(Beside::Inside))
-    } else if files.last_part().as_deref() == Some(CHECKPOINTS) {
-        ("", Some(Beside::Above))
-    } else {
-        ("", None)
-    };
-    let children = files.children(folder)?;
-    let is_step = |name: &str| layout.number_in(name).is_some();
-    if beside.is_none()
-        && !children
-            .iter()
-            .any(|child| child.is_directory && is_step(&child.name))
-    {
-        return Err(no_such_layout(files, layout)?);
-    }
-    let mut found = Found {
-        candidates: Vec::new(),
-        skipped: Vec::new(),
-        beside,
-        there: Vec::new(),
-    };
-    for child in children {
-        let number = layout.number_in(&child.name);
-        found.there.extend(number);
-        if import.step.is_some() && number != import.step {
-            continue;
-        }
-        let path = if folder.is_empty() {
-            child.name.clone()
-        } else {
-            format!("{folder}/{}", child.name)
-        };
-        let gap = match layout.step_of(&child.name) {
-            None => Err(no_step(layout, number)),
-            Some(_) if !child.is_directory => Err("a file".to_owned()),
-            Some(step) => {
-                let sizes = files.sizes(&path)?;
-                layout.find_gap(&sizes).map_or(Ok((step, sizes)), Err)
-            }
-        };
-        match gap {
-            Ok((step, sizes)) => found.candidates.push(Candidate {
-                step,
-                name: child.name,
-                folder: path,
-                sizes,
-            }),
-            Err(reason) => found.skipped.push(Skipped {
-                name: child.name,
-                reason,
-            }),
-        }
-    }
-    found.candidates.sort_by_key(|candidate| candidate.step);
-    Ok(found)
-}
-
-fn no_step(layout: RunLayout, number: Option<Step>) -> String {
-    let called = number.and_then(|step| layout.directory_of(step));
-    let called = called.map_or_else(String::new, |name| format!(", {name}"));
-    format!("not called as {} calls a step{called}", layout.trainer())
-}
-
-fn no_such_layout(files: &Files<'_>, layout: RunLayout) -> Result<Error> {
-    let place = files.place();
-    let example = layout.directory_of(Step(42)).unwrap_or_default();
-    let error = Error::not_found(format!(
-        "{place} is nothing that {} wrote: it has no {CHECKPOINTS}/, and no {example}",
-        layout.trainer()
-    ));
-    // One level too high: a folder of runs, or of models.
-    let mut below = Vec::new();
-    for child in files.children("")? {
-        let inside = format!("{}/{CHECKPOINTS}", child.name);
-        if child.is_directory && files.has_directory(&inside) {
-            below.push(legible(&child.name).into_owned());
-        }
-    }
-    below.truncate(LISTED);
-    Ok(if below.is_empty() {
-        error.with_hint(format!(
-            "name the directory that has {CHECKPOINTS}/ in it, or that folder itself"
-        ))
-    } else {
-        error.with_hint(format!("name one of those in it: {}", below.join(", ")))
-    })
-}
-
-fn nothing_whole(files: &Files<'_>, import: &RunImport, found: &Found) -> Error {
-    let place = files.place();
-    let of = import
-        .step
-        .map_or_else(String::new, |step| format!(" of step {step}"));
-    let error = Error::not_found(format!("{place} has no whole checkpoint{of}"));
-    if found.skipped.is_empty() {
-        let mut steps = found.there.clone();
-        steps.sort_unstable();
-        let first = steps.len().saturating_sub(LISTED);
-        let steps: Vec<String> = steps[first..].iter().map(Step::to_string).collect();
-        return error.with_hint(format!("steps there: {}", steps.join(", ")));
-    }
-    let told: Vec<String> = found
-        .skipped
-        .iter()
-        .take(LISTED)
-        .map(|skipped| format!("{} ({})", legible(&skipped.name), skipped.reason))
-        .collect();
-    error.with_hint(format!("passed over: {}", told.join(", ")))
 }
 
 fn require_same(
