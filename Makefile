@@ -128,8 +128,8 @@ chaos: $(VENV)/.package $(VENV)/.dev ## two hosts on one bucket that fails for 5
 	cd python && RUNTREE_CHAOS_SECONDS=$${RUNTREE_CHAOS_SECONDS:-300} RUNTREE_CHAOS_KILLS=$${RUNTREE_CHAOS_KILLS:-50} \
 	  ../scripts/with-s3 $(BIN)/pytest -q -rP tests/buckets/test_one_fault.py tests/buckets/test_two_hosts.py
 
-sim: ## the protocol under 20,000 seeds of interleavings and crashes, and 100 collections that are killed
-	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-20000} RUNTREE_GC_KILLS=$${RUNTREE_GC_KILLS:-100} cargo test --quiet -p runtree-testkit
+sim: ## the protocol under 100,000 seeds of interleavings and crashes, and 100 collections that are killed
+	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-100000} RUNTREE_GC_KILLS=$${RUNTREE_GC_KILLS:-100} cargo test --quiet -p runtree-testkit
 
 bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, trackio, tensorboard, wandb, a plain S3 client; both sides in one run
 	$(BIN)/pip install -q --disable-pip-version-check -r bench/requirements.txt

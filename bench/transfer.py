@@ -21,6 +21,7 @@ from measure import Report, fsync_tree, median_seconds
 
 CHUNK = 64 << 20
 REQUESTS = 16
+PART = 16 << 20
 _fresh = itertools.count()
 
 
@@ -51,6 +52,19 @@ def bench(report: Report, folder: Path, size: int, repeat: int) -> None:
         prefix = next(_fresh)
         return seconds(lambda: at_once(lambda file: obstore.put(client, f"{prefix}/{file.name}", file, use_multipart=False), files))
 
+    def put_parts() -> float:
+        prefix = next(_fresh)
+        # In parts of 16 MiB; the requests of all files together are as many as everywhere here.
+        each = max(1, REQUESTS // len(files))
+        return seconds(
+            lambda: at_once(
+                lambda file: obstore.put(
+                    client, f"{prefix}/{file.name}", file, use_multipart=True, chunk_size=PART, max_concurrency=each
+                ),
+                files,
+            )
+        )
+
     source = runtree.Store(place(), create=True)
     store.push(source)
     at_once(lambda file: obstore.put(client, file.name, file, use_multipart=False), files)
@@ -75,12 +89,20 @@ def bench(report: Report, folder: Path, size: int, repeat: int) -> None:
         shutil.rmtree(folder / "got")
         return took
 
-    for what, sides in {"push": {"runtree": push, "plain": put}, "pull": {"runtree": pull, "plain": get}}.items():
+    for what, sides in {
+        "push": {"runtree": push, "plain": put, "plain in parts": put_parts},
+        "pull": {"runtree": pull, "plain": get},
+    }.items():
         took = median_seconds(sides, repeat)
         for side, value in took.items():
             report.row(f"{what}, {side}", f"{size / value / (1 << 20):.0f} MiB/s")
+        fastest = min(value for side, value in took.items() if side != "runtree")
         report.verdict(
-            f"{what} / plain {'PUT' if what == 'push' else 'GET'}", took["plain"] / took["runtree"], 0.8, unit="x", smaller=False
+            f"{what} / the fastest plain {'PUT' if what == 'push' else 'GET'}",
+            fastest / took["runtree"],
+            0.8,
+            unit="x",
+            smaller=False,
         )
     shutil.rmtree(folder)
 
