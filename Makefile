@@ -11,7 +11,7 @@ SERVE ?= 1
 RUST_SOURCES := $(shell find crates python -name '*.rs' -o -name Cargo.toml | grep -v '/target/') Cargo.lock $(shell find web/dist -type f)
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 
-.PHONY: help demo test setup fmt lint tools sim py rust web web-fresh api e2e bench crowd chaos torture power-cuts fuzz docs clean-store
+.PHONY: help demo test setup fmt lint tools sim py rust web web-fresh api e2e bench crowd chaos gc-scale torture power-cuts fuzz docs clean-store
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -130,6 +130,9 @@ chaos: $(VENV)/.package $(VENV)/.dev ## two hosts on one bucket that fails for 5
 
 sim: ## the protocol under 100,000 seeds of interleavings and crashes, and 100 collections that are killed
 	RUNTREE_SIM_SEEDS=$${RUNTREE_SIM_SEEDS:-100000} RUNTREE_GC_KILLS=$${RUNTREE_GC_KILLS:-100} cargo test --quiet -p runtree-testkit
+
+gc-scale: ## a million chunks, 100 collections killed at random moments, then one to its end: at most 512 MiB, nothing lost
+	cargo run --release --quiet --package runtree-engine --example gc_scale -- $${RUNTREE_GC_CHUNKS:-1000000} 40 $(CURDIR)/target/gc-scale 100
 
 bench: $(VENV)/.package $(VENV)/.dev ## against torch.save, safetensors, dcp, trackio, tensorboard, wandb, a plain S3 client; both sides in one run
 	$(BIN)/pip install -q --disable-pip-version-check -r bench/requirements.txt

@@ -5,9 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runtree import _native
+from runtree.errors import Error
 
 if TYPE_CHECKING:
     from runtree.store import Store
+
+
+def names_other_store(ref: str) -> bool:
+    """Whether a REF begins with a store."""
+    return _native.split_reference(ref)[0] is not None
+
+
+def is_here(store: Store, project: str, key: str) -> bool:
+    """Whether a run of exactly this key is in ``store``."""
+    try:
+        return store.run(key, project=project).key == key
+    except Error:
+        return False
 
 
 def bring(store: Store, ref: str, project: str | None = None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from runtree import _environment, _launch, _live, _pickled, _remote, _warn
-from runtree._bringing import bring
+from runtree._bringing import bring, is_here, names_other_store
 from runtree._native import plain_config
 from runtree._saying import warn_of_secrets
 from runtree._text import as_tags, require_text
@@ -135,7 +135,11 @@ def init(
     def start(told: _launch.Agreement | None, launch_key: str | None, run_key: str | None) -> tuple[Run, str]:
         def here(ref: str | None) -> str | None:
             # Whoever was told which run it is needs no copy of what that one starts from.
-            return ref if ref is None or told is not None else bring(stored, ref, project)
+            if ref is None or told is not None:
+                return ref
+            goes_on = run_key is not None and resume != "never" and is_here(stored, project, run_key)
+            # Nor does a run that goes on: the other store may be away.
+            return None if goes_on and names_other_store(ref) else bring(stored, ref, project)
 
         writer = stored.native.start_run(
             {

@@ -181,6 +181,23 @@ class Store:
         other = source if isinstance(source, Store) else Store(source)
         return _native.sync(other.native, self.native, _as_refs(runs), checkpoints, restore, dry_run)
 
+    def gc(self, *, grace: int = 3600, dry_run: bool = False) -> dict[str, Any]:
+        """Deletes what nothing needs any more and was put more than ``grace`` seconds ago (by the store's clock).
+
+        Runs empty their own trash as they train; this is for what killed processes left, and for deleted runs. Returns counts and bytes
+        of what was removed (with ``dry_run`` would be) and kept.
+        """
+        return self.native.gc(grace, dry_run)
+
+    def repair(self, source: str | os.PathLike[str] | Store | None = None, *, dry_run: bool = False) -> dict[str, Any]:
+        """Reads every byte, and puts right what can be: a damaged object goes if another one holds the same.
+
+        What is damaged or lost and nowhere else here is fetched from ``source``, another store that may have it. The answer lists under
+        ``unreadable`` the checkpoints that can not be read all the same.
+        """
+        other = None if source is None else source if isinstance(source, Store) else Store(source)
+        return self.native.repair(dry_run, None if other is None else other.native)
+
     def projects(self) -> list[dict[str, Any]]:
         """Name, runs, running and last activity of every project."""
         return self.native.projects()

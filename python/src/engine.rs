@@ -11,7 +11,7 @@ use runtree_core::reference::Reference;
 use runtree_core::{AttemptNumber, Error, ProjectName, RunId, Step};
 use runtree_engine::{
     Annotation, CheckpointScope, ConsoleFilter, EngineOptions, ExportLayout, ExportOptions,
-    HistoryQuery, MediaSelection, OpenMode, Purpose, Settings,
+    GcOptions, HistoryQuery, MediaSelection, OpenMode, Purpose, Settings,
 };
 
 use crate::convert::json::to_python;
@@ -609,6 +609,30 @@ impl Engine {
             .map(|(run, key)| checkpoint_name(py, &run, &key))
             .transpose()?;
         self.record(py, |engine| engine.verify(name))
+    }
+
+    /// Deletes what nothing needs; `grace` in seconds.
+    fn gc<'py>(&self, py: Python<'py>, grace: u64, dry_run: bool) -> PyResult<Bound<'py, PyAny>> {
+        let options = GcOptions {
+            grace: std::time::Duration::from_secs(grace),
+            dry_run,
+            ..GcOptions::default()
+        };
+        self.record(py, |engine| engine.gc(&options, &mut |_| {}))
+    }
+
+    /// Puts right what can be; what is lost here comes from another store, if one is given.
+    #[pyo3(signature = (dry_run, from_=None))]
+    fn repair<'py>(
+        &self,
+        py: Python<'py>,
+        dry_run: bool,
+        from_: Option<PyRef<'py, Self>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let there = from_
+            .map(|from| from.call(py, |engine| Ok(engine.store().clone())))
+            .transpose()?;
+        self.record(py, |engine| engine.repair(dry_run, there.as_ref()))
     }
 
     /// Encodes the cold checkpoints of a run, or of all.

@@ -1,6 +1,6 @@
 //! What `push`, `pull` and `clone` share.
 
-use runtree_core::Result;
+use runtree_core::{ErrorKind, Result};
 use runtree_engine::sync::{self, SyncCheckpoints, SyncReport, SyncSelection};
 use runtree_engine::{OpenMode, Purpose, Store};
 use serde::Serialize;
@@ -35,12 +35,14 @@ struct Shown {
     copied: Option<SyncReport>,
 }
 
-/// Whoever only looks makes no store.
-pub(crate) fn mode(mode: OpenMode, options: &Options) -> OpenMode {
-    if options.dry_run {
-        OpenMode::ReadWrite
-    } else {
-        mode
+/// The store that is copied to. Whoever only looks makes none: where there is none yet, everything is missing.
+pub(crate) fn destination(place: &str, options: &Options, context: &Context) -> Result<Store> {
+    if !options.dry_run {
+        return context.open_other(place, OpenMode::Create);
+    }
+    match context.open_other(place, OpenMode::ReadWrite) {
+        Err(error) if error.kind() == ErrorKind::NotFound => sync::empty_store(),
+        opened => opened,
     }
 }
 

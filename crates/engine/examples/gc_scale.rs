@@ -26,6 +26,8 @@ use runtree_store::{Mode, ObjectEncoding, ObjectName, Store, Tombstone, checksum
 
 /// Checkpoints that the chunks belong to.
 const CHECKPOINTS: u64 = 400;
+/// Bytes of memory that a collection of a million chunks may take.
+const MOST_MEMORY: u64 = 512 << 20;
 /// Bytes of a chunk.
 const BYTES: u64 = 16;
 
@@ -127,6 +129,7 @@ fn collect(dir: &Path) -> Result<()> {
         report.rounds,
         peak_memory() >> 10
     );
+    assert!(peak_memory() < MOST_MEMORY >> 10, "it is to be bounded");
     Ok(())
 }
 

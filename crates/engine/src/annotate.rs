@@ -146,24 +146,36 @@ impl Engine {
         self.refresh_now()
     }
 
-    /// Takes the pin back.
+    /// Takes the pin back. If a user has none on it, then those of stores that deleted it because it is here: whoever says so knows that there may be no other copy.
     ///
     /// # Errors
-    /// `NotFound` if there is none.
+    /// `NotFound` if there is none; a lease is none.
     pub fn unpin(&self, checkpoint: CheckpointName) -> Result<()> {
         self.require_writable()?;
-        let name = pin_name(checkpoint);
-        let listed = self.store.list_pins()?;
-        if !listed
-            .iter()
-            .any(|pin| pin.name().as_deref() == Some(&name))
-        {
+        let own = pin_name(checkpoint);
+        let mut found = Vec::new();
+        for pin in self.store.list_pins()? {
+            let Some(name) = pin.name() else { continue };
+            match self.store.read_pin(&pin) {
+                Ok(record) if record.checkpoint == checkpoint && record.ttl_seconds.is_none() => {
+                    found.push(name.clone());
+                }
+                // Taken back meanwhile, or another's damage.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if found.contains(&own) {
+            found = vec![own];
+        }
+        if found.is_empty() {
             return Err(Error::not_found(format!(
                 "checkpoint {} of run {} is not pinned",
                 checkpoint.key, checkpoint.run
             )));
         }
-        self.store.delete_pin(&name)?;
+        for name in &found {
+            self.store.delete_pin(name)?;
+        }
         self.refresh_now()
     }
 

@@ -13,6 +13,7 @@ use runtree_index::CheckpointRow;
 use runtree_store::remote::Settings;
 
 mod evict;
+mod prune;
 mod state;
 mod worker;
 

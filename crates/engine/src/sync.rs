@@ -7,9 +7,10 @@
 //! Order, for each run after its ancestors: number, key, birth, launches; journals and segments; files that journals name; checkpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use runtree_core::manifest::{CheckpointName, CommitRecord};
-use runtree_core::{ProjectName, Result, RunId};
+use runtree_core::{ProjectName, Result, RunId, Timestamp};
 use runtree_store::Store;
 
 mod bring;
@@ -20,8 +21,18 @@ mod plan;
 pub use bring::{Brought, bring};
 pub use copy::copy;
 pub use keep::keep;
-pub(crate) use keep::release;
 pub use plan::{plan, runs_with_keys};
+
+/// A store that holds nothing and is nowhere: to find out what a copy would take where there is none yet.
+///
+/// # Errors
+/// None that are expected.
+pub fn empty_store() -> Result<Store> {
+    Store::create_over(
+        Arc::new(runtree_store::object_store::memory::InMemory::new()),
+        Timestamp(0),
+    )
+}
 
 /// Requests that are under way at once, unless somebody says otherwise. A disk has enough of a few, a server far away wants more.
 pub const CONCURRENCY: usize = 16;

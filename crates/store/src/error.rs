@@ -22,6 +22,7 @@ pub(crate) fn from_object(error: ObjectError, what: &str) -> Error {
             ErrorKind::Unsupported
         }
         (ObjectError::InvalidPath { .. }, _) => ErrorKind::Invalid,
+        _ if is_denied(&error) => ErrorKind::Denied,
         _ => ErrorKind::Unavailable,
     };
     let message = match kind {
@@ -47,6 +48,32 @@ pub(crate) fn is_definite(error: &ObjectError) -> bool {
     );
     // A local disk answers for itself: after a failed fsync, finding the file equal would prove nothing.
     known || local_error(error).is_some()
+}
+
+/// Whether a server refused for want of rights. Of a listing or a deletion `object_store` says no more than that it failed; the server's words are in its causes.
+pub(crate) fn is_denied(error: &ObjectError) -> bool {
+    if matches!(
+        error,
+        ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. }
+    ) {
+        return true;
+    }
+    let text = text_of(error);
+    ["AccessDenied", "403 Forbidden", "401 Unauthorized"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// What an error and its causes say.
+pub(crate) fn text_of(error: &ObjectError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Whether a local disk said so.

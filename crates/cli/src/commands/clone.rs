@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let from = context.open_other(&args.from, OpenMode::ReadOnly)?;
-    let to = context.open_other(&args.to, transfer::mode(OpenMode::Create, &args.options))?;
+    let to = transfer::destination(&args.to, &args.options, context)?;
     let selection = args.options.all(&from)?;
     transfer::run(&from, &to, &args.to, &selection, &args.options, context)
 }

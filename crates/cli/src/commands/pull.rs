@@ -26,10 +26,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let there = context.open_at(&place, OpenMode::ReadOnly)?;
     let selection = args.options.selection(&there, &args.targets)?;
     let here = context.location(None)?;
-    let here = context.open_other(
-        &here.to_string_lossy(),
-        transfer::mode(OpenMode::Create, &args.options),
-    )?;
+    let here = transfer::destination(&here.to_string_lossy(), &args.options, context)?;
     transfer::run(
         there.engine.store(),
         &here,

@@ -27,7 +27,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let session = context.open(OpenMode::ReadOnly, &targets)?;
     let selection = args.options.selection(&session, &args.targets)?;
     let place = context.remote(args.to.as_deref(), "--to")?;
-    let other = context.open_other(&place, transfer::mode(OpenMode::Create, &args.options))?;
+    let other = transfer::destination(&place, &args.options, context)?;
     transfer::run(
         session.engine.store(),
         &other,

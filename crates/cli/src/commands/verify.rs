@@ -14,12 +14,17 @@ pub(crate) struct Args {
     /// REF of a checkpoint [default: all of the store]
     #[arg(value_name = "REF")]
     target: Option<Target>,
+    /// Read all of the store: what is done without a REF
+    #[arg(long, conflicts_with_all = ["target", "sample"])]
+    all: bool,
     /// Read so many chunks, or this part of them (0.1), chosen anew each time [default: all]
     #[arg(long, value_name = "N|FRACTION", value_parser = parse_sample)]
     sample: Option<Sample>,
 }
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    // A word for what is the default.
+    let _ = args.all;
     let targets: Vec<&Target> = args.target.iter().collect();
     let session = context.open(OpenMode::ReadOnly, &targets)?;
     let name = args

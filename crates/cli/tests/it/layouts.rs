@@ -628,3 +628,41 @@ fn what_lies_in_a_bucket_is_taken_in_one_checkpoint_at_a_time() {
         .run(&["import", &from, "--layout", "art", "--run", "rl/none"])
         .fails(3);
 }
+
+#[test]
+fn what_can_not_be_taken_in_holds_up_nothing_that_comes_after_it() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.path().join("odd");
+    art_model(&root);
+    let steps = root.join("checkpoints");
+    for (step, target) in [("0005", "../../elsewhere"), ("0006", "adapter_config.json")] {
+        write(&steps.join(step), &adapter(5));
+        std::os::unix::fs::symlink(target, steps.join(step).join("link")).unwrap();
+    }
+    write(&steps.join("0008"), &adapter(8));
+    let names = format!(
+        "{{\"step\": 8, \"\": 1, \"{}\": 2, \"fine\": 3}}\n",
+        "n".repeat(1025)
+    );
+    let history = root.join("history.jsonl");
+    let mut text = std::fs::read_to_string(&history).unwrap();
+    text.push_str(&names);
+    std::fs::write(&history, text).unwrap();
+    let ran = sandbox.run(&["import", "odd", "--layout", "art", "--run", "p/odd"]);
+    assert!(
+        ran.stderr
+            .contains("skipped 0005: link is a link that leads nowhere, or out"),
+        "{}",
+        ran.stderr
+    );
+    ran.ok();
+    let there = sandbox.run(&["checkpoints", "p/odd", "--json"]).ok();
+    assert!(
+        there.contains("\"step\":8") || there.contains("\"step\": 8"),
+        "{there}"
+    );
+    assert!(
+        there.contains("\"step\":6") || there.contains("\"step\": 6"),
+        "{there}"
+    );
+}

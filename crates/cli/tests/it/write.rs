@@ -299,6 +299,9 @@ fn runs_are_copied_by_their_keys_and_what_is_lost_here_comes_back_from_there() {
         .run(&["fork", "DIG-1@50", "--run-id", "sft/one"])
         .ok();
     sandbox.run(&["fork", "DIG-2", "--run-id", "rl/one"]).ok();
+    let said = sandbox.run(&["push", "--to", "other", "--dry-run"]).ok();
+    assert!(said.contains("missing in other"), "{said}");
+    assert!(!sandbox.path().join("other").exists());
     let none = sandbox
         .run(&["push", "--to", "other", "--keys", "dpo/*"])
         .fails(3);
@@ -325,5 +328,5 @@ fn runs_are_copied_by_their_keys_and_what_is_lost_here_comes_back_from_there() {
     assert!(alone.stderr.contains("repair --from"), "{}", alone.stderr);
     let said = sandbox.run(&["repair", "--from", "other"]).ok();
     assert!(said.contains("1 chunk and 0 records fetched"), "{said}");
-    sandbox.run(&["verify"]).ok();
+    sandbox.run(&["verify", "--all"]).ok();
 }

@@ -98,7 +98,6 @@ impl Engine {
             }
             spare.extend(verdict.damaged.iter().map(|name| (chunk, *name)));
         }
-        report.removed_objects = self.remove_damaged(&spare, dry_run)?;
         report.condemned_objects = self.condemn(lost, dry_run)?;
         let hurt: Vec<&ChunkRecord> = verdicts
             .iter()
@@ -111,6 +110,15 @@ impl Engine {
             report.refetched_chunks = whole.len() as u64;
             unreadable.retain(|hash| !whole.contains(hash));
         }
+        for (index, verdict) in &verdicts {
+            let chunk = &chunks[*index];
+            if verdict.healthy.is_empty() && !unreadable.contains(&chunk.hash) {
+                report.condemned_objects -=
+                    (verdict.damaged.len() as u64).min(report.condemned_objects);
+                spare.extend(verdict.damaged.iter().map(|name| (chunk, *name)));
+            }
+        }
+        report.removed_objects = self.remove_damaged(&spare, dry_run)?;
         report.unreadable = self.unreadable(&unreadable)?;
         report.mended_lists = self.mend_lists(gathered.lists, dry_run)?;
         Ok(report)

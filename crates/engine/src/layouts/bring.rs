@@ -13,7 +13,7 @@ use std::sync::Arc;
 use runtree_core::event::RunStatus;
 use runtree_core::manifest::CheckpointName;
 use runtree_core::wire::{CheckpointInfo, CheckpointState};
-use runtree_core::{Error, Result, RunId, SaveKey, Step};
+use runtree_core::{Error, ErrorKind, Result, RunId, SaveKey, Step};
 
 use super::art::{self, Model};
 use super::look::{Candidate, look, nothing_whole};
@@ -235,11 +235,15 @@ impl Taking<'_> {
         }
         let run = self.begin()?;
         let name = self.import.name.clone();
-        let info = self
+        match self
             .engine
             .import_dir(run, incoming.path(), candidate.step, name)
-            .map_err(|error| error.in_context(format!("can not import {}", candidate.name)))?;
-        Ok(Ok(info))
+        {
+            Ok(info) => Ok(Ok(info)),
+            // One that can not be taken in is no reason to leave out those after it.
+            Err(error) if error.kind() == ErrorKind::Invalid => Ok(Err(error.chain())),
+            Err(error) => Err(error.in_context(format!("can not import {}", candidate.name))),
+        }
     }
 
     /// The run, born if need be, with the metrics there are: once.

@@ -29,7 +29,12 @@ pub(super) struct History {
     pub(super) bad_lines: u64,
 }
 
+/// Bytes of a metric's name at most.
+const MAX_NAME_BYTES: usize = 1024;
+
 pub(super) fn parse(bytes: &[u8]) -> History {
+    // What some editors put first.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut history = History::default();
     let mut sums: BTreeMap<Step, BTreeMap<String, (f64, u32)>> = BTreeMap::new();
     for line in bytes.split(|&byte| byte == b'\n') {
@@ -43,6 +48,10 @@ pub(super) fn parse(bytes: &[u8]) -> History {
         let values = sums.entry(step).or_default();
         for (name, value) in &row {
             if NOT_METRICS.contains(&name.as_str()) {
+                continue;
+            }
+            // No name of a metric; the rest of the row is one all the same.
+            if name.is_empty() || name.len() > MAX_NAME_BYTES {
                 continue;
             }
             if let Some(number) = number(value) {

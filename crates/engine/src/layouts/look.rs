@@ -69,7 +69,8 @@ pub(super) fn look(files: &Files<'_>, import: &RunImport) -> Result<Found> {
             Some(_) if !child.is_directory => Err("a file".to_owned()),
             Some(step) => {
                 let sizes = files.sizes(&path)?;
-                layout.find_gap(&sizes).map_or(Ok((step, sizes)), Err)
+                let gap = layout.find_gap(&sizes).or(files.find_odd(&path)?);
+                gap.map_or(Ok((step, sizes)), Err)
             }
         };
         match gap {

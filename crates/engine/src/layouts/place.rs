@@ -197,6 +197,20 @@ impl<'e> Files<'e> {
         }
     }
 
+    /// What is no file, no directory and no link to one inside: it could not be taken in.
+    pub(super) fn find_odd(&self, folder: &str) -> Result<Option<String>> {
+        match &self.place {
+            Place::Directory(root) => {
+                let root = root.join(folder);
+                let inside = root
+                    .canonicalize()
+                    .map_err(|error| unreadable(&root, error))?;
+                odd_below(&root, "", &inside)
+            }
+            Place::Bucket(_) => Ok(None),
+        }
+    }
+
     /// A small file of it, or of what it lies in; none if it is not there.
     ///
     /// # Errors
@@ -332,4 +346,25 @@ fn walk(folder: &Path, prefix: &str, found: &mut Sizes) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn odd_below(folder: &Path, prefix: &str, inside: &Path) -> Result<Option<String>> {
+    for (name, path, metadata) in entries(folder)? {
+        let name = format!("{prefix}{name}");
+        let kind = metadata.file_type();
+        let odd = if kind.is_dir() {
+            odd_below(&path, &format!("{name}/"), inside)?
+        } else if kind.is_symlink() {
+            let leads_in = path
+                .canonicalize()
+                .is_ok_and(|target| target.starts_with(inside));
+            (!leads_in).then(|| format!("{name} is a link that leads nowhere, or out"))
+        } else {
+            (!kind.is_file()).then(|| format!("{name} is no file"))
+        };
+        if odd.is_some() {
+            return Ok(odd);
+        }
+    }
+    Ok(None)
 }

@@ -8,6 +8,7 @@ use runtree_core::manifest::CheckpointName;
 use runtree_core::{Error, ErrorKind, Result, RunId, SaveKey};
 use runtree_store::Store;
 
+use super::prune::Pruner;
 use super::state::{Ended, Shared, Turn};
 use super::{EVICTED_TO, RemoteReport, RemoteSpec, evict};
 use crate::engine::{Engine, OpenMode, open_store};
@@ -47,6 +48,7 @@ impl Shipper {
             spec,
             there: None,
             knows_family: false,
+            pruner: Pruner::default(),
             report: Box::new(report),
         };
         std::thread::Builder::new()
@@ -97,6 +99,7 @@ struct Worker {
     there: Option<Store>,
     /// Whether the run's ancestors were pushed: they do not change any more, and there may be many.
     knows_family: bool,
+    pruner: Pruner,
     report: Report,
 }
 
@@ -156,12 +159,15 @@ impl Worker {
             }
             Err(error) => return Err(error),
         }
+        let run = self.run;
+        // What was just sent was read and verified for that.
+        let trusted = newest.map(|key| CheckpointName { run, key });
+        if let Some(newest) = trusted {
+            self.pruner.prune(&engine, &there, &self.spec, newest)?;
+        }
         if let Some(keep) = self.spec.keep_local
             && !self.shared.is_abandoned()
         {
-            let run = self.run;
-            // What was just sent was read and verified for that.
-            let trusted = newest.map(|key| CheckpointName { run, key });
             let reason = format!("{EVICTED_TO}{}", self.spec.location.display());
             evict::evict(&engine, &there, run, keep, trusted, &reason)?;
         }

@@ -8,8 +8,8 @@ use runtree_core::ErrorKind;
 use runtree_core::retention::Policy;
 use runtree_engine::sync::{self, SyncSelection};
 use runtree_engine::{
-    CheckpointScope, Engine, EngineOptions, Purpose, RemoteSpec, ResumePolicy, RunWriter, Settings,
-    TrashBound, UnknownMetric, WarningKind,
+    CheckpointScope, Engine, EngineOptions, Purpose, RemoteSpec, ResumePolicy, RetentionScope,
+    RunWriter, Settings, TrashBound, UnknownMetric, WarningKind,
 };
 
 use crate::support::{Bench, error_of, keyed, save, train};
@@ -217,4 +217,63 @@ fn a_remote_that_can_not_be_meant_is_refused_at_once() {
     let error = error_of(run.wait_remote(save(&run, 1).key, LONG));
     assert_eq!(error.kind(), ErrorKind::Invalid);
     run.finish(None, None, None).unwrap();
+}
+
+#[test]
+fn the_remote_keeps_what_its_own_policy_says_and_a_pin_for_who_evicted_can_be_taken_back() {
+    let bench = Bench::new();
+    let place = bench.dir.path().join("remote");
+    let run = start(&bench);
+    run.ship_to(spec(&place, None)).unwrap();
+    train(&run, 0..=9, &[]);
+    run.wait_remote(save(&run, 0).key, LONG).unwrap();
+    let there = at(&bench, &place);
+    let policy = Policy {
+        keep_last: Some(2),
+        ..Policy::default()
+    };
+    there
+        .set_retention(&RetentionScope::Store, Some(&policy))
+        .unwrap();
+    for step in 1..6 {
+        run.wait_remote(save(&run, step).key, LONG).unwrap();
+    }
+    run.finish(None, None, None).unwrap();
+    there.refresh().unwrap();
+    assert_eq!(steps(&there, &run), [4, 5]);
+    assert_eq!(steps(&bench.engine, &run), [0, 1, 2, 3, 4, 5]);
+
+    // What is here again is nobody's to keep there: any copy takes the pin back, and so does a user who says so.
+    let info = there
+        .checkpoints(run.run(), CheckpointScope::default())
+        .unwrap();
+    let name = there.find_checkpoint(info[0].id.parse().unwrap()).unwrap();
+    let keep = || {
+        sync::keep(
+            bench.engine.store(),
+            there.store(),
+            name,
+            runtree_core::Timestamp(0),
+        )
+    };
+    assert!(keep().unwrap());
+    let refused = error_of(there.delete_checkpoint(name, "a test"));
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    sync::sync(
+        bench.engine.store(),
+        there.store(),
+        &SyncSelection::default(),
+        &|_| {},
+    )
+    .unwrap();
+    assert_eq!(error_of(there.unpin(name)).kind(), ErrorKind::NotFound);
+    assert!(keep().unwrap());
+    there.pin(name, "mine").unwrap();
+    there.unpin(name).unwrap();
+    assert!(
+        there.delete_checkpoint(name, "a test").is_err(),
+        "pinned for the other store"
+    );
+    there.unpin(name).unwrap();
+    there.delete_checkpoint(name, "a test").unwrap();
 }

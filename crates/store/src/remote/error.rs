@@ -3,6 +3,8 @@
 use object_store::Error as ObjectError;
 use runtree_core::Error;
 
+use crate::error::{is_denied, text_of};
+
 /// The reason that a server gives, in the words of S3's error codes, looked for in all causes of an error. `object_store` maps a bucket and an object that do not exist to one error.
 const NO_BUCKET: [&str; 4] = [
     "NoSuchBucket",
@@ -23,7 +25,7 @@ const NO_CREDENTIALS: [&str; 3] = [
 
 /// Says what stands behind an error of the store at `at`, where that is more than "not found" or "denied".
 pub(crate) fn explain(error: &ObjectError, at: &dyn std::fmt::Display) -> Option<Error> {
-    let text = chain(error);
+    let text = text_of(error);
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if has(&NO_BUCKET) {
         return Some(
@@ -34,7 +36,7 @@ pub(crate) fn explain(error: &ObjectError, at: &dyn std::fmt::Display) -> Option
     if has(&NO_CREDENTIALS) {
         return Some(
             Error::denied(format!("there are no credentials for {at}"))
-                .with_hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
+                .with_hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE; of gs:// GOOGLE_APPLICATION_CREDENTIALS; of az:// AZURE_STORAGE_ACCOUNT_NAME and its key"),
         );
     }
     if has(&WRONG_PLACE) {
@@ -45,22 +47,8 @@ pub(crate) fn explain(error: &ObjectError, at: &dyn std::fmt::Display) -> Option
             .with_hint("set AWS_REGION"),
         );
     }
-    match error {
-        ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. } => Some(
-            Error::denied(format!("{at} may not be accessed with these credentials"))
-                .with_hint("reading needs GetObject and ListBucket; without ListBucket even what is absent looks denied. Writing needs PutObject and DeleteObject, too"),
-        ),
-        _ => None,
-    }
-}
-
-fn chain(error: &ObjectError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    is_denied(error).then(|| {
+        Error::denied(format!("{at} may not be accessed with these credentials"))
+            .with_hint("reading needs GetObject and ListBucket; without ListBucket even what is absent looks denied. Writing needs PutObject and DeleteObject, too")
+    })
 }

@@ -127,7 +127,8 @@ impl Store {
             record
         } else {
             check_nothing_else(&objects, address)?;
-            initialise(&objects, None, now, &system_random())?
+            initialise(&objects, None, now, &system_random())
+                .map_err(|error| error.in_context(format!("{address} can not become a store")))?
         };
         Self::assemble(objects, None, record, Mode::ReadWrite, system_random())
     }
@@ -415,9 +416,11 @@ fn probe_conditional_create(objects: &Arc<dyn ObjectStore>, random: &Random) -> 
         }
         winners_of_race(objects, &path)
     });
-    block_on(objects.delete(&path))
-        .map_err(|error| from_object(error, &format!("delete {path}")))?;
+    let cleaned = block_on(objects.delete(&path))
+        .map_err(|error| from_object(error, &format!("delete {path}")));
+    // Who may not write may not delete either: the first answer is the one that counts.
     let winners = outcome?;
+    cleaned?;
     if winners == 1 {
         return Ok(());
     }

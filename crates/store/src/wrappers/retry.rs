@@ -87,6 +87,7 @@ impl Retry {
 /// Only errors of no particular kind can pass: the others are answers.
 pub(super) fn is_transient(error: &Error) -> bool {
     matches!(error, Error::Generic { .. } | Error::JoinError { .. })
+        && !crate::error::is_denied(error)
 }
 
 impl fmt::Debug for Retry {

@@ -225,3 +225,24 @@ fn a_server_that_ignores_conditions_is_refused() {
     let record = ObjectPath::parse("runtree.json").unwrap();
     assert!(block_on(objects.head(&record)).is_err());
 }
+
+#[test]
+fn a_refusal_is_denied_whatever_was_asked_and_is_not_asked_again() {
+    let Some((address, settings)) = bucket() else {
+        return;
+    };
+    let reader = as_reader(&settings);
+    // `reader` may list and read the bucket `open` alone.
+    let listed = runtree_store::remote::list_objects(&address, &reader).unwrap_err();
+    assert_eq!(listed.kind(), ErrorKind::Denied, "{listed:?}");
+    let made = error_of(Store::create_remote(
+        &below(
+            &other_bucket("open"),
+            &address.prefix.to_string().replace('/', "-"),
+        ),
+        &reader,
+        NOW,
+    ));
+    assert_eq!(made.kind(), ErrorKind::Denied, "{made:?}");
+    assert!(!made.message().contains("delete probe"), "{made:?}");
+}
