@@ -15,6 +15,8 @@ use crate::queries::Quarantine;
 use crate::series::timeline_of;
 use crate::ship::evicted_to;
 
+mod clash;
+
 /// How many steps or candidates an error lists.
 const LISTED: usize = 12;
 
@@ -157,6 +159,11 @@ impl Engine {
             Scope::Everywhere => &[None],
         };
         for &scope in scopes {
+            if nth.is_none()
+                && let Some(run) = self.find_by_store(&*snapshot, text, scope)?
+            {
+                return Ok(run);
+            }
             for lookup in &lookups {
                 let found = snapshot.find_runs(scope, lookup)?;
                 if let Some(run) = self.choose(&*snapshot, text, lookup, &found, nth, purpose)? {
@@ -223,14 +230,29 @@ impl Engine {
             [only] => Ok(Some(*only)),
             [newest, ..] => {
                 let by_name = matches!(lookup, RunLookup::Name(_) | RunLookup::Key(_));
+                if let Some(owner) = self.owner(lookup, candidates)? {
+                    return Ok(Some(owner));
+                }
                 if by_name && purpose == Purpose::Read {
                     return Ok(Some(*newest));
                 }
-                Err(Error::invalid(format!(
+                let error = Error::invalid(format!(
                     "{text:?} may mean {}",
                     self.list_runs_for_people(snapshot, candidates)
-                ))
-                .with_hint("name the run by its display id, or take name~2 for the next older one"))
+                ));
+                Err(match lookup {
+                    RunLookup::DisplayId(id) => {
+                        let addresses = candidates.iter().take(LISTED);
+                        let addresses = addresses.map(|run| self.address_of(id.clone(), *run));
+                        error.with_hint(format!(
+                            "of which store: {}; or of which project: project/{id}",
+                            addresses.collect::<Vec<_>>().join(", ")
+                        ))
+                    }
+                    _ => error.with_hint(
+                        "name the run by its display id, or take name~2 for the next older one",
+                    ),
+                })
             }
         }
     }

@@ -8,8 +8,8 @@ use runtree_core::retention::Policy;
 use runtree_core::{Clock as _, ErrorKind, RunId};
 use runtree_engine::sync::{self, SyncCheckpoints, SyncReport, SyncSelection};
 use runtree_engine::{
-    CheckpointScope, Engine, GcOptions, HistoryQuery, OpenMode, Store, SystemClock, TrashBound,
-    UnknownMetric,
+    CheckpointScope, Engine, GcOptions, HistoryQuery, OpenMode, Purpose, Store, SystemClock,
+    TrashBound, UnknownMetric,
 };
 use runtree_testkit::place::{self, Place};
 
@@ -273,6 +273,38 @@ fn numbers_and_keys_that_others_have_stay_theirs() {
         history(&other.engine, mine.run()),
         history(&bench.engine, mine.run())
     );
+    // Bare, both are of the store that they are asked of; the other one is named by where it comes from.
+    let resolve = |text: &str| {
+        let project = theirs_project(&other.engine, theirs.run());
+        other
+            .engine
+            .resolve_run(text, Some(&project), Purpose::Write)
+    };
+    let id = other
+        .engine
+        .store()
+        .read_run(theirs.run())
+        .unwrap()
+        .display_id;
+    let mine_there = other.engine.store().read_run(mine.run()).unwrap();
+    assert_eq!(mine_there.display_id, id);
+    assert_eq!(resolve(&id.to_string()).unwrap(), theirs.run());
+    assert_eq!(resolve("k").unwrap(), theirs.run());
+    let here = bench.engine.store().id().to_string();
+    assert_eq!(resolve(&format!("{id}.{here}")).unwrap(), mine.run());
+    assert_eq!(
+        resolve(&format!("{id}.{}", &here[..8])).unwrap(),
+        mine.run()
+    );
+    let there = other.engine.store().id();
+    assert_eq!(resolve(&format!("{id}.{there}")).unwrap(), theirs.run());
+    let nowhere = error_of(resolve(&format!("{id}.zzzz")));
+    assert_eq!(nowhere.kind(), ErrorKind::NotFound);
+}
+
+fn theirs_project(engine: &Engine, run: RunId) -> String {
+    let record = engine.store().read_run(run).unwrap();
+    record.project.as_str().to_owned()
 }
 
 #[test]

@@ -87,6 +87,20 @@ impl ListedPiece {
 }
 
 impl Store {
+    /// The stores that a run was copied from, sorted; none if it was born here.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn list_origins(&self, run: RunId) -> Result<Vec<StoreId>> {
+        let names = self.names(&layout::copied(run))?;
+        let mut origins: Vec<StoreId> = names
+            .iter()
+            .filter_map(|(name, _)| name.parse().ok())
+            .collect();
+        origins.sort_unstable();
+        Ok(origins)
+    }
+
     /// Names right below `directory`, `true` for directories. On a local disk without asking for any file's size.
     pub(crate) fn names(&self, directory: &ObjectPath) -> Result<Vec<(String, bool)>> {
         let fail = |error| from_object(error, &format!("list {directory}"));
