@@ -154,6 +154,24 @@ def test_a_fork_of_another_store_takes_the_newest_at_or_before_a_step_there(plac
         runtree.Store().fork(f"{place}#p/my-model@25")
 
 
+def test_a_fork_of_another_store_goes_on_when_that_is_away(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    parent = start(store=there, run_id="src")
+    train(parent, range(21))
+    parent.finish()
+    again = {"run_id": "child", "resume": "allow", "fork": f"{there}#p/src@<=10"}
+    run = start(**again)
+    run.log({"loss": 0.5}, step=11)
+    run.finish()
+    there.rename(tmp_path / "away")
+    later = start(**again)
+    assert (later.id, later.fork_step) == (run.id, 10)
+    later.finish()
+    # Who has not begun needs it.
+    with pytest.raises(runtree.NotFound, match="there"):
+        start(**again | {"run_id": "another"})
+
+
 def test_a_fork_of_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
     start().finish()
     with pytest.raises(runtree.NotFound, match="nowhere"):
