@@ -1,8 +1,9 @@
-"""Where models come from: a store or ART's directories, here, elsewhere, in a bucket."""
+"""Where models come from: a store or ART's directories, here, elsewhere, in a bucket; and the real truss_train."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from runtree.compat import art
 from runtree.compat.art.local import LocalBackend
+from runtree.compat.truss_train.installing import standing_in
 
-from . import made
+from . import describe, made
+from . import real_truss as real_truss_package
 
 _BUCKET = os.environ.get("RUNTREE_TEST_BUCKET", "").removeprefix("s3://")
 _numbers = itertools.count()
@@ -104,3 +107,23 @@ def no_trainer() -> Iterator[None]:
     """What a test makes the trainer of all is not another's."""
     yield
     art.trainer(None)
+
+
+@pytest.fixture(scope="session")
+def real_truss() -> Path:
+    """Where the real ``truss_train`` is installed."""
+    return real_truss_package.installed()
+
+
+@pytest.fixture(scope="session")
+def both(real_truss: Path) -> Callable[[dict[str, Any]], tuple[Any, Any]]:
+    """Asks runtree's classes and the real ones the same (``describe.py``)."""
+
+    def ask(question: dict[str, Any]) -> tuple[Any, Any]:
+        with standing_in():
+            ours = describe.answer(question)
+        # As JSON has it: no tuples.
+        real = real_truss_package.ask(real_truss, Path(describe.__file__), question)
+        return json.loads(json.dumps(ours)), real
+
+    return ask
