@@ -223,6 +223,14 @@ class _Found:
         return state
 
 
+def keys(checkpoint: Checkpoint, component: str, rank: int) -> list[Any]:
+    """The uppermost keys of the state that a rank saved, without reading its tensors."""
+    plan = checkpoint._store.native.load_plan(*checkpoint._name)  # pyright: ignore[reportPrivateUsage]
+    component, ranks = component_of(plan, checkpoint.reference, component)
+    tree = plan.whole(component, STATE, min(rank, ranks - 1)).skeleton(_Found())
+    return list(cast("Mapping[Any, Any]", tree)) if isinstance(tree, Mapping) else []
+
+
 def _leaves(tree: Any, path: str) -> dict[str, Any]:
     items: Iterable[tuple[Any, Any]]
     if isinstance(tree, Mapping):

@@ -314,17 +314,25 @@ class Run(Pruning):
                 raise
             return default
         wanted = Wanted(into, keys, device, per_rank)
+        return self._load(checkpoint, wanted, self._setup, ref == "latest" and self._setup.world_size == 1)[1]
+
+    def _load(
+        self, checkpoint: Checkpoint, wanted: Wanted, setup: Setup, may_fall_back: bool
+    ) -> tuple[Checkpoint, Any]:
+        """Loads a checkpoint, or the newest good one before it where one process decides for itself; says which."""
+        writer = self._writer
+        assert writer is not None
         try:
-            state = load_part(checkpoint, self._setup, wanted)
+            state = load_part(checkpoint, setup, wanted)
         except Corrupt as damage:
             # The next launch looks twice before it resumes from this one, whatever this process does about it.
             with contextlib.suppress(Error):
                 writer.note_damaged(*checkpoint._name, damage.message)  # pyright: ignore[reportPrivateUsage]
-            if ref != "latest" or self._setup.world_size > 1:
+            if not may_fall_back:
                 raise
-            checkpoint, state = fall_back(self, checkpoint, damage, self._setup, wanted)
+            checkpoint, state = fall_back(self, checkpoint, damage, setup, wanted)
         writer.note_loaded(*checkpoint._name, checkpoint.bytes // max(1, len(checkpoint.parts)))  # pyright: ignore[reportPrivateUsage]
-        return state
+        return checkpoint, state
 
     def _to_load(self, ref: str | int | Checkpoint) -> Checkpoint:
         if isinstance(ref, Checkpoint):
