@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from runtree._rng import Rng, rng
     from runtree._runs import Runs
     from runtree.checkpoint import Checkpoint, PendingSave
+    from runtree.checkpoint_config import CheckpointConfig
+    from runtree.checkpointer import Checkpointer
     from runtree.inspection import TensorReport
     from runtree.lineage import Attempt, MetricSummary, MetricValue, Segment, Sweep
     from runtree.media import File, Histogram, Image, MediaItem, MediaKey, Table, Text
@@ -53,6 +55,8 @@ __all__ = [
     "Attempt",
     "BestN",
     "Checkpoint",
+    "CheckpointConfig",
+    "Checkpointer",
     "Conflict",
     "Corrupt",
     "Denied",
@@ -105,6 +109,8 @@ __all__ = [
 _LAZY = {
     "Attempt": "runtree.lineage",
     "Checkpoint": "runtree.checkpoint",
+    "CheckpointConfig": "runtree.checkpoint_config",
+    "Checkpointer": "runtree.checkpointer",
     "FinishReport": "runtree.report",
     "Health": "runtree.report",
     "MetricSummary": "runtree.lineage",

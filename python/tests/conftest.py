@@ -94,3 +94,26 @@ def round_trip(start: Callable[..., runtree.Run]) -> Callable[[Any], Any]:
         return run.load(run.save({"it": state}, step=0).result(), **keywords)["it"]
 
     return save_and_load
+
+
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Begins the next launch, of however many processes."""
+    count = itertools.count()
+
+    def begin() -> None:
+        monkeypatch.setenv("RUNTREE_ATTEMPT", f"launch-{next(count)}")
+
+    begin()
+    return begin
+
+
+@pytest.fixture
+def again(start: Callable[..., runtree.Run], launch: Callable[[], None]) -> Callable[..., runtree.Run]:
+    """The next launch of the run with the key ``sft``."""
+
+    def resumed(**keywords: Any) -> runtree.Run:
+        launch()
+        return start(**{"run_id": "sft", "resume": "must", **keywords})
+
+    return resumed

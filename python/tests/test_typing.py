@@ -43,6 +43,20 @@ def test_the_types_of_a_run(tmp_path: Path) -> None:
     assert check.ok
 
 
+def test_the_types_of_a_checkpoint_block(tmp_path: Path) -> None:
+    config: runtree.CheckpointConfig | None = runtree.CheckpointConfig.of({"interval": 2})
+    assert config is not None
+    interval: int | None = config.interval
+    shared: dict[str, runtree.CheckpointConfig | None] = runtree.CheckpointConfig.share(config, trainer=None)
+    rest: list[str] = runtree.CheckpointConfig.parse(["--ckpt", "left"][::-1]).rest
+    with runtree.init("typed", store=tmp_path / "store", console=False, system_metrics=False) as run:
+        checkpoints: runtree.Checkpointer = config.bind(run)
+        start: int | None = checkpoints.resume({"w": 1})
+        pending: runtree.PendingSave | None = checkpoints.save(2, {"w": 1})
+    assert (interval, shared["trainer"], rest, start) == (2, config, ["left"], None)
+    assert pending is not None
+
+
 def test_errors_are_what_their_kinds_say() -> None:
     with pytest.raises(runtree.Error) as raised:
         runtree.init(fork_step=3)
