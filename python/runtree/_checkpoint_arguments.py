@@ -60,7 +60,7 @@ def add(parser: argparse.ArgumentParser, components: tuple[str, ...]) -> None:
         return parse(_name_root_files(sys.argv[1:] if args is None else args), namespace)
 
     # argparse has no option that begins with another sign than "-": a bare `@ FILE` is given the name of one.
-    parser.parse_known_args = parse_known_args  # type: ignore[method-assign]
+    parser.parse_known_args = parse_known_args  # type: ignore[method-assign, assignment]
 
 
 def _add_block(group: Any, above: tuple[str, ...]) -> None:

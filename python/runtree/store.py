@@ -184,16 +184,16 @@ class Store:
     def gc(self, *, grace: int = 3600, dry_run: bool = False) -> dict[str, Any]:
         """Deletes what nothing needs any more and was put more than ``grace`` seconds ago (by the store's clock).
 
-        Runs empty their own trash as they train; this is for what killed processes left, and for deleted runs. Returns counts and bytes
-        of what was removed (with ``dry_run`` would be) and kept.
+        Runs empty their own trash as they train; this is for what killed processes left, and for deleted checkpoints. Returns counts
+        and bytes of what was removed (with ``dry_run`` would be) and kept.
         """
         return self.native.gc(grace, dry_run)
 
     def repair(self, source: str | os.PathLike[str] | Store | None = None, *, dry_run: bool = False) -> dict[str, Any]:
         """Reads every byte, and puts right what can be: a damaged object goes if another one holds the same.
 
-        What is damaged or lost and nowhere else here is fetched from ``source``, another store that may have it. The answer lists under
-        ``unreadable`` the checkpoints that can not be read all the same.
+        What is damaged or lost and nowhere else here is fetched from ``source``, another store that may have it. The answer lists
+        under ``unreadable`` the checkpoints that can not be read all the same.
         """
         other = None if source is None else source if isinstance(source, Store) else Store(source)
         return self.native.repair(dry_run, None if other is None else other.native)
