@@ -69,9 +69,9 @@ rust: $(VENV)/.dev ## Rust tests and doctests: all on disk, and beside that stor
 	scripts/side-by-side '$(CARGO_TEST)' 'scripts/with-s3 $(CARGO_TEST) --test it -- --test-threads=4'
 
 # `pytest`, not `python -m pytest`: that would put python/ first and test the sources without their native part.
-py: $(VENV)/.package $(VENV)/.dev ## Python tests, and beside that those about buckets with one
-	cd python && ../scripts/side-by-side '$(BIN)/pytest -q --ignore=tests/torture' \
-	  '../scripts/with-s3 $(BIN)/pytest -q -p no:cacheprovider tests/test_stores.py tests/test_remote.py tests/buckets tests/compat -k "stores or remote or buckets or samples or bucket"'
+py: $(VENV)/.package $(VENV)/.dev ## Python tests, then those about buckets with one
+	cd python && $(BIN)/pytest -q --ignore=tests/torture
+	cd python && ../scripts/with-s3 $(BIN)/pytest -q tests/test_stores.py tests/test_remote.py tests/buckets tests/compat -k 'stores or remote or buckets or samples or bucket'  # once more, with a bucket
 	cd python && $(BIN)/pytest -q tests/torture  # a process of its own: it forks, which other tests' threads forbid
 
 web: web/node_modules/.made ## unit tests of the UI
