@@ -52,6 +52,8 @@ TRAINER = """
     run.log({"loss": 21.0}, step=21)
 """
 SLEEP = "\n    time.sleep(60)\n"
+# Whoever looks for what is staged comes first, on a busy machine too: on a quick disk it is written within a tenth of a second.
+SLOWLY = "import os; os.nice(15)\n"
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ started: list[subprocess.Popen[str]] = []
 
 
 def trainer(body: str, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(body)]
+    command = [sys.executable, "-W", "ignore", "-c", SLOWLY + textwrap.dedent(body)]
     process = subprocess.Popen(command, env={**os.environ, **environment}, text=True, stderr=subprocess.PIPE)
     started.append(process)
     return process
@@ -244,7 +246,7 @@ def staged_parts(memory: Path) -> None:
     bodies = [PART.format(seed=seed, component=component) for seed, component in enumerate(("trainer", "orchestrator"))]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", textwrap.dedent(body)],
+            [sys.executable, "-W", "ignore", "-c", SLOWLY + textwrap.dedent(body)],
             env={**os.environ, "RUNTREE_ATTEMPT": "one"}, text=True, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for body in bodies
