@@ -22,7 +22,7 @@ HEAD = """
 import runtree, os, sys, time, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def rest():
-    # CPython asks for signals after a call: one that comes as it waits for the interpreter's lock is not seen until a sleep has ended.
+    # CPython asks for signals after a call: one that comes as it waits for its lock is not seen until a sleep has ended.
     for _ in range(1200):
         time.sleep(0.05)
 """
