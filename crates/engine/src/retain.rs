@@ -51,6 +51,8 @@ pub struct PrunePlan {
     pub unranked: Option<String>,
     /// Bytes that would be free in this store if those that go were gone: what others share, or are encoded against, is not counted. None if nobody asked.
     pub freed_bytes: Option<u64>,
+    /// Those of them that are free at once, if the trash is as it is without being told; the others when what is deleted last has left it.
+    pub freed_at_once: Option<u64>,
 }
 
 /// What would become of one.
@@ -103,8 +105,15 @@ impl Engine {
         unknown: UnknownMetric,
     ) -> Result<PrunePlan> {
         let mut plan = self.plan_prune_unsized(run, policy, unknown)?;
-        let gone: Vec<CheckpointName> = plan.deleted().collect();
+        let mut gone: Vec<CheckpointName> = plan.deleted().collect();
+        // As they are deleted.
+        gone.sort_unstable();
         plan.freed_bytes = Some(self.reclaimable(&gone)?);
+        // The last that are deleted are in the trash, and keep their bytes.
+        let at_once = gone
+            .len()
+            .saturating_sub(TrashBound::default().checkpoints as usize);
+        plan.freed_at_once = Some(self.reclaimable(&gone[..at_once])?);
         Ok(plan)
     }
 
@@ -123,6 +132,7 @@ impl Engine {
             display_id: facts.display_id.clone(),
             policy: policy.clone(),
             freed_bytes: None,
+            freed_at_once: None,
             decisions: plan
                 .decisions
                 .into_iter()

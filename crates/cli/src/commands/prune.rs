@@ -72,9 +72,16 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
             continue;
         }
         print(&plan, context)?;
-        let freed = human::bytes(plan.freed_bytes.unwrap_or(0));
+        let all = plan.freed_bytes.unwrap_or(0);
+        let at_once = plan.freed_at_once.unwrap_or(all).min(all);
         context.out.remark(&match &applied {
-            None => format!("would free {freed} of run {}.", plan.run),
+            None if at_once == all => format!("would free {} of run {}.", human::bytes(all), plan.run),
+            None => format!(
+                "would free {} of run {}, and {} more when the last that go have left its trash.",
+                human::bytes(at_once),
+                plan.run,
+                human::bytes(all - at_once)
+            ),
             Some(report) => format!(
                 "{} of run {} in the trash, {} freed by emptying it; runtree undelete takes back what is there.",
                 human::plural(report.deleted.len() as u64, "checkpoint"),

@@ -80,6 +80,9 @@ fn what_no_rule_keeps_goes_to_the_trash_and_comes_back() {
         .apply_prune(&decided, None, TrashBound::default())
         .unwrap();
     assert_eq!(report.deleted.len(), 3);
+    // What it said: two of the three keep their bytes in the trash.
+    assert_eq!(Some(report.trash.freed_bytes), decided.freed_at_once);
+    assert!(decided.freed_at_once < decided.freed_bytes);
     assert_eq!(own(&bench.engine, run), [40, 50]);
     bench.engine.undelete_checkpoint(report.deleted[2]).unwrap();
     assert_eq!(own(&bench.engine, run), [30, 40, 50]);
