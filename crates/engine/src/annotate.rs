@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use runtree_core::event::{Event, Lamport, RunStatus};
 use runtree_core::manifest::{CheckpointName, PinRecord, TombstoneRecord};
 use runtree_core::retention::Protection;
-use runtree_core::{AttemptNumber, CheckpointId, Error, Result, RunId, Step};
+use runtree_core::{AttemptNumber, CheckpointId, Error, ErrorKind, Result, RunId, Step};
 use runtree_store::{JournalWriter, Tombstone};
 use serde_json::Value;
 
@@ -156,16 +156,20 @@ impl Engine {
         let mut found = Vec::new();
         for pin in self.store.list_pins()? {
             let Some(name) = pin.name() else { continue };
+            if name == own {
+                // By its name alone: a damaged one is taken back like any other.
+                found = vec![own];
+                break;
+            }
             match self.store.read_pin(&pin) {
                 Ok(record) if record.checkpoint == checkpoint && record.ttl_seconds.is_none() => {
-                    found.push(name.clone());
+                    found.push(name);
                 }
-                // Taken back meanwhile, or another's damage.
-                Ok(_) | Err(_) => {}
+                Ok(_) => {}
+                // Taken back meanwhile; or damaged, and then nobody knows whose it is: `verify` says that.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {}
+                Err(error) => return Err(error),
             }
-        }
-        if found.contains(&own) {
-            found = vec![own];
         }
         if found.is_empty() {
             return Err(Error::not_found(format!(

@@ -21,6 +21,7 @@ mod plan;
 pub use bring::{Brought, bring};
 pub use copy::copy;
 pub use keep::keep;
+pub(crate) use keep::release;
 pub use plan::{plan, runs_with_keys};
 
 /// A store that holds nothing and is nowhere: to find out what a copy would take where there is none yet.

@@ -11,10 +11,13 @@ use runtree_store::{Copying, Store, layout};
 
 use crate::engine::Engine;
 
-/// Whether something is damaged or not there: what another store may help with.
-fn is_hurt<T>(read: &Result<T>) -> bool {
-    read.as_ref()
-        .is_err_and(|error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound))
+/// What was read, if it is there and whole. A store that does not answer is an error: nobody knows what it has.
+fn whole<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 impl Engine {
@@ -24,18 +27,20 @@ impl Engine {
         let mut count = 0;
         for run in store.list_runs()? {
             for key in store.list_commits(run)? {
-                let mut commit = store.read_commit(run, key);
-                if is_hurt(&commit)
-                    && let Ok(Some(theirs)) = from.read_commit(run, key)
-                {
-                    if !dry_run {
+                let commit = if let Some(commit) = whole(store.read_commit(run, key))? {
+                    commit
+                } else {
+                    let theirs = whole(from.read_commit(run, key))?.flatten();
+                    if theirs.is_some() {
                         let path = layout::commit(run, key);
-                        store.overwrite_bytes(&path, from.read_bytes(&path)?)?;
+                        if !dry_run {
+                            store.overwrite_bytes(&path, from.read_bytes(&path)?)?;
+                        }
+                        count += 1;
                     }
-                    count += 1;
-                    commit = Ok(Some(theirs));
-                }
-                if let Ok(Some(commit)) = commit {
+                    theirs
+                };
+                if let Some(commit) = commit {
                     count += self.refetch_parts(from, &commit, dry_run)?;
                 }
             }
@@ -50,8 +55,8 @@ impl Engine {
             return Ok(count);
         }
         for part in &commit.parts {
-            if is_hurt(&store.read_committed_part(run, key, part))
-                && from.read_committed_part(run, key, part).is_ok()
+            if whole(store.read_committed_part(run, key, part))?.is_none()
+                && whole(from.read_committed_part(run, key, part))?.is_some()
             {
                 if !dry_run {
                     let path = layout::part(run, key, &part.component, part.rank);
@@ -70,28 +75,25 @@ impl Engine {
         lost: &[&ChunkRecord],
         dry_run: bool,
     ) -> Result<HashSet<ChunkHash>> {
-        let mut whole = HashSet::new();
+        let mut healed = HashSet::new();
         if dry_run {
             for chunk in lost {
                 if !from.verify_chunk(chunk)?.healthy.is_empty() {
-                    whole.insert(chunk.hash);
+                    healed.insert(chunk.hash);
                 }
             }
-            return Ok(whole);
+            return Ok(healed);
         }
         let copying = Copying::begin(from, self.store())?;
         for chunk in lost {
-            let sent = copying.put_back(chunk);
-            if !is_hurt(&sent) {
-                sent?;
-            }
+            whole(copying.put_back(chunk))?;
         }
         // A difference is whole again with its base; and what was sent is read as everything is.
         for chunk in lost {
             if !self.store().verify_chunk(chunk)?.healthy.is_empty() {
-                whole.insert(chunk.hash);
+                healed.insert(chunk.hash);
             }
         }
-        Ok(whole)
+        Ok(healed)
     }
 }

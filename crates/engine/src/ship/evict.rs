@@ -20,6 +20,7 @@ pub(super) fn evict(
     trusted: Option<CheckpointName>,
     reason: &str,
 ) -> Result<Vec<CheckpointName>> {
+    sync::release(engine.store(), there, run)?;
     let policy = Policy {
         keep_last: Some(keep.max(1)),
         ..Policy::default()

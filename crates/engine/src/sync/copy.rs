@@ -8,7 +8,6 @@ use runtree_core::{CheckpointId, Error, ErrorKind, Result, RunId, WriterId};
 use runtree_store::layout::{self, SettingScope};
 use runtree_store::{Copying, ObjectPath, Store, system_random};
 
-use super::keep::release;
 use super::{CONCURRENCY, Progress, SyncPlan, SyncReport};
 use crate::gc::{is_deleted, undelete};
 use crate::parallel::work_off;
@@ -60,7 +59,6 @@ pub fn copy(
         }
         job.note(|report| report.runs += 1);
     }
-    release(from, to, &plan.runs)?;
     let report = *job.report.lock().unwrap_or_else(PoisonError::into_inner);
     damaged.map_or(Ok(report), Err)
 }

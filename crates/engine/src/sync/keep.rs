@@ -5,8 +5,7 @@
 //!
 //! Looked at first and pinned later, it could be deleted there between the two, while it is deleted here: the only copy would be gone.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use runtree_core::manifest::{CheckpointName, Outcome, PinRecord};
 use runtree_core::{CheckpointId, Result, RunId, Timestamp};
@@ -43,27 +42,22 @@ fn is_whole(store: &Store, name: CheckpointName) -> Result<bool> {
     Ok(is_committed && !is_deleted(store, name)?)
 }
 
-/// Takes back what `there` keeps for `here` of some runs, as far as it is here again.
+/// Takes back what `there` keeps for `here` of a run, as far as it is here again.
+///
+/// Only for who evicts the run, and before it does: between the pin of an eviction and its tombstone the checkpoint is not deleted here yet, and whoever took the pin back
+/// then would leave the only copy unprotected.
 ///
 /// # Errors
 /// As the stores say.
-pub(super) fn release(here: &Store, there: &Store, runs: &[RunId]) -> Result<()> {
+pub(crate) fn release(here: &Store, there: &Store, run: RunId) -> Result<()> {
+    let gone = deleted(here, run)?;
     let start = prefix(here);
-    let mut gone = BTreeMap::new();
     for listed in there.list_pins()? {
         let Some(name) = listed.name().filter(|name| name.starts_with(&start)) else {
             continue;
         };
         let checkpoint = there.read_pin(&listed)?.checkpoint;
-        let run = checkpoint.run;
-        if !runs.contains(&run) {
-            continue;
-        }
-        let gone = match gone.entry(run) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(deleted(here, run)?),
-        };
-        if !gone.contains(&checkpoint.key) {
+        if checkpoint.run == run && !gone.contains(&checkpoint.key) {
             there.delete_pin(&name)?;
         }
     }

@@ -148,3 +148,20 @@ fn a_pin_holds_a_checkpoint_until_it_is_taken_back() {
     };
     assert_eq!((visible(false), visible(true)), (1, 2));
 }
+
+#[test]
+fn a_pin_that_is_damaged_is_taken_back_like_any_other() {
+    let bench = Bench::new();
+    let run = bench.trained("a", 0..=10, &[10]);
+    let scope = runtree_engine::CheckpointScope::default();
+    let info = bench.engine.checkpoints(run, scope).unwrap();
+    let id = info[0].id.parse().unwrap();
+    let name = bench.engine.find_checkpoint(id).unwrap();
+    bench.engine.pin(name, "a test").unwrap();
+    let [pin] = &bench.files("pins")[..] else {
+        panic!("one pin");
+    };
+    bench.damage(pin, |bytes| bytes.truncate(5));
+    bench.engine.unpin(name).unwrap();
+    assert!(bench.files("pins").is_empty());
+}
