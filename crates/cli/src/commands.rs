@@ -12,6 +12,7 @@ mod clone;
 mod delete;
 mod diff;
 mod encode;
+mod exec;
 mod export;
 mod export_html;
 mod export_metrics;
@@ -36,12 +37,14 @@ mod show;
 mod stats;
 mod sweep;
 mod tag;
+mod train;
 mod tree;
 mod undelete;
 mod unpin;
 mod untag;
 mod verify;
 mod version;
+mod watch;
 
 pub(crate) use show::attempt_text;
 
@@ -97,6 +100,9 @@ commands! {
     Encode => encode,
     Seal => seal,
     Stats => stats,
+    Exec => exec,
+    Train => train,
+    Watch => watch,
     Serve => serve,
     Project => project,
     Version => version,

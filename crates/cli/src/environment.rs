@@ -26,6 +26,12 @@ pub(crate) struct Environment {
     pub(crate) unicode: bool,
     /// Columns of the terminal, or of whatever else stdout is.
     pub(crate) width: usize,
+    /// `RUNTREE_RUN_ID`: the key of the run that a job is.
+    pub(crate) run_id: Option<String>,
+    /// `RUNTREE_PYTHON`: the interpreter that has the package.
+    pub(crate) python: Option<String>,
+    /// Whether stdin is a terminal.
+    pub(crate) stdin_is_terminal: bool,
     /// Whether stdout is a terminal.
     pub(crate) stdout_is_terminal: bool,
     /// Whether stderr is a terminal.
@@ -67,6 +73,9 @@ impl Environment {
                 .filter(|_| !stdout_is_terminal)
                 .or_else(|| terminal.filter(|_| stdout_is_terminal))
                 .unwrap_or(DEFAULT_WIDTH),
+            run_id: variable("RUNTREE_RUN_ID"),
+            python: variable("RUNTREE_PYTHON"),
+            stdin_is_terminal: std::io::stdin().is_terminal(),
             stdout_is_terminal,
             stderr_is_terminal: std::io::stderr().is_terminal(),
             ssh_connection: variable("SSH_CONNECTION"),

@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Refused(Error),
     /// Writing to stdout failed.
     Output(io::Error),
+    /// A command that was run ended with this; what there was to say is said.
+    Ended(u8),
 }
 
 impl From<Error> for Failure {
@@ -70,6 +72,10 @@ pub(crate) fn finish(result: Result<(), Failure>, mut out: Output) -> u8 {
         Ok(()) => return 0,
         // `runtree runs | head`: the reader has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
+        Err(Failure::Ended(code)) => {
+            let _ = out.flush();
+            return code;
+        }
         Err(Failure::Output(error)) => {
             Error::unavailable("can not write to stdout").with_source(error)
         }

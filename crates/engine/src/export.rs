@@ -3,6 +3,7 @@
 //! What is exported was verified block by block while it was read. A target directory appears whole or not at all, and nothing that was
 //! there is overwritten. The formats are described in `docs/formats/export.md`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::load::LoadedManifest;
 
 pub(crate) mod directory;
 mod glob;
-mod import;
+pub(crate) mod import;
 pub(crate) mod members;
 mod metrics;
 mod pretrained;
@@ -26,7 +27,7 @@ mod tar;
 pub use glob::matches as glob_matches;
 pub use metrics::{MetricsExport, MetricsFormat, MetricsReport, MetricsScope};
 
-use directory::Access;
+use directory::{Access, Durability};
 use members::{Body, Member};
 
 /// How a checkpoint is laid out on export.
@@ -75,8 +76,14 @@ impl Engine {
         directory::check_target(directory)?;
         let manifest = self.load_plan(checkpoint)?;
         let members = members(self, &manifest, options)?;
-        let (files, bytes) =
-            directory::write(self, &manifest, &members, directory, Access::AsSaved)?;
+        let (files, bytes) = directory::write(
+            self,
+            &manifest,
+            &members,
+            directory,
+            Access::AsSaved,
+            Durability::Durable,
+        )?;
         Ok(ExportReport {
             directory: directory.to_owned(),
             files,
@@ -129,7 +136,7 @@ impl Engine {
         step: Step,
         name: Option<String>,
     ) -> Result<wire::CheckpointInfo> {
-        import::import_dir(self, run, directory, step, name)
+        import::import_dir(self, run, directory, step, name, BTreeMap::new())
     }
 
     /// A read-only copy of a checkpoint, as it was saved, in the user's cache: made once, then found.
@@ -139,20 +146,21 @@ impl Engine {
     /// # Errors
     /// As [`Engine::export`].
     pub fn materialize(&self, checkpoint: CheckpointName) -> Result<PathBuf> {
-        let id = CheckpointId::of(checkpoint.run, checkpoint.key);
-        let target = self
-            .options
-            .cache_dir
-            .join("dirs")
-            .join(self.store().id().to_string())
-            .join(id.to_string());
+        let target = self.cached_directory(checkpoint);
         // Only `directory::write` makes this name, by renaming what is complete.
         if target.is_dir() {
             return Ok(target);
         }
         let manifest = self.load_plan(checkpoint)?;
         let members = members::as_saved(&manifest, None)?;
-        match directory::write(self, &manifest, &members, &target, Access::ReadOnly) {
+        match directory::write(
+            self,
+            &manifest,
+            &members,
+            &target,
+            Access::ReadOnly,
+            Durability::Durable,
+        ) {
             Ok(_) => Ok(target),
             // Another process was faster: it wrote the same bytes.
             Err(error) if error.kind() == runtree_core::ErrorKind::Conflict && target.is_dir() => {
@@ -160,6 +168,15 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Engine {
+    /// Where [`Engine::materialize`] has a checkpoint, if it was asked for it.
+    pub(crate) fn cached_directory(&self, checkpoint: CheckpointName) -> PathBuf {
+        let id = CheckpointId::of(checkpoint.run, checkpoint.key);
+        let all = self.options.cache_dir.join("dirs");
+        all.join(self.store().id().to_string()).join(id.to_string())
     }
 }
 

@@ -21,20 +21,21 @@ use runtree_core::{ProjectName, Result, RunId, Step};
 
 use crate::engine::Engine;
 
-mod adapter;
+pub(crate) mod adapter;
 mod art;
 mod bring;
 mod fetched;
 mod history;
 mod look;
 mod place;
-mod prime_rl;
-mod same;
+pub(crate) mod prime_rl;
+pub(crate) mod same;
 mod send;
 mod single;
 
-pub use fetched::Incoming;
+pub use fetched::{Folder, Incoming};
 pub use place::Place;
+pub(crate) use place::{read_small, unreadable, walk as walk_sizes};
 pub use single::DirectoryLayout;
 
 /// How a trainer lays out the checkpoints of a run.
@@ -51,7 +52,7 @@ pub enum RunLayout {
 const CHECKPOINTS: &str = "checkpoints";
 
 /// Files below a directory and their bytes, by path with `/` between its parts.
-type Sizes = BTreeMap<String, u64>;
+pub(crate) type Sizes = BTreeMap<String, u64>;
 
 impl RunLayout {
     /// What people call it.

@@ -16,6 +16,7 @@ pub mod export;
 mod fold;
 pub mod gc;
 pub mod inspect;
+pub mod job;
 pub mod layouts;
 pub mod live;
 pub mod load;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on panics")]
 
+mod exec;
 mod fixture;
 mod help;
 mod json;

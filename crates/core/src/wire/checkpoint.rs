@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::RunLabel;
 use crate::clock::Timestamp;
+use crate::error::Result;
 use crate::float::JsonFloat;
-use crate::id::{AttemptNumber, Step};
+use crate::id::{AttemptNumber, SaveKey, Step};
+use crate::manifest::CheckpointName;
 
 wire! {
     /// A checkpoint.
@@ -64,6 +66,23 @@ wire! {
         pub present: bool,
         /// Raw bytes; 0 if absent.
         pub bytes: u64,
+    }
+}
+
+impl CheckpointInfo {
+    /// Which checkpoint it is about, as the store has it.
+    ///
+    /// # Errors
+    /// `Invalid` if the run's id is none.
+    pub fn checkpoint_name(&self) -> Result<CheckpointName> {
+        Ok(CheckpointName {
+            run: self.run.id.parse()?,
+            key: SaveKey {
+                attempt: self.attempt,
+                step: self.step,
+                k: self.k,
+            },
+        })
     }
 }
 

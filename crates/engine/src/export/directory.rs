@@ -1,8 +1,9 @@
 //! A directory that appears whole or not at all: written beside its place under a temporary name, synced, renamed.
 
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use runtree_core::{Error, ErrorKind, Result};
@@ -10,6 +11,9 @@ use runtree_core::{Error, ErrorKind, Result};
 use super::members::{Body, Member};
 use crate::engine::Engine;
 use crate::load::LoadedManifest;
+use crate::load::stream::{WINDOW_BYTES, windows};
+use crate::parallel::work_off;
+use crate::save::threads;
 
 /// Whether what was published may be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +22,15 @@ pub(crate) enum Access {
     AsSaved,
     /// The same without any write bit: a cache that others rely on.
     ReadOnly,
+}
+
+/// Whether what was published must be there after a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// It is synced before it gets its name.
+    Durable,
+    /// It is of a job that a power cut ends, too.
+    Fleeting,
 }
 
 /// Refuses a target that holds anything: what is there is somebody else's.
@@ -57,6 +70,7 @@ pub(crate) fn write(
     members: &[Member],
     target: &Path,
     access: Access,
+    durability: Durability,
 ) -> Result<(u64, u64)> {
     let name = target
         .file_name()
@@ -91,7 +105,12 @@ pub(crate) fn write(
                 files += 1;
             }
             body @ (Body::File { .. } | Body::Tensors { .. }) => {
-                bytes += write_file(engine, manifest, &path, &member.path, body)?;
+                let file = create(&path)?;
+                bytes += write_file(engine, manifest, &file, &path, &member.path, body)?;
+                if durability == Durability::Durable {
+                    file.sync_data()
+                        .map_err(|error| failed("sync", &path, error))?;
+                }
                 set_mode(&path, member.mode, access)?;
                 files += 1;
             }
@@ -106,34 +125,58 @@ pub(crate) fn write(
     for member in directories {
         set_mode(&root.join(&member.path), member.mode, access)?;
     }
+    if durability == Durability::Fleeting {
+        temporary.publish(target)?;
+        return Ok((files, bytes));
+    }
     sync_directories(root)?;
     temporary.publish(target)?;
     sync_directory(&above)?;
     Ok((files, bytes))
 }
 
-fn write_file(
-    engine: &Engine,
-    manifest: &LoadedManifest,
-    path: &Path,
-    what: &str,
-    body: &Body,
-) -> Result<u64> {
-    let mut file = fs::OpenOptions::new()
+fn create(path: &Path) -> Result<File> {
+    fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .map_err(|error| failed("create", path, error))?;
+        .map_err(|error| failed("create", path, error))
+}
+
+/// Fills a file, a large one on several threads: each reads, verifies and writes windows of it.
+fn write_file(
+    engine: &Engine,
+    manifest: &LoadedManifest,
+    file: &File,
+    path: &Path,
+    what: &str,
+    body: &Body,
+) -> Result<u64> {
+    let refused = |error| failed("write", path, error);
+    if let Body::File { head, rest } = body
+        && body.bytes() > WINDOW_BYTES
+    {
+        file.write_all_at(head, 0).map_err(refused)?;
+        let from = head.len() as u64;
+        work_off(
+            windows(rest),
+            threads(),
+            "writing",
+            Vec::new,
+            |buffer, (start, window)| {
+                engine.read_window(manifest, &window, what, 1, buffer)?;
+                file.write_all_at(buffer, from + start).map_err(refused)
+            },
+        )?;
+        return Ok(body.bytes());
+    }
     let mut written = 0;
-    let mut write = |bytes: &[u8]| {
+    write_body(engine, manifest, what, body, &mut |bytes| {
+        file.write_all_at(bytes, written).map_err(refused)?;
         written += bytes.len() as u64;
-        file.write_all(bytes)
-            .map_err(|error| failed("write", path, error))
-    };
-    write_body(engine, manifest, what, body, &mut write)?;
-    file.sync_data()
-        .map_err(|error| failed("sync", path, error))?;
+        Ok(())
+    })?;
     Ok(written)
 }
 

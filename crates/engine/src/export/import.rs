@@ -1,5 +1,6 @@
 //! A directory as a checkpoint of a run that no process is training: a save by a tool.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,13 +9,14 @@ use runtree_core::{AttemptNumber, Error, Result, RunId, Step, wire};
 use crate::engine::Engine;
 use crate::save::{self, EntrySource, Owner, RunSaves, SaveRequest, Tool};
 
-/// [`Engine::import_dir`].
-pub(super) fn import_dir(
+/// [`Engine::import_dir`], with metrics of the checkpoint.
+pub(crate) fn import_dir(
     engine: &Arc<Engine>,
     run: RunId,
     directory: &Path,
     step: Step,
     name: Option<String>,
+    metrics: BTreeMap<String, f64>,
 ) -> Result<wire::CheckpointInfo> {
     let attempt = attempt_of(engine, run, step)?;
     let saves = RunSaves::starting_at(next_k(engine, run, attempt, step)?);
@@ -22,6 +24,7 @@ pub(super) fn import_dir(
     let owner: Arc<dyn Owner> = tool.clone();
     let request = SaveRequest {
         name,
+        metrics,
         ..SaveRequest::of(vec![EntrySource::Directory(directory.to_owned())])
     };
     let pending = save::save(&owner, step, request)?;

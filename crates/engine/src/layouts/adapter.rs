@@ -51,7 +51,7 @@ pub(super) fn find_damage(directory: &Path, sizes: &Sizes) -> Result<Option<Stri
         return Ok(Some(format!("{CONFIG} is no JSON object")));
     }
     for (name, _) in own(sizes).filter(|(name, _)| name.ends_with(".safetensors.index.json")) {
-        if let Some(missing) = missing_shard(directory, name, sizes)? {
+        if let Some(missing) = missing_shard(directory, name, |shard| sizes.contains_key(shard))? {
             return Ok(Some(missing));
         }
     }
@@ -87,19 +87,24 @@ fn read_object(path: &Path) -> Result<Option<serde_json::Map<String, Value>>> {
     })
 }
 
-fn missing_shard(directory: &Path, index: &str, sizes: &Sizes) -> Result<Option<String>> {
+/// A shard that an index of weights names and that is not there, in words.
+pub(crate) fn missing_shard(
+    directory: &Path,
+    index: &str,
+    is_there: impl Fn(&str) -> bool,
+) -> Result<Option<String>> {
     let object = read_object(&directory.join(index))?.unwrap_or_default();
     let Some(Value::Object(places)) = object.get("weight_map") else {
         return Ok(Some(format!("{index} is no index")));
     };
     let mut wanted: Vec<&str> = places.values().filter_map(Value::as_str).collect();
     wanted.sort_unstable();
-    let missing = wanted.into_iter().find(|&name| !sizes.contains_key(name));
+    let missing = wanted.into_iter().find(|&name| !is_there(name));
     Ok(missing.map(|name| format!("{name} is missing, which {index} names")))
 }
 
 /// What is wrong with a safetensors file; none if its header ends where the file does.
-pub(super) fn torn_safetensors(path: &Path, bytes: u64) -> Result<Option<String>> {
+pub(crate) fn torn_safetensors(path: &Path, bytes: u64) -> Result<Option<String>> {
     let failed = |error| unreadable(path, error);
     let torn_header = "is torn: its header is longer than the file".to_owned();
     let bad_header = "has a header that can not be read".to_owned();
@@ -131,7 +136,7 @@ pub(super) fn torn_safetensors(path: &Path, bytes: u64) -> Result<Option<String>
 }
 
 /// What is wrong with a file of `torch.save`: what begins like a zip and does not end like one was cut off.
-pub(super) fn torn_zip(path: &Path) -> Result<Option<String>> {
+pub(crate) fn torn_zip(path: &Path) -> Result<Option<String>> {
     let failed = |error| unreadable(path, error);
     let file = File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();

@@ -11,9 +11,8 @@
 use std::sync::Arc;
 
 use runtree_core::event::RunStatus;
-use runtree_core::manifest::CheckpointName;
 use runtree_core::wire::{CheckpointInfo, CheckpointState};
-use runtree_core::{Error, ErrorKind, Result, RunId, SaveKey, Step};
+use runtree_core::{Error, ErrorKind, Result, RunId, Step};
 
 use super::art::{self, Model};
 use super::look::{Candidate, look, nothing_whole};
@@ -121,7 +120,8 @@ fn require_same(
     info: &CheckpointInfo,
 ) -> Result<()> {
     let incoming = files.check_out(&candidate.folder, &candidate.sizes)?;
-    let Some(difference) = find_difference(engine, name_of(info)?, incoming.path())? else {
+    let Some(difference) = find_difference(engine, info.checkpoint_name()?, incoming.path())?
+    else {
         return Ok(());
     };
     let (reference, step, place) = (&info.reference, info.step, files.place());
@@ -193,18 +193,6 @@ impl Here {
             _ => Ok(Standing::Missing),
         }
     }
-}
-
-/// The checkpoint that an answer is about.
-pub(super) fn name_of(info: &CheckpointInfo) -> Result<CheckpointName> {
-    Ok(CheckpointName {
-        run: info.run.id.parse()?,
-        key: SaveKey {
-            attempt: info.attempt,
-            step: info.step,
-            k: info.k,
-        },
-    })
 }
 
 /// An import that takes in one checkpoint after the other.

@@ -42,14 +42,14 @@ impl Incoming {
 
 /// A folder that is removed with this.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub struct Folder {
     path: PathBuf,
     lock_path: PathBuf,
     _lock: File,
 }
 
 impl Folder {
-    pub(super) fn create(engine: &Engine) -> Result<Self> {
+    pub(crate) fn create(engine: &Engine) -> Result<Self> {
         let above = engine.options.cache_dir.join("fetched");
         let failed = |path: &Path, error| {
             Error::unavailable(format!("can not create {}", path.display())).with_source(error)
@@ -70,7 +70,8 @@ impl Folder {
         Ok(folder)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

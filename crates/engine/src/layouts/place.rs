@@ -277,7 +277,7 @@ pub(super) enum Beside {
 ///
 /// # Errors
 /// `Invalid` if it has more than `most` bytes; `NotFound`, `Denied`, `Unavailable`.
-pub(super) fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
     let failed = |error| unreadable(path, error);
     let file = File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
@@ -293,7 +293,7 @@ pub(super) fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
 }
 
 /// A file or directory that can not be read: what may not be looked into is not empty.
-pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Error {
+pub(crate) fn unreadable(path: &Path, error: std::io::Error) -> Error {
     let kind = match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => ErrorKind::NotFound,
         std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
@@ -334,7 +334,8 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf, Metadata)>> {
     Ok(found)
 }
 
-fn walk(folder: &Path, prefix: &str, found: &mut Sizes) -> Result<()> {
+/// All files below a directory, links to files among them, and their bytes.
+pub(crate) fn walk(folder: &Path, prefix: &str, found: &mut Sizes) -> Result<()> {
     for (name, path, metadata) in entries(folder)? {
         let name = format!("{prefix}{name}");
         if metadata.is_dir() {

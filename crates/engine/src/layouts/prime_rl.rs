@@ -17,7 +17,7 @@ const PROGRESS: &str = "orchestrator/progress.pt";
 /// Of a model of thousands of tensors on thousands of ranks it has some hundred megabytes.
 const LONGEST_METADATA: u64 = 1 << 30;
 
-pub(super) fn find_gap(sizes: &Sizes) -> Option<String> {
+pub(crate) fn find_gap(sizes: &Sizes) -> Option<String> {
     let has = |start: &str| sizes.keys().any(|name| name.starts_with(start));
     if sizes.is_empty() {
         return Some("empty".to_owned());
@@ -43,7 +43,7 @@ pub(super) fn find_gap(sizes: &Sizes) -> Option<String> {
     begun.then(|| format!("no {PROGRESS}"))
 }
 
-pub(super) fn find_damage(directory: &Path, sizes: &Sizes) -> Result<Option<String>> {
+pub(crate) fn find_damage(directory: &Path, sizes: &Sizes) -> Result<Option<String>> {
     let metadata = read_small(&directory.join(METADATA), LONGEST_METADATA)?;
     // A copy that was broken off has the metadata, which a listing has first, and not all that it speaks of.
     for name in shards_named(&metadata) {
@@ -69,7 +69,7 @@ fn is_shard(path: &str) -> bool {
 }
 
 /// Names of files in a pickle that is not run: `__<rank>_<i>.distcp` stand in it as they are. What is not found is not asked for.
-fn shards_named(pickle: &[u8]) -> Vec<String> {
+pub(crate) fn shards_named(pickle: &[u8]) -> Vec<String> {
     const END: &[u8] = b".distcp";
     let mut found = Vec::new();
     let mut rest = 0;

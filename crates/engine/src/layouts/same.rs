@@ -19,7 +19,7 @@ use crate::save::{FoundKind, walk};
 ///
 /// # Errors
 /// As reading the checkpoint, or the directory, says.
-pub(super) fn find_difference(
+pub(crate) fn find_difference(
     engine: &Engine,
     checkpoint: CheckpointName,
     directory: &Path,

@@ -6,11 +6,10 @@ use runtree_core::manifest::CheckpointName;
 use runtree_core::wire::{CheckpointInfo, CheckpointState};
 use runtree_core::{Error, ErrorKind, Result, RunId};
 
-use super::bring::name_of;
 use super::same::find_difference;
 use super::{CHECKPOINTS, RunExportReport, RunLayout, Sizes, Skipped, WrittenCheckpoint};
 use crate::engine::Engine;
-use crate::export::directory::{self, Access};
+use crate::export::directory::{self, Access, Durability};
 use crate::export::members::{self, Body, Member};
 use crate::queries::CheckpointScope;
 
@@ -42,7 +41,8 @@ pub(super) fn export(
         match directory::check_target(&target) {
             Ok(()) => missing.push((info, target)),
             Err(error) if error.kind() == ErrorKind::Conflict && target.is_dir() => {
-                if let Some(difference) = find_difference(engine, name_of(info)?, &target)? {
+                if let Some(difference) = find_difference(engine, info.checkpoint_name()?, &target)?
+                {
                     return Err(Error::conflict(format!(
                         "{} holds another checkpoint than {}: {difference} there",
                         target.display(),
@@ -59,10 +59,16 @@ pub(super) fn export(
         return Err(nothing_fits(run, layout, &report.skipped));
     }
     for (info, target) in missing {
-        let manifest = engine.load_plan(name_of(info)?)?;
+        let manifest = engine.load_plan(info.checkpoint_name()?)?;
         let members = members::as_saved(&manifest, None)?;
-        let (files, bytes) =
-            directory::write(engine, &manifest, &members, &target, Access::AsSaved)?;
+        let (files, bytes) = directory::write(
+            engine,
+            &manifest,
+            &members,
+            &target,
+            Access::AsSaved,
+            Durability::Durable,
+        )?;
         report.written.push(WrittenCheckpoint {
             step: info.step,
             directory: target,
@@ -106,7 +112,7 @@ fn find_obstacle(
     if layout.directory_of(info.step).is_none() {
         return Ok(Some(format!("{} has no negative steps", layout.trainer())));
     }
-    let manifest = engine.load_plan(name_of(info)?)?;
+    let manifest = engine.load_plan(info.checkpoint_name()?)?;
     let members = members::as_saved(&manifest, None)?;
     let is_file = |member: &&Member| !matches!(member.body, Body::Directory);
     let sizes: Sizes = members

@@ -87,14 +87,7 @@ impl Engine {
         let mut found = Vec::new();
         for info in self.checkpoints(run, scope)? {
             if info.effective && info.state == CheckpointState::Complete {
-                found.push(CheckpointName {
-                    run: info.run.id.parse()?,
-                    key: runtree_core::SaveKey {
-                        attempt: info.attempt,
-                        step: info.step,
-                        k: info.k,
-                    },
-                });
+                found.push(info.checkpoint_name()?);
             }
         }
         // The query's order is by step, then attempt, then k: what stands before `wanted` is older.

@@ -45,6 +45,35 @@ pub(crate) fn of_part(part: usize, extents: &[Extent]) -> impl Iterator<Item = P
         .map(move |&extent| PartExtent { part, extent })
 }
 
+/// Bytes in order, cut where a buffer is full: where each window begins among all bytes, and what is in it.
+pub(crate) fn windows(pieces: &[PartExtent]) -> Vec<(u64, Vec<PartExtent>)> {
+    let mut found = Vec::new();
+    let (mut start, mut held) = (0, 0);
+    let mut window: Vec<PartExtent> = Vec::new();
+    for piece in pieces {
+        let PartExtent { part, mut extent } = *piece;
+        while extent.bytes > 0 {
+            let bytes = extent.bytes.min(WINDOW_BYTES - held);
+            window.push(PartExtent {
+                part,
+                extent: Extent { bytes, ..extent },
+            });
+            extent.offset += bytes;
+            extent.bytes -= bytes;
+            held += bytes;
+            if held == WINDOW_BYTES {
+                found.push((start, std::mem::take(&mut window)));
+                start += held;
+                held = 0;
+            }
+        }
+    }
+    if held > 0 {
+        found.push((start, window));
+    }
+    found
+}
+
 impl Engine {
     /// Hands the bytes of `pieces` to `write`, in order, verified, a window at a time.
     ///
@@ -58,39 +87,23 @@ impl Engine {
         mut write: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut buffer = Vec::new();
-        let mut window: Vec<PartExtent> = Vec::new();
-        let mut held = 0;
-        for piece in pieces {
-            let PartExtent { part, mut extent } = *piece;
-            while extent.bytes > 0 {
-                let bytes = extent.bytes.min(WINDOW_BYTES - held);
-                window.push(PartExtent {
-                    part,
-                    extent: Extent { bytes, ..extent },
-                });
-                extent.offset += bytes;
-                extent.bytes -= bytes;
-                held += bytes;
-                if held == WINDOW_BYTES {
-                    self.read_window(manifest, &window, what, &mut buffer)?;
-                    write(&buffer)?;
-                    window.clear();
-                    held = 0;
-                }
-            }
-        }
-        if held > 0 {
-            self.read_window(manifest, &window, what, &mut buffer)?;
+        for (_, window) in windows(pieces) {
+            self.read_window(manifest, &window, what, 0, &mut buffer)?;
             write(&buffer)?;
         }
         Ok(())
     }
 
-    fn read_window(
+    /// Reads the bytes of one window, verified, on up to `threads` threads (0: as many as there are processors).
+    ///
+    /// # Errors
+    /// As [`Engine::read_tensors`].
+    pub(crate) fn read_window(
         &self,
         manifest: &LoadedManifest,
         window: &[PartExtent],
         what: &str,
+        threads: usize,
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
         let bytes: u64 = window.iter().map(|piece| piece.extent.bytes).sum();
@@ -117,7 +130,7 @@ impl Engine {
                 into,
             });
         }
-        self.read_tensors(manifest, jobs, 0)
+        self.read_tensors(manifest, jobs, threads)
     }
 }
 

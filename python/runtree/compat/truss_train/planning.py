@@ -147,7 +147,7 @@ def plan(
         files=files,
         commands=tuple(config.runtime.start_commands),
         recorded={"image": config.image.base_image, "compute": config.compute.model_dump(mode="json")},
-        notices=tuple(_notices(project, reserved)),
+        notices=tuple(_notices(project, job, reserved)),
         settings={name: value for name, value in own.items() if isinstance(value, str)},
         secrets=secrets,
         variables=contract,
@@ -234,9 +234,11 @@ def _contradictions(project: TrainingProject, used: tuple[Folder, ...]) -> list[
     return problems
 
 
-def _notices(project: TrainingProject, reserved: set[str]) -> Iterator[str]:
+def _notices(project: TrainingProject, here: Job, reserved: set[str]) -> Iterator[str]:
     job = project.job
     yield f"recorded, not enforced: image {job.image.base_image}, {_compute(project)}"
+    if here.gpus is not None:
+        yield f"BT_NUM_GPUS is {here.gpus}: this machine has fewer GPUs than the configuration asks for"
     ignored = {
         "docker_auth": job.image.docker_auth,
         "interactive_session": job.interactive_session,

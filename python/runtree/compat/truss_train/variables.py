@@ -26,6 +26,7 @@ class Job:
         attempt: How often the job was started before.
         node: Which of the nodes this is.
         leader: Where node 0 is.
+        gpus: How many GPUs a node has here; None: as many as the configuration asks for.
     """
 
     job_id: str = "<run>"
@@ -35,6 +36,7 @@ class Job:
     attempt: int = 0
     node: int = 0
     leader: str = "127.0.0.1"
+    gpus: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,15 @@ def variables(project: TrainingProject, job: Job) -> tuple[Variable, ...]:
 def _variables(project: TrainingProject, job: Job) -> Iterator[Variable]:
     config, compute = project.job, project.job.compute
     paths = {folder.purpose: folder.path for folder in folders(project, job)}
-    gpus = compute.accelerator.count if compute.accelerator and compute.accelerator.accelerator else 0
+    asked = compute.accelerator.count if compute.accelerator and compute.accelerator.accelerator else 0
+    gpus = asked if job.gpus is None else job.gpus
     always = "always"
     yield Variable("BT_TRAINING_JOB_ID", job.job_id, always)
     yield Variable("BT_TRAINING_PROJECT_ID", job.project_id, always)
     # Without a name of its own a job goes by its id.
     yield Variable("BT_TRAINING_JOB_NAME", config.name or job.job_id, always)
     yield Variable("BT_TRAINING_PROJECT_NAME", project.name, always)
-    yield Variable("BT_NUM_GPUS", str(gpus), "always: the accelerator's count, of each node")
+    yield Variable("BT_NUM_GPUS", str(gpus), "always: GPUs of each node, at most the accelerator's count")
     work = f"{job.folder}/workspace" if config.enable_baseten_workdir else None
     yield Variable("BT_WORKING_DIR", work, "enable_baseten_workdir is on")
     yield Variable("BT_SCRATCH_DIR", f"{job.folder}/scratch", always)
