@@ -24,8 +24,7 @@ GRACE_SECONDS = 30.0
 def main(argv):
     """Returns the exit code: 0, or that of the process that failed first."""
     # What is wrong, also between the two, is told here, once.
-    settings.parse(argv, settings.TRAINER, "trainer")
-    settings.parse(argv, settings.ORCHESTRATOR, "orchestrator")
+    settings.parse_rl(argv, "trainer")
     # What runtree knows a launch by. Without it the second process would be another launch of the run.
     environ = {**os.environ, "RUNTREE_ATTEMPT": uuid.uuid4().hex}
     with tempfile.TemporaryDirectory() as place:

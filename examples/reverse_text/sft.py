@@ -38,7 +38,7 @@ class Batches:
 
 
 def main(argv):
-    args = settings.parse(argv, settings.SFT)
+    args = settings.parse_sft(argv)
     given = args.settings
     policy.make_exact()
     model = policy.Policy(given["seed"])
@@ -49,8 +49,7 @@ def main(argv):
     progress = {"step": 0, "total_samples": 0, "total_tokens": 0}
     state = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "dataloader": batches, "progress": progress}
 
-    config = {name: value for name, value in given.items() if name != "max_steps"}
-    run = runtree.init(settings.PROJECT, run_id=args.run_id, resume="allow", fork=args.fork, config=config)
+    run = runtree.init(settings.PROJECT, run_id=args.run_id, resume="allow", config=args.config)
     with run, runtree.Checkpointer(run, args.ckpt) as checkpoints:
         start = checkpoints.resume(state) or 0
         for step in range(start + 1, given["max_steps"] + 1):

@@ -18,7 +18,7 @@ def make_optimizer(model, given):
 
 
 def main(argv):
-    args = settings.parse(argv, settings.TRAINER, "trainer")
+    args = settings.parse_rl(argv, "trainer")
     given = args.settings
     policy.make_exact()
     model = policy.Policy(given["seed"])
@@ -26,19 +26,23 @@ def main(argv):
     progress = {"step": 0, "total_samples": 0, "total_tokens": 0}
     state = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "progress": progress}
 
-    config = {name: value for name, value in given.items() if name != "max_steps"}
-    run = runtree.init(settings.PROJECT, run_id=args.run_id, resume="allow", fork=args.fork, config=config)
+    run = runtree.init(
+        settings.PROJECT, run_id=args.run_id, resume="allow", fork=args.fork, base=args.base, config=args.config
+    )
     with (
         run,
         runtree.Checkpointer(run, args.ckpt, component="trainer", parts=settings.PARTS) as checkpoints,
         Listener(str(args.link)) as listener,
     ):
-        start = checkpoints.resume(state) or 0
+        start = checkpoints.resume(state)
+        if start is None and args.base:
+            run.load(run.store.checkpoint(args.base), into={"model": model}, keys=["model", "model.*"])
+        start = start or 0
         if run.fork_step is not None:
-            # A fork trains at the rate that it was given; at the same rate this changes nothing by a bit.
+            # A fork trains at the rate and the schedule that it was given; where they are the same, nothing changes by a bit.
             saved = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
             optimizer, scheduler = make_optimizer(model, given)
-            runtree.torch.restore(saved, optimizer=optimizer, scheduler=scheduler)
+            runtree.torch.restore(saved, optimizer=optimizer, scheduler=scheduler, keep=("lr", "T_max"))
             state.update(optimizer=optimizer, scheduler=scheduler)
 
         def weights_after(step):
