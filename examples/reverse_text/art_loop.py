@@ -1,6 +1,6 @@
 """ART's training loop, with deletion at each step, and a LoRA adapter of the policy as what is trained. Killed, it goes on.
 
-    python art_loop.py [--steps 50]
+python art_loop.py [--steps 50]
 """
 
 import argparse
@@ -56,10 +56,7 @@ async def main(training_steps):
         # training loop
         for step in range(await model.get_step(), training_steps):
             train_groups = await art.gather_trajectory_groups(
-                (
-                    art.TrajectoryGroup(rollout(model, scenario, step) for _ in range(8))
-                    for scenario in train_scenarios
-                ),
+                (art.TrajectoryGroup(rollout(model, scenario, step) for _ in range(8)) for scenario in train_scenarios),
                 pbar_desc=f"gather(train:{step})",
             )
             result = await model.train(train_groups, config=art.TrainConfig(learning_rate=5e-5))

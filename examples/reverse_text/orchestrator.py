@@ -52,9 +52,7 @@ def main(argv):
     progress = {"step": 0, "total_tokens": 0, "total_samples": 0, "total_problems": 0}
     state = {"progress": progress}
 
-    run = runtree.init(
-        settings.PROJECT, run_id=args.run_id, resume="allow", fork=args.fork, base=args.base, config=args.config
-    )
+    run = runtree.init(settings.PROJECT, run_id=args.run_id, resume="allow", fork=args.fork, base=args.base, config=args.config)
     with run, runtree.Checkpointer(run, args.ckpt, component="orchestrator", parts=settings.PARTS) as checkpoints:
         start = checkpoints.resume(state) or 0
         with link.connect(str(args.link), PATIENCE_SECONDS) as trainer:

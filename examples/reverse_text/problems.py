@@ -1,4 +1,4 @@
-"""The task: given a text, write it backwards. Texts and random numbers follow from a seed and a step alone, never from what ran before."""
+"""The task: given a text, write it backwards. What is random follows from a seed and a step, never from what ran before."""
 
 import difflib
 import hashlib

@@ -1,8 +1,8 @@
 """RL: starts a trainer and an orchestrator as one launch, and ends with them. The inference server is started apart from it.
 
-    python inference.py
-    python rl.py --trainer @ train.toml --orchestrator @ orch.toml --max-steps 10 --ckpt
-    python rl.py --trainer @ train.toml --orchestrator @ orch.toml --max-steps 20 --ckpt.resume-step 10
+python inference.py
+python rl.py --trainer @ train.toml --orchestrator @ orch.toml --max-steps 10 --ckpt
+python rl.py --trainer @ train.toml --orchestrator @ orch.toml --max-steps 20 --ckpt.resume-step 10
 """
 
 import os

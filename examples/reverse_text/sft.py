@@ -1,7 +1,7 @@
 """SFT: a policy learns to reverse texts from examples. 40 steps; or 20, and 20 more from their checkpoint, which is the same.
 
-    python sft.py --max-steps 20 --ckpt
-    python sft.py --max-steps 40 --ckpt.resume-step 20
+python sft.py --max-steps 20 --ckpt
+python sft.py --max-steps 40 --ckpt.resume-step 20
 """
 
 import random

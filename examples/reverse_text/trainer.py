@@ -26,9 +26,7 @@ def main(argv):
     progress = {"step": 0, "total_samples": 0, "total_tokens": 0}
     state = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "progress": progress}
 
-    run = runtree.init(
-        settings.PROJECT, run_id=args.run_id, resume="allow", fork=args.fork, base=args.base, config=args.config
-    )
+    run = runtree.init(settings.PROJECT, run_id=args.run_id, resume="allow", fork=args.fork, base=args.base, config=args.config)
     with (
         run,
         runtree.Checkpointer(run, args.ckpt, component="trainer", parts=settings.PARTS) as checkpoints,

@@ -152,9 +152,10 @@ class Checkpointer:
         """Restores a state in place from the checkpoint that the block names; returns its step, None if training starts from scratch.
 
         Only a whole checkpoint is taken: one of all ``parts``. ``resume_step=-1`` is the newest of them, the same for all processes
-        of a launch, and none at all is no error; what ``init(base=)`` named is none of the run's. Tensors, arrays and objects with ``load_state_dict`` are restored in place, plain
-        values put into their dicts. What ``state`` does not have is not read; what ``skip_…`` names stays as it is, and is said to
-        be. With ``skip_progress`` it is 0: training counts anew. ``per_rank`` is as in :meth:`Run.load`.
+        of a launch, and none at all is no error; what ``init(base=)`` named is none of the run's. Tensors, arrays and objects with
+        ``load_state_dict`` are restored in place, plain values put into their dicts. What ``state`` does not have is not read; what
+        ``skip_…`` names stays as it is, and is said to be. With ``skip_progress`` it is 0: training counts anew. ``per_rank`` is as
+        in :meth:`Run.load`.
 
         Raises:
             NotFound: There is no whole checkpoint at ``resume_step``, or in ``resume_dir``; the message lists the steps there are.

@@ -22,7 +22,9 @@ SECONDS = 100
 def document() -> list[tuple[str, list[str]]]:
     """The document's command lines: the program, and its arguments without the dots that stand for what is one's own."""
     lines = re.findall(r"```bash\nuv run (\w+) (.*?)```", SAMPLE.read_text(), re.DOTALL)
-    return [(program, [each for each in shlex.split(rest) if each != "..."]) for program, rest in lines]
+    return [
+        (program, [each for each in shlex.split(rest.replace("\\\n", " ")) if each != "..."]) for program, rest in lines
+    ]
 
 
 def begin(script: str, *argv: str, store: str = "store", **environment: str) -> subprocess.Popen[str]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
+import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from multiprocessing.connection import Client, Listener
@@ -15,12 +19,13 @@ import pytest
 
 import runtree
 
-from .reverse_text import Inference, assert_equal_runs, begin, document, end, flat, run_of, states
+from .reverse_text import EXAMPLE, SECONDS, Inference, assert_equal_runs, begin, document, end, flat, run_of, states
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.timeout(400)
 
 PARTS = ("trainer", "orchestrator")
+FILES = ["--trainer", "@", "path/to/train.toml", "--orchestrator", "@", "path/to/orch.toml"]
 
 
 def steps(run: runtree.StoredRun) -> list[int]:
@@ -61,10 +66,9 @@ sft.main(["--run-id", "async", "--max-steps", "10", *both[:-2], "--ckpt.save-asy
 """
 
 
-def test_what_a_block_says_is_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Path("blocks.py")
-    script.write_text(f"import sys; sys.path[:0] = [sys.argv[1]]\n{BLOCKS}")
-    end(begin(str(script.absolute().with_suffix("")), str(Path(begin.__globals__["EXAMPLE"]))))
+def test_what_a_block_says_is_what_is_kept() -> None:
+    Path("blocks.py").write_text(BLOCKS)
+    end(begin(str(Path("blocks").absolute()), PYTHONPATH=os.pathsep.join([str(EXAMPLE), *sys.path])))
     store = runtree.Store("store")
     for key in ("off", "off-by-name"):
         run = store.run(key)
@@ -75,6 +79,13 @@ def test_what_a_block_says_is_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert kept == {"last": [8, 10], "every": [4, 8, 10], "both": [4, 8, 10], "async": [4, 8, 10]}
     assert flat(states(store.run("async"), 10)) == flat(states(store.run("both"), 10))
     assert sorted(each.name for each in Path("out/checkpoints").iterdir()) == ["step_10", "step_4", "step_8"]
+
+
+@pytest.fixture
+def place_of_links() -> Iterator[str]:
+    """A directory whose name is short enough for sockets."""
+    with tempfile.TemporaryDirectory() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +100,17 @@ def test_two_halves_of_rl_are_the_whole_bit_for_bit(inference: Inference) -> Non
     assert (program, argv) == ("inference", [])
     inference.write_files(Path("path/to"))
     lines = [argv for program, argv in document() if program == "rl"]
-    assert [argv[-3:] for argv in lines] == [["--max-steps", "10", "--ckpt"], [*lines[1][-3:-2], "20", *lines[1][-1:]]] or True
+    assert [argv[6:] for argv in lines] == [
+        ["--max-steps", "10", "--ckpt"],
+        ["--max-steps", "20", "--ckpt.resume-step", "10"],
+    ]
     said = [end(begin("rl", *argv, store="split")) for argv in lines]
     # Never killed, it was sent each weights once: those after 0 to 9 steps, then those after 10 to 19.
     assert [text.count("weights were sent to the inference server 10 times") for text in said] == [1, 1]
     assert inference.process.poll() is None
 
     # 20 steps are the default. The server is killed in mid-run, and is another one then.
-    files = ["--trainer", "@", "path/to/train.toml", "--orchestrator", "@", "path/to/orch.toml"]
-    whole = begin("rl", *files, "--ckpt", "--ckpt.output-dir", "out", store="whole")
+    whole = begin("rl", *FILES, "--ckpt", "--ckpt.output-dir", "out", store="whole")
     assert whole.stdout is not None
     printed = [next(line for line in whole.stdout if line.startswith("step 7:"))]
     inference.kill()
@@ -121,18 +134,82 @@ def test_two_halves_of_rl_are_the_whole_bit_for_bit(inference: Inference) -> Non
     assert sorted(str(each.relative_to("out")) for each in Path("out").glob("checkpoints/*/*/")) == [
         "checkpoints/step_20/orchestrator", "checkpoints/step_20/trainer",
     ]  # fmt: skip
+    check_forks("split")
 
 
-def relay(listener: Listener, trainer_at: str, last: int, then: Any) -> None:
-    """Stands between orchestrator and trainer, as a network does; a batch behind ``last`` never arrives."""
-    with Client(trainer_at) as trainer, listener.accept() as orchestrator:
-        for _ in range(2):  # what there is at first, and its weights
+def check_forks(store: str) -> None:
+    """Of a run at 10 of 20 steps: a fork at another rate, and another run that begins with its weights."""
+    fork_at = "--run-id slow --fork rl@10 --learning-rate 1e-4 --resume --max-steps 11"
+    begin_with = "--run-id new --base rl@10 --learning-rate 0 --max-steps 1 --ckpt"
+    # Beside each other: each asks the server for its own weights, and sends them again where it has the other's.
+    for each in [begin("rl", *FILES, *line.split(), store=store) for line in (fork_at, begin_with)]:
+        end(each)
+    parent, fork, new = (runtree.Store(store).run(key) for key in ("rl", "slow", "new"))
+    assert (fork.parent, fork.fork_step, fork.config["learning_rate"]) == (parent.display_id, 10, 1e-4)
+    rates = [run.history("lr").values[:11] for run in (parent, fork)]
+    assert rates[1][:10].tolist() == rates[0][:10].tolist()
+    assert rates[1][10] == pytest.approx(rates[0][10] / parent.config["learning_rate"] * 1e-4)
+    # --resume without --ckpt writes nothing.
+    assert fork.checkpoints(inherited=False, pending=True) == []
+    # The same weights were asked with other problems, as steps begin anew; at a rate of 0 they stay.
+    one, other = (states(run, step, PARTS)["trainer"] for run, step in ((parent, 10), (new, 1)))
+    assert flat(one["model"]) == flat(other["model"])
+    assert other["progress"]["step"] == 1
+    assert new.base is not None
+
+
+class Relay(threading.Thread):
+    """Stands between the orchestrator and the trainer, as a network does; no batch behind ``last`` arrives: ``crash`` is called."""
+
+    def __init__(self, place: str, last: int, crash: Any) -> None:
+        super().__init__()
+        self.here, self.trainer = f"{place}/orchestrator", f"{place}/trainer"
+        self.last, self.crash = last, crash
+        self.listener = Listener(self.here)
+        self.start()
+
+    def run(self) -> None:
+        with self.listener, self.listener.accept() as orchestrator:
+            while not os.path.exists(self.trainer):
+                time.sleep(0.05)
+            with Client(self.trainer) as trainer:
+                self.weights(trainer, orchestrator)
+                while json.loads(batch := orchestrator.recv_bytes())["step"] <= self.last:
+                    trainer.send_bytes(batch)
+                    self.weights(trainer, orchestrator)
+                self.crash()
+
+    def weights(self, trainer: Any, orchestrator: Any) -> None:
+        """What the trainer sends: some JSON, and weights."""
+        for _ in range(2):
             orchestrator.send_bytes(trainer.recv_bytes())
-        while True:
-            batch = orchestrator.recv_bytes()
-            if json.loads(batch)["step"] > last:
-                then()
-                return
-            trainer.send_bytes(batch)
-            for _ in range(2):
-                orchestrator.send_bytes(trainer.recv_bytes())
+
+
+def test_a_step_that_the_trainer_did_not_live_to_see_is_never_picked(inference: Inference, place_of_links: str) -> None:
+    inference.write_files(Path("path/to"))
+    argv = [*FILES, "--ckpt.interval", "1", "--ckpt.keep-last", "2"]
+    launch = {"RUNTREE_ATTEMPT": uuid.uuid4().hex, "RUNTREE_GRACE_SECONDS": "1", "PYTHONWARNINGS": "default"}
+    trainer = begin("trainer", *argv, "--link", f"{place_of_links}/trainer", **launch)
+    Relay(place_of_links, 12, trainer.kill)
+    orchestrator = begin("orchestrator", *argv, "--link", f"{place_of_links}/orchestrator", **launch)
+    printed = end(orchestrator, code=1)
+    assert "the trainer is gone" in printed
+    assert "1 of 13 saves are not durable" in printed
+    assert trainer.wait(timeout=SECONDS) == -signal.SIGKILL
+    trainer.communicate()
+
+    run = run_of("store")
+    # The trainer may have died before it took 10 away.
+    assert steps(run)[-2:] == [11, 12]
+    # It is there, and is none.
+    pending = [each for each in run.checkpoints(pending=True) if each.step == 13]
+    assert [[part["component"] for part in each.parts if part["present"]] for each in pending] == [["orchestrator"]]
+
+    said = end(begin("rl", *FILES, "--max-steps", "12", "--resume"))
+    assert said.count(f"goes on from checkpoint {run.display_id}@12") == 2
+    said = end(begin("rl", *FILES, "--max-steps", "14", "--ckpt.resume-step", "-1"))
+    assert said.count(f"goes on from checkpoint {run.display_id}@12") == 2
+    run = run_of("store")
+    # What the first launch said is to be kept still counts.
+    assert steps(run) == [12, 14]
+    assert (run.attempt, run.history("reward").steps.tolist()) == (3, list(range(1, 15)))
