@@ -28,7 +28,7 @@ class Rollouts:
             self.step = step
             self.attempts.clear()
         self.attempts[scenario] += 1
-        [completion] = self.agent.model.complete([scenario], number(step, scenario, self.attempts[scenario]))
+        completion = self.agent.complete(scenario, number(step, scenario, self.attempts[scenario]))
         conversation = [{"role": "user", "content": scenario}, {"role": "assistant", "content": completion}]
         return art.Trajectory(reward=reward(scenario, completion), messages_and_choices=conversation)
 
@@ -51,7 +51,7 @@ async def main(training_steps):
     async with LocalBackend(trainer=train) as backend:
         model = art.TrainableModel(name="agent-001", project="checkpoint-deletion-demo", base_model=lora.BASE_MODEL)
         await model.register(backend)
-        train_scenarios = texts("scenarios", 0, 3)
+        train_scenarios = texts("scenarios", 0, 2)
 
         # training loop
         for step in range(await model.get_step(), training_steps):

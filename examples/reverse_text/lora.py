@@ -1,5 +1,7 @@
 """A LoRA adapter of the policy, as a directory with what its optimizer knows: a training that goes on from it goes on exactly."""
 
+import copy
+import functools
 import json
 
 import policy
@@ -27,6 +29,7 @@ class Lora(nn.Module):
         return weight + self.b @ self.a
 
 
+@functools.cache
 def base_model(steps=60):
     """The base model: a policy that has seen a few examples, the same in every process."""
     model = policy.Policy(seed=7)
@@ -43,7 +46,7 @@ class Agent:
     """The base model with an adapter: what writes, and what is trained."""
 
     def __init__(self):
-        self.model = base_model()
+        self.model = copy.deepcopy(base_model())
         torch.manual_seed(7)
         for layer in [each for each in self.model.modules() if isinstance(each, nn.Linear)]:
             parametrize.register_parametrization(layer, "weight", Lora(layer.weight))
@@ -68,6 +71,12 @@ class Agent:
         save_file(moments, directory / "optimizer.safetensors")
         config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "base_model_name_or_path": BASE_MODEL}
         (directory / "adapter_config.json").write_text(json.dumps(config))
+
+    def complete(self, text, seed):
+        """A completion of a text."""
+        # The sum of base and adapter is made once, not for each character.
+        with parametrize.cached():
+            return self.model.complete([text], seed)[0]
 
     def train(self, texts, completions, advantages, learning_rate):
         """A step of policy gradient; returns the loss."""
