@@ -1,0 +1,175 @@
+"""A ``Checkpointer`` on every rank, as torchrun starts them: shards and per-rank states, killed, and gone on from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runtree
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.timeout(300)
+
+RANKS = 2
+SCRIPT = """
+    import os, random, signal, sys, warnings
+    warnings.simplefilter("ignore")
+    import runtree, torch
+    import torch.distributed as dist
+    from torch.distributed.fsdp import fully_shard
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+
+    class Draws:
+        '''Each rank's own data: a generator whose state is in the checkpoint.'''
+        def __init__(self):
+            self.dice = random.Random(rank)
+            self.drawn = 0
+        def next(self):
+            self.drawn += 1
+            return torch.tensor([[self.dice.random() for _ in range(4)] for _ in range(8)])
+        def state_dict(self):
+            version, words, gauss = self.dice.getstate()
+            return {"rank": rank, "drawn": self.drawn, "words": list(words)}
+        def load_state_dict(self, state):
+            assert state["rank"] == rank
+            self.drawn = state["drawn"]
+            self.dice.setstate((3, tuple(state["words"]), None))
+
+    def train(run_id, last, die_at=None, **block):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+        fully_shard(model)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
+        draws, progress = Draws(), {"step": 0, "total_samples": 0}
+        state = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "dataloader": draws, "progress": progress}
+        quiet = dict(console=False, system_metrics=False, environment=False)
+        with runtree.init("ranks", run_id=run_id, resume="allow", **quiet) as run, runtree.Checkpointer(run, block) as checkpoints:
+            start = checkpoints.resume(state)
+            print(f"{run_id} rank {rank} from {start}, drawn {draws.drawn}, {progress}", flush=True)
+            for step in range((start or 0) + 1, last + 1):
+                inputs = draws.next()
+                loss = (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                run.log({"loss": loss.item(), "lr": scheduler.get_last_lr()[0]}, step=step)
+                scheduler.step()
+                progress.update(step=step, total_samples=step * 8)
+                if step == die_at and rank == 0:
+                    # The other rank's part of this step is there, this one's never will be.
+                    dist.barrier()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if checkpoints.should_save(step, is_last=step == last):
+                    checkpoints.save(step, state)
+                if step == die_at:
+                    dist.barrier()
+                    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def launch(tmp_path: Path, number: int, body: str) -> tuple[list[int], list[str]]:
+    """The next launch of a job, as torchrun starts each of its ranks; exit codes, and what each rank printed."""
+    script = tmp_path / f"launch-{number}.py"
+    script.write_text(textwrap.dedent(SCRIPT) + body + "\ndist.barrier()\ndist.destroy_process_group()\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={
+                **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(RANKS), "OMP_NUM_THREADS": "1",
+                "LOCAL_WORLD_SIZE": str(RANKS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "none",
+                "TORCHELASTIC_RESTART_COUNT": str(number),
+            },
+        )
+        for rank in range(RANKS)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=120) for process in processes]
+    # torch's gloo threads abort the interpreter's exit now and then, with or without runtree; everything is done by then.
+    aborted = ["terminate called without an active exception" in errors for _, errors in told]
+    codes = [0 if is_aborted else each.returncode for each, is_aborted in zip(processes, aborted, strict=True)]
+    for code, (_, errors) in zip(codes, told, strict=True):
+        assert code in (0, -signal.SIGKILL), errors[-3000:]
+    return codes, [printed for printed, _ in told]
+
+
+def bits(tree: Any, path: str = "") -> dict[str, Any]:
+    """The leaves of a state by path; tensors as dtype, shape and bytes."""
+    if hasattr(tree, "state_dict"):
+        tree = tree.state_dict()
+    if isinstance(tree, (dict, list, tuple)):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return {name: leaf for key, each in items for name, leaf in bits(each, f"{path}.{key}").items()}
+    if isinstance(tree, torch.Tensor):
+        return {path: (tree.dtype, tuple(tree.shape), tree.numpy().tobytes())}
+    return {path: tree}
+
+
+def everything(run: runtree.StoredRun, step: int) -> dict[str, Any]:
+    """What a checkpoint holds: shards put together, and what each rank has of its own."""
+    checkpoint = run.checkpoint(step)
+    assert len(checkpoint.parts) == RANKS
+    shared = [f"{each}{more}" for each in ("model", "optimizer", "scheduler", "progress") for more in ("", ".*")]
+    own = [checkpoint.load(keys=["dataloader", "dataloader.*"], rank=rank) for rank in range(RANKS)]
+    return bits({"shared": checkpoint.load(keys=shared), "own": own})
+
+
+def test_ranks_that_were_killed_go_on_from_the_newest_whole_step_and_from_a_named_one(tmp_path: Path) -> None:
+    codes, _ = launch(tmp_path, 0, 'train("whole", 6)\ntrain("split", 6, die_at=4, interval=1)')
+    assert codes == [-signal.SIGKILL] * RANKS
+    whole, split = (runtree.Store().run(each) for each in ("whole", "split"))
+    expected = everything(whole, 6)
+    assert expected[".own.0.dataloader.words.0"] != expected[".own.1.dataloader.words.0"]
+    assert [each.step for each in split.checkpoints()] == [1, 2, 3]
+    # Of step 4 there is what rank 1 saved, and no checkpoint.
+    [torn] = [each for each in split.checkpoints(pending=True) if each.step == 4]
+    assert [part["rank"] for part in torn.parts if part["present"]] == [1]
+
+    for number, (step, start) in enumerate(((-1, 3), (2, 2)), 1):
+        codes, printed = launch(tmp_path, number, f'train("split", 6, resume_step={step})')
+        assert codes == [0] * RANKS
+        for rank in range(RANKS):
+            assert (
+                f"split rank {rank} from {start}, drawn {start}, {{'step': {start}, 'total_samples': {start * 8}}}"
+                in printed[rank]
+            )
+        split = runtree.Store().run("split")
+        assert everything(split, 6) == expected
+        assert split.attempt == 1 + number
+        for metric in ("loss", "lr"):
+            assert split.history(metric).steps.tolist() == list(range(1, 7))
+            assert split.history(metric).values.tobytes() == whole.history(metric).values.tobytes()
+
+    one_process_goes_on(expected)
+
+
+def one_process_goes_on(expected: dict[str, Any]) -> None:
+    """On another number of ranks tensors are whole, and what differs by rank has to be chosen."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    state = {
+        "model": model,
+        "optimizer": torch.optim.AdamW(model.parameters()),
+        "dataloader": {"rank": -1, "drawn": 0, "words": [0] * 625},
+    }
+    quiet: dict[str, Any] = {"console": False, "system_metrics": False, "environment": False}
+    with runtree.init("ranks", run_id="split", resume="must", **quiet) as run:
+        checkpoints = runtree.Checkpointer(run, {"resume_step": -1, "load_only": True})
+        with pytest.raises(runtree.Invalid, match="differ in `dataloader"):
+            checkpoints.resume(state)
+        assert checkpoints.resume(state, per_rank=1) == 6
+    found = bits({"model": model, "optimizer": state["optimizer"]})
+    assert {f".shared{name}": leaf for name, leaf in found.items()}.items() <= expected.items()
+    assert bits(state["dataloader"], ".own.1.dataloader").items() <= expected.items()
