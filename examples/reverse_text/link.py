@@ -16,12 +16,16 @@ def send(connection, message, data=b""):
 
 def receive(connection):
     """A message and its bytes; EOFError or ConnectionError if the other process is gone."""
-    message = json.loads(connection.recv_bytes(_MOST_BYTES))
-    return message, connection.recv_bytes(_MOST_BYTES) if message["bytes"] else b""
+    try:
+        message = json.loads(connection.recv_bytes(_MOST_BYTES))
+        return message, connection.recv_bytes(_MOST_BYTES) if message["bytes"] else b""
+    except OSError as error:
+        # It died within a message.
+        raise ConnectionError(str(error)) from error
 
 
-def connect(address, seconds):
-    """Connects to a process that may not be there yet: it is waited for."""
+def connect(address, seconds, hint=None):
+    """Connects to a process that may not be there yet: it is waited for, and the hint says so."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -29,6 +33,9 @@ def connect(address, seconds):
         except (ConnectionError, FileNotFoundError):
             if time.monotonic() > deadline:
                 raise
+            if hint is not None:
+                print(hint, flush=True)
+                hint = None
             time.sleep(0.05)
 
 

@@ -26,9 +26,10 @@ class Inference:
         """Completions of texts with exactly these weights."""
         question = {"do": "complete", "version": version, "texts": texts, "seed": seed}
         deadline = time.monotonic() + PATIENCE_SECONDS
+        hint = f"waiting for an inference server at {self.address}: python inference.py"
         while True:
             try:
-                with link.connect(link.address_of(self.address), PATIENCE_SECONDS) as server:
+                with link.connect(link.address_of(self.address), PATIENCE_SECONDS, hint) as server:
                     link.send(server, question)
                     told, _ = link.receive(server)
                     if told["version"] != version:
@@ -42,7 +43,7 @@ class Inference:
             except (EOFError, ConnectionError):
                 # It was killed. Asked again, with the same seed and weights, the next one says the same.
                 if time.monotonic() > deadline:
-                    raise SystemExit(f"no inference server at {self.address}: python inference.py") from None
+                    raise SystemExit(f"there is no inference server at {self.address}: python inference.py") from None
 
 
 def main(argv):

@@ -35,6 +35,10 @@ def main(argv):
         signal.signal(signal.SIGTERM, lambda *_: [each.terminate() for each in processes])
         try:
             return wait(processes)
+        except KeyboardInterrupt:
+            # The terminal has told all of them.
+            wait_for(processes)
+            return 130
         finally:
             for each in processes:
                 each.kill()
@@ -45,27 +49,21 @@ def wait(processes):
         codes = [each.poll() for each in processes]
         failed = [code for code in codes if code]
         if failed:
-            end(processes)
+            # The one that is left sees that the other is gone, unless it still waits for its first word.
+            for each in processes:
+                each.terminate()
+            wait_for(processes)
             return failed[0] if failed[0] > 0 else 128 - failed[0]
         if None not in codes:
             return 0
         time.sleep(0.05)
 
 
-def end(processes):
-    """The one that is left sees that the other is gone; a trainer that still waits for it is told."""
+def wait_for(processes):
     deadline = time.monotonic() + GRACE_SECONDS
-    for each in processes:
-        each.terminate()
-    for each in processes:
-        try:
-            each.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            each.kill()
+    while None in [each.poll() for each in processes] and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    raise SystemExit(main(sys.argv[1:]))

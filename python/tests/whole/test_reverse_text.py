@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -110,7 +113,7 @@ def test_two_halves_of_rl_are_the_whole_bit_for_bit(inference: Inference) -> Non
     assert inference.process.poll() is None
 
     # 20 steps are the default. The server is killed in mid-run, and is another one then.
-    whole = begin("rl", *FILES, "--ckpt", "--ckpt.output-dir", "out", store="whole")
+    whole = begin("rl", *FILES, "--ckpt.save-async", "--ckpt.output-dir", "out", store="whole")
     assert whole.stdout is not None
     printed = [next(line for line in whole.stdout if line.startswith("step 7:"))]
     inference.kill()
@@ -213,3 +216,26 @@ def test_a_step_that_the_trainer_did_not_live_to_see_is_never_picked(inference: 
     # What the first launch said is to be kept still counts.
     assert steps(run) == [12, 14]
     assert (run.attempt, run.history("reward").steps.tolist()) == (3, list(range(1, 15)))
+
+
+def test_every_command_of_the_readme_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    settings = importlib.import_module("settings")
+    # A name that other programs have, too.
+    monkeypatch.delitem(sys.modules, "settings")
+    monkeypatch.chdir(EXAMPLE)
+    commands = re.findall(r"^python (\w+)\.py(.*?)(?: #.*)?$", (EXAMPLE / "README.md").read_text(), re.MULTILINE)
+    said = {script: [] for script, _ in commands}
+    for script, rest in commands:
+        assert (EXAMPLE / f"{script}.py").is_file()
+        said[script].append(shlex.split(rest))
+    assert set(said) == {"sft", "inference", "rl", "art_loop"}
+    blocks = [settings.parse_sft(argv).ckpt for argv in said["sft"]]
+    assert blocks == [runtree.CheckpointConfig(), runtree.CheckpointConfig(resume_step=20)]
+    # As in the document.
+    assert said["rl"][:2] == [
+        [each.replace("path/to/", "") for each in argv] for program, argv in document() if program == "rl"
+    ]
+    for argv in said["rl"]:
+        for component in PARTS:
+            assert settings.parse_rl(argv, component).ckpt is not None
