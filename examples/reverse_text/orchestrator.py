@@ -88,3 +88,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except (EOFError, ConnectionError):
         raise SystemExit("the trainer is gone") from None
+    except runtree.Error as error:
+        raise SystemExit(str(error)) from None

@@ -14,6 +14,7 @@ import time
 import uuid
 from pathlib import Path
 
+import runtree
 import settings
 
 HERE = Path(__file__).parent
@@ -66,4 +67,7 @@ def wait_for(processes):
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except runtree.Error as error:
+        raise SystemExit(str(error)) from None

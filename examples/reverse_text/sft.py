@@ -70,4 +70,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except runtree.Error as error:
+        raise SystemExit(str(error)) from None

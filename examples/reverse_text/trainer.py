@@ -74,3 +74,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except (EOFError, ConnectionError):
         raise SystemExit("the orchestrator is gone") from None
+    except runtree.Error as error:
+        raise SystemExit(str(error)) from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,6 @@ SCRIPT = """
     warnings.simplefilter("ignore")
     import runtree, torch
     import torch.distributed as dist
-    from torch.distributed.fsdp import fully_shard
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
@@ -47,6 +49,7 @@ SCRIPT = """
             self.dice.setstate((3, tuple(state["words"]), None))
 
     def train(run_id, last, die_at=None, **block):
+        from torch.distributed.fsdp import fully_shard
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
         fully_shard(model)
@@ -76,11 +79,29 @@ SCRIPT = """
                 if step == die_at:
                     dist.barrier()
                     os.kill(os.getpid(), signal.SIGKILL)
+
+    def train_with_an_orchestrator(last, **block):
+        state = {"model": {"w": torch.full((3,), float(rank))}, "progress": {"step": 0}}
+        quiet = dict(console=False, system_metrics=False, environment=False)
+        parts = {"trainer": dist.get_world_size(), "orchestrator": 1}
+        with runtree.init("ranks", run_id="rl", resume="allow", **quiet) as run:
+            checkpoints = runtree.Checkpointer(run, block, parts=parts)
+            start = checkpoints.resume(state)
+            print(f"rl rank {rank} from {start}, {state['model']['w'].tolist()}, {state['progress']}", flush=True)
+            for step in range((start or 0) + 1, last + 1):
+                state["model"]["w"] += 1
+                state["progress"]["step"] = step
+                checkpoints.save(step, state, sharded=True)
 """
 
 
-def launch(tmp_path: Path, number: int, body: str) -> tuple[list[int], list[str]]:
-    """The next launch of a job, as torchrun starts each of its ranks; exit codes, and what each rank printed."""
+def launch(
+    tmp_path: Path, number: int, body: str, beside: Callable[[], None] = lambda: None
+) -> tuple[list[int], list[str]]:
+    """The next launch of a job, as torchrun starts each of its ranks; exit codes, and what each rank printed.
+
+    ``beside`` is what another process of the launch does, which is this one.
+    """
     script = tmp_path / f"launch-{number}.py"
     script.write_text(textwrap.dedent(SCRIPT) + body + "\ndist.barrier()\ndist.destroy_process_group()\n")
     with socket.socket() as free:
@@ -97,6 +118,7 @@ def launch(tmp_path: Path, number: int, body: str) -> tuple[list[int], list[str]
         )
         for rank in range(RANKS)
     ]  # fmt: skip
+    beside()
     told = [process.communicate(timeout=120) for process in processes]
     # torch's gloo threads abort the interpreter's exit now and then, with or without runtree; everything is done by then.
     aborted = ["terminate called without an active exception" in errors for _, errors in told]
@@ -173,3 +195,48 @@ def one_process_goes_on(expected: dict[str, Any]) -> None:
     found = bits({"model": model, "optimizer": state["optimizer"]})
     assert {f".shared{name}": leaf for name, leaf in found.items()}.items() <= expected.items()
     assert bits(state["dataloader"], ".own.1.dataloader").items() <= expected.items()
+
+
+PARTS = {"trainer": RANKS, "orchestrator": 1}
+
+
+def orchestrate(last: int, expected: int | None, **block: Any) -> None:
+    """An orchestrator that ships ``last`` batches, and ends when it has waited enough for the trainer."""
+    quiet: dict[str, Any] = {"console": False, "system_metrics": False, "environment": False}
+    state = {"progress": {"step": 0}}
+    run = runtree.init("ranks", run_id="rl", resume="allow", **quiet)
+    checkpoints = runtree.Checkpointer(run, block, component="orchestrator", parts=PARTS)
+    assert checkpoints.resume(state) == expected
+    assert state["progress"]["step"] == (expected or 0)
+    saves = []
+    for step in range((expected or 0) + 1, last + 1):
+        state["progress"]["step"] = step
+        saves.append(checkpoints.save(step, state))
+    # Of the first launch nobody trains on the last batch.
+    for each in saves[: -1 if expected is None else None]:
+        assert each is not None
+        each.result(timeout=100)
+    with warnings.catch_warnings(), contextlib.suppress(runtree.LostData):
+        warnings.simplefilter("ignore")
+        run.finish(timeout=1)
+
+
+def test_ranks_and_an_orchestrator_go_on_from_the_newest_step_that_all_of_them_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, (block, start, last, shipped) in enumerate((({}, None, 2, 3), ({"resume_step": -1}, 2, 4, 4))):
+        monkeypatch.setenv("RUNTREE_ATTEMPT", f"launch-{number}")
+        body = f"train_with_an_orchestrator({last}, **{block})"
+        codes, printed = launch(
+            tmp_path,
+            number,
+            body,
+            lambda: orchestrate(shipped, start, **block),  # noqa: B023
+        )
+        assert codes == [0] * RANKS
+        for rank in range(RANKS):
+            weight, step = float(rank + (start or 0)), start or 0
+            assert f"rl rank {rank} from {start}, {[weight] * 3}, {{'step': {step}}}" in printed[rank]
+    run = runtree.Store().run("rl")
+    assert [each.step for each in run.checkpoints()] == [1, 2, 3, 4]
+    assert run.attempt == 2
