@@ -150,31 +150,34 @@ def everything(run: runtree.StoredRun, step: int) -> dict[str, Any]:
 
 
 def test_ranks_that_were_killed_go_on_from_the_newest_whole_step_and_from_a_named_one(tmp_path: Path) -> None:
-    codes, _ = launch(tmp_path, 0, 'train("whole", 6)\ntrain("split", 6, die_at=4, interval=1)')
+    body = 'train("whole", 6)\ntrain("named", 4, interval=1)\ntrain("split", 6, die_at=4, interval=1)'
+    codes, _ = launch(tmp_path, 0, body)
     assert codes == [-signal.SIGKILL] * RANKS
-    whole, split = (runtree.Store().run(each) for each in ("whole", "split"))
+    whole, split, named = (runtree.Store().run(each) for each in ("whole", "split", "named"))
     expected = everything(whole, 6)
     assert expected[".own.0.dataloader.words.0"] != expected[".own.1.dataloader.words.0"]
     assert [each.step for each in split.checkpoints()] == [1, 2, 3]
     # Of step 4 there is what rank 1 saved, and no checkpoint.
     [torn] = [each for each in split.checkpoints(pending=True) if each.step == 4]
     assert [part["rank"] for part in torn.parts if part["present"]] == [1]
+    assert [each.step for each in named.checkpoints()] == [1, 2, 3, 4]
 
-    for number, (step, start) in enumerate(((-1, 3), (2, 2)), 1):
-        codes, printed = launch(tmp_path, number, f'train("split", 6, resume_step={step})')
-        assert codes == [0] * RANKS
+    codes, printed = launch(tmp_path, 1, 'train("split", 6, resume_step=-1)\ntrain("named", 6, resume_step=2)')
+    assert codes == [0] * RANKS
+    for run, start in ((split, 3), (named, 2)):
         for rank in range(RANKS):
-            assert (
-                f"split rank {rank} from {start}, drawn {start}, {{'step': {start}, 'total_samples': {start * 8}}}"
-                in printed[rank]
+            said = (
+                f"{run.key} rank {rank} from {start}, drawn {start}, {{'step': {start}, 'total_samples': {start * 8}}}"
             )
-        split = runtree.Store().run("split")
-        assert everything(split, 6) == expected
-        assert split.attempt == 1 + number
+            assert said in printed[rank]
+        run = runtree.Store().run(run.id)
+        assert everything(run, 6) == expected
+        assert run.attempt == 2
         for metric in ("loss", "lr"):
-            assert split.history(metric).steps.tolist() == list(range(1, 7))
-            assert split.history(metric).values.tobytes() == whole.history(metric).values.tobytes()
-
+            assert run.history(metric).steps.tolist() == list(range(1, 7))
+            assert run.history(metric).values.tobytes() == whole.history(metric).values.tobytes()
+    # 3 and 4 of before have left the history.
+    assert [each.step for each in named.checkpoints() if each.effective] == [1, 2, 6]
     one_process_goes_on(expected)
 
 
