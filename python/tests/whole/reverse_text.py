@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ SAMPLE = Path(__file__).parent / "samples" / "checkpointing.md"
 SECONDS = 100
 
 
+_begun: list[subprocess.Popen[str]] = []
+
+
 def document() -> list[tuple[str, list[str]]]:
     """The document's command lines: the program, and its arguments without the dots that stand for what is one's own."""
     lines = re.findall(r"```bash\nuv run (\w+) (.*?)```", SAMPLE.read_text(), re.DOTALL)
@@ -29,11 +33,23 @@ def document() -> list[tuple[str, list[str]]]:
 
 def begin(script: str, *argv: str, store: str = "store", **environment: str) -> subprocess.Popen[str]:
     """Starts a script of the example; what it says on stderr is its stdout's, too."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, str(EXAMPLE / f"{script}.py"), *argv],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "RUNTREE_STORE": str(Path(store).absolute()), "PYTHONWARNINGS": "error", **environment},
+        start_new_session=True,
     )  # fmt: skip
+    _begun.append(process)
+    return process
+
+
+def end_all() -> None:
+    """What a test that has failed left behind, with what that has started."""
+    while _begun:
+        process = _begun.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def end(process: subprocess.Popen[str], code: int = 0) -> str:
@@ -53,6 +69,8 @@ class Inference:
     def start(self) -> None:
         """Starts it, at the port that it had."""
         self.process = begin("inference", "--port", str(self.port))
+        # It outlives the test that starts it.
+        _begun.remove(self.process)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert "inference at 127.0.0.1:" in line, line

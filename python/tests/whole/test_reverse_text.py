@@ -22,13 +22,31 @@ import pytest
 
 import runtree
 
-from .reverse_text import EXAMPLE, SECONDS, Inference, assert_equal_runs, begin, document, end, flat, run_of, states
+from .reverse_text import (
+    EXAMPLE,
+    SECONDS,
+    Inference,
+    assert_equal_runs,
+    begin,
+    document,
+    end,
+    end_all,
+    flat,
+    run_of,
+    states,
+)
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.timeout(400)
 
 PARTS = ("trainer", "orchestrator")
 FILES = ["--trainer", "@", "path/to/train.toml", "--orchestrator", "@", "path/to/orch.toml"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    end_all()
 
 
 def steps(run: runtree.StoredRun) -> list[int]:
@@ -165,7 +183,7 @@ class Relay(threading.Thread):
     """Stands between the orchestrator and the trainer, as a network does; no batch behind ``last`` arrives: ``crash`` is called."""
 
     def __init__(self, place: str, last: int, crash: Any) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.here, self.trainer = f"{place}/orchestrator", f"{place}/trainer"
         self.last, self.crash = last, crash
         self.listener = Listener(self.here)
