@@ -152,9 +152,10 @@ class Checkpointer:
         """Restores a state in place from the checkpoint that the block names; returns its step, None if training starts from scratch.
 
         Only a whole checkpoint is taken: one of all ``parts``. ``resume_step=-1`` is the newest of them, the same for all processes
-        of a launch, and none at all is no error. Tensors, arrays and objects with ``load_state_dict`` are restored in place, plain
-        values put into their dicts. What ``state`` does not have is not read; what ``skip_…`` names stays as it is, and is said to
-        be. With ``skip_progress`` it is 0: training counts anew. ``per_rank`` is as in :meth:`Run.load`.
+        of a launch, and none at all is no error; what ``init(base=)`` named is none of the run's. Tensors, arrays and objects with
+        ``load_state_dict`` are restored in place, plain values put into their dicts. What ``state`` does not have is not read; what
+        ``skip_…`` names stays as it is, and is said to be. With ``skip_progress`` it is 0: training counts anew. ``per_rank`` is as
+        in :meth:`Run.load`.
 
         Raises:
             NotFound: There is no whole checkpoint at ``resume_step``, or in ``resume_dir``; the message lists the steps there are.
@@ -205,10 +206,16 @@ class Checkpointer:
             newest = run._to_load("latest")
         except NotFound:
             return None
+        if self._is_base(newest):
+            return None
         if not self._lacks(newest):
             return newest
         older = [each for each in run.checkpoints() if each.effective and each.step <= newest.step]
         return next((each for each in reversed(older) if not self._lacks(each)), None)
+
+    def _is_base(self, checkpoint: Checkpoint) -> bool:
+        """Whether it is what the run is based on: weights to begin with, whose steps and optimizer are of another training."""
+        return self.run.base is not None and checkpoint._info["run"]["id"] != self.run.id
 
     def _lacks(self, checkpoint: Checkpoint) -> list[str]:
         there = {part["component"] for part in checkpoint.parts}
@@ -238,7 +245,7 @@ class Checkpointer:
 
     def _tell_of_another(self) -> None:
         start = self.run.resumed_from
-        if start is not None:
+        if start is not None and not self._is_base(start):
             self._say(f"training starts from scratch; --resume would go on from checkpoint {start.reference}")
 
     def _tell_of_skips(self, state: Mapping[str, Any]) -> None:

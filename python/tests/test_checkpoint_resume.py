@@ -215,3 +215,23 @@ def test_what_torch_has_is_restored_and_skipped(start: Start, again: Callable[..
         )
     assert torch.equal(state["model"].weight, half["model"].weight)
     assert (state["optimizer"].state, state["scheduler"].last_epoch) == ({}, 0)
+
+
+def test_what_a_run_is_based_on_is_not_gone_on_from(
+    start: Start, launch: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(start, CheckpointConfig())
+    # The same script starts and restarts: first with weights of another training alone, then where it was.
+    for expected in (None, 3):
+        launch()
+        with start(run_id="rl", base="sft@10", resume="allow") as run:
+            checkpoints = CheckpointConfig(resume_step=-1).bind(run)
+            state = fresh()
+            assert checkpoints.resume(state) == expected
+            assert state["progress"]["step"] == (expected or 0)
+            train(run, state, (expected or 0) + 1, (expected or 0) + 3, checkpoints)
+    assert steps(run) == [3, 6]
+    launch()
+    with start(run_id="other", base="sft@10") as run:
+        assert CheckpointConfig().bind(run).resume(fresh()) is None
+    assert "--resume would go on" not in capsys.readouterr().err
