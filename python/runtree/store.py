@@ -269,6 +269,32 @@ class Store:
         name = self.native.resolve_checkpoint(ref, project)
         return Checkpoint(self, self.native.checkpoint_info(*name))
 
+    def wait(
+        self,
+        ref: str,
+        *,
+        after: int | None = None,
+        timeout: float | None = None,
+        interval: float = 1.0,
+        project: str | None = None,
+    ) -> Checkpoint:
+        """Waits until a run has saved a checkpoint beyond step ``after``, and returns the first of them: for an evaluation of each.
+
+        Args:
+            ref: The run.
+            after: A step; None: any checkpoint.
+            timeout: Seconds; None: for as long as the run goes on.
+            interval: Seconds between two looks.
+            project: Where a bare name or number is looked up.
+
+        Raises:
+            NotFound: The run has ended without one.
+            Unavailable: None came in time.
+        """
+        from runtree._waiting import wait
+
+        return wait(self, ref, after, timeout, interval, project)
+
     def fork(
         self,
         ref: str,

@@ -199,10 +199,12 @@ fn print_csv(checkpoints: &[Listed], context: &mut Context) -> Result<(), Failur
     Ok(())
 }
 
-/// When it was saved, in UTC as RFC 3339 has it: as in the JSON.
+/// When it was saved, in UTC as RFC 3339 has it.
 fn created(info: &CheckpointInfo) -> String {
-    let json = serde_json::to_value(info.created).unwrap_or_default();
-    json.as_str().map(str::to_owned).unwrap_or_default()
+    let moment = chrono::DateTime::from_timestamp_micros(info.created.0);
+    moment
+        .map(|moment| moment.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+        .unwrap_or_default()
 }
 
 /// A cell as RFC 4180 has it.

@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// Make the run a fork of the loaded checkpoint: its curves go on from there
     #[arg(long)]
     fork: bool,
+    /// How long to wait before the first restart; twice as long before each one more that saved nothing, at most a minute
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    backoff: f64,
     /// How long the command has to end after SIGTERM, before it is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     grace: f64,
@@ -125,6 +128,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     };
     let restarts = Restarts {
         most: args.restarts,
+        backoff: Duration::from_secs_f64(args.backoff),
         grace: Duration::from_secs_f64(args.grace),
         settle: Duration::from_secs_f64(args.settle),
     };

@@ -41,8 +41,14 @@ fn exec(sandbox: &Sandbox, options: &[&str], body: &str) -> Ran {
 
 fn command(sandbox: &Sandbox, options: &[&str], body: &str) -> Command {
     let script = script(body);
+    let settle: &[&str] = if options.contains(&"--settle") {
+        &[]
+    } else {
+        &["--settle", "0.2"]
+    };
     let args = [
-        &["exec", "--project", "p", "--settle", "0.2"],
+        &["exec", "--project", "p"],
+        settle,
         options,
         &["--", "sh", "-c", &script],
     ]
@@ -242,7 +248,7 @@ done
     assert_eq!(steps(&sandbox, "p/a1"), [1, 2, 3, 4, 5]);
     assert_eq!(exported(&sandbox, "p/a1@3", "model.bin"), "weights 3");
     let run = sandbox.run(&["show", "p/a1", "--json"]).json();
-    assert_eq!(run["status"], "completed");
+    assert_eq!(run["summary"]["status"], "completed");
     assert_eq!(run["attempts"].as_array().unwrap().len(), 2, "{run}");
     // What was torn is set aside, not deleted.
     assert_eq!(
@@ -324,13 +330,12 @@ fn what_is_loaded_lies_where_loaders_look() {
         Path::new("j1/rank-0")
     );
     // Several: the name that two have leads to neither; the job's own folder always does.
-    let several = exec(
+    exec(
         &sandbox,
         &["--load", "p/j1@10,p/j2@10,p/j1@20", "--into", "l"],
-        "cd \"$BT_LOAD_CHECKPOINT_DIR\"; ls; ls */rank-0 | cat",
+        "true",
     )
-    .fails(99);
-    let _ = several;
+    .ok();
     let names: Vec<String> = fs::read_dir(sandbox.path().join("l"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -474,7 +479,7 @@ fn sigterm_leaves_time_to_save_and_ctrl_c_ends_it() {
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     Ran::from(child.wait_with_output().unwrap()).fails(137);
     assert_eq!(
-        sandbox.run(&["show", "p/a3", "--json"]).json()["status"],
+        sandbox.run(&["show", "p/a3", "--json"]).json()["summary"]["status"],
         "stopped"
     );
 

@@ -30,7 +30,9 @@ def lock(folder: Path) -> int:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(held)
-        raise Conflict(f"job {folder.name} is running", hint="give another --run-id, or wait until it has ended") from error
+        raise Conflict(
+            f"job {folder.name} is running", hint="give another --run-id, or wait until it has ended"
+        ) from error
     os.set_inheritable(held, True)
     return held
 
@@ -83,7 +85,9 @@ def _ignored(root: Path) -> Callable[[str], bool]:
     return patterns.match_file
 
 
-def _kept(folder: Path, root: Path, excluded: Iterable[str], ignored: Callable[[str], bool]) -> Iterator[os.DirEntry[str]]:
+def _kept(
+    folder: Path, root: Path, excluded: Iterable[str], ignored: Callable[[str], bool]
+) -> Iterator[os.DirEntry[str]]:
     is_top = folder == root
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):

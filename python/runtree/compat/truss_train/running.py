@@ -1,7 +1,7 @@
 """``runtree train``: a configuration of truss_train as a job of this machine.
 
-A plan says what would be done; here it is done: the workspace is copied, directories are made, and ``runtree exec`` runs the start commands with the
-checkpoints loaded, takes in those they save, and starts them again when they fail.
+A plan says what would be done; here it is done: the workspace is copied, directories are made, and ``runtree exec`` runs the start
+commands with the checkpoints loaded, takes in those they save, and starts them again when they fail.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from runtree.compat.truss_train.definitions import TrainingProject
 from runtree.compat.truss_train.loading import load_config
@@ -22,9 +21,18 @@ from runtree.compat.truss_train.planning import Plan, Reference, plan
 from runtree.compat.truss_train.preparing import copy_workspace, lock, make_folders, write_script
 from runtree.compat.truss_train.variables import Job
 from runtree.errors import Error, Invalid
+from runtree.store import cache_dir, find_store
 
 _LETTERS = "abcdefghjkmnpqrstvwxyz0123456789"
-_EXIT_CODES = {"not_found": 3, "conflict": 4, "invalid": 5, "denied": 6, "unavailable": 7, "corrupt": 8, "unsupported": 9}
+_EXIT_CODES = {
+    "not_found": 3,
+    "conflict": 4,
+    "invalid": 5,
+    "denied": 6,
+    "unavailable": 7,
+    "corrupt": 8,
+    "unsupported": 9,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,50 +52,64 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("config", help="a Python file with one TrainingProject")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON, with --dry-run")
-    parser.add_argument("--run-id", metavar="KEY", help="the job's id; the same again goes on with that job [default: one is made]")
+    parser.add_argument(
+        "--run-id", metavar="KEY", help="the job's id; the same again goes on with that job [default: one is made]"
+    )
     parser.add_argument("--job-name", metavar="NAME", help="instead of the configuration's")
     parser.add_argument("--node-count", metavar="N", type=int, help="instead of the configuration's")
     parser.add_argument("--entrypoint", metavar="CMD", help="instead of start_commands")
-    parser.add_argument("--restarts", metavar="N", type=int, default=0, help="how often the commands are started again when they fail")
-    parser.add_argument("--grace", metavar="SECONDS", type=float, default=10.0, help="how long they have to end after SIGTERM")
-    parser.add_argument("--real-classes", action="store_true", help="execute the file with the real truss_train, which must be installed")
+    parser.add_argument(
+        "--restarts", metavar="N", type=int, default=0, help="how often the commands are started again when they fail"
+    )
+    parser.add_argument(
+        "--grace", metavar="SECONDS", type=float, default=10.0, help="how long they have to end after SIGTERM"
+    )
+    parser.add_argument(
+        "--real-classes",
+        action="store_true",
+        help="execute the file with the real truss_train, which must be installed",
+    )
     return parser
 
 
 def _train(args: argparse.Namespace) -> int:
     project = _overridden(load_config(args.config, classes="truss_train" if args.real_classes else "runtree"), args)
-    folder = os.path.dirname(os.path.abspath(args.config))
     environment = dict(os.environ)
-    jobs = _cache(environment) / "jobs"
     key = args.run_id or "".join(secrets.choice(_LETTERS) for _ in range(7))
-    job_folder = jobs / _plain(project.name) / _plain(key)
-    shared = _cache(environment) / "truss"
-    job = Job(key, project.name, str(job_folder), str(shared / "projects" / _plain(project.name)), gpus=_gpus(project, environment))
-    made = plan(project, folder=folder, environment=environment, job=job)
+    folder = cache_dir() / "jobs" / _plain(project.name) / _plain(key)
+    shared = cache_dir() / "truss"
+    job = Job(
+        key,
+        project.name,
+        str(folder),
+        str(shared / "projects" / _plain(project.name)),
+        gpus=_gpus(project, environment),
+    )
+    here = os.path.dirname(os.path.abspath(args.config))
+    made = plan(project, folder=here, environment=environment, job=job)
     if args.dry_run:
         print(json.dumps(dataclasses.asdict(made), indent=2) if args.json else made)
-    elif not made.problems:
-        for notice in made.notices:
-            print(f"note: {notice}", file=sys.stderr)
     if made.problems:
         raise Invalid(
-            f"{args.config} can not run here: " + "; ".join(made.problems), hint="runtree train --dry-run shows the whole plan"
+            f"{args.config} can not run here: " + "; ".join(made.problems),
+            hint="runtree train --dry-run shows the whole plan",
         )
     if args.dry_run:
         return 0
-    lock(job_folder)
-    work = copy_workspace(made.files, job_folder / "workspace")
-    for each in make_folders(made, job_folder, shared / "team_artifacts"):
-        print(f"note: {each}", file=sys.stderr)
-    script = job_folder / "start.sh"
+    lock(folder)
+    work = copy_workspace(made.files, folder / "workspace")
+    notes = [*made.notices, *make_folders(made, folder, shared / "team_artifacts")]
+    script = folder / "start.sh"
     write_script(made.commands, script)
-    print(f"job {key} of project {project.name}, in {job_folder}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "runtree", "exec", *_options(made, project, key, args), "--", "/bin/sh", str(script)]
-    variables = _variables(made, environment)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"job {key} of project {project.name}, in {folder}", file=sys.stderr, flush=True)
     # The store is the one of where this was called, not of the workspace's copy.
-    variables["RUNTREE_STORE"] = str(location())
+    variables = {**_variables(made, environment), "RUNTREE_STORE": str(find_store(None))}
+    command = [sys.executable, "-m", "runtree", "exec", *_options(made, project, key, args)]
     os.chdir(work)
-    os.execve(sys.executable, command, variables)
+    # Does not return: signals, exit code and terminal are the job's from here on.
+    return os.execve(sys.executable, [*command, "--", "/bin/sh", str(script)], variables)
 
 
 def _overridden(project: TrainingProject, args: argparse.Namespace) -> TrainingProject:
@@ -141,13 +163,12 @@ def _gpus(project: TrainingProject, environment: Mapping[str, str]) -> int | Non
     accelerator = project.job.compute.accelerator
     asked = accelerator.count if accelerator is not None and accelerator.accelerator else 0
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    there = len(glob.glob("/dev/nvidia[0-9]*")) if visible is None else len([each for each in visible.split(",") if each.strip()])
+    there = (
+        len(glob.glob("/dev/nvidia[0-9]*"))
+        if visible is None
+        else len([each for each in visible.split(",") if each.strip()])
+    )
     return there if there < asked else None
-
-
-def _cache(environment: Mapping[str, str]) -> Path:
-    home = environment.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(home) / "runtree"
 
 
 def _plain(name: str) -> str:

@@ -328,7 +328,7 @@ impl Job {
         let location = self
             .run
             .as_ref()
-            .map(|run| run.engine.location())
+            .map(|run| absolute(run.engine.location()))
             .unwrap_or_default();
         let own = self.run.as_ref().zip(run);
         let told_run = own.map(|(job, (writer, launch))| ToldRun {

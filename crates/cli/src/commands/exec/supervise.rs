@@ -24,13 +24,14 @@ use crate::look::clean;
 const TICK: Duration = Duration::from_millis(20);
 /// How often the directories are.
 const LOOK: Duration = Duration::from_millis(250);
-/// The first wait before a restart; each is twice the one before, until the command has saved something.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait before a restart.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// When a command is started again, and how it is stopped.
 pub(super) struct Restarts {
     pub(super) most: u32,
+    /// The first wait; each is twice the one before, until the command has saved something.
+    pub(super) backoff: Duration,
     pub(super) grace: Duration,
     pub(super) settle: Duration,
 }
@@ -53,7 +54,7 @@ pub(super) fn run(
     context: &mut Context,
 ) -> Result<u8, Failure> {
     let watch = job.watch(restarts.settle, context)?.map(Mutex::new);
-    let mut wait = FIRST_WAIT;
+    let mut wait = restarts.backoff;
     let mut count = 0;
     loop {
         let launch = job.launch(command, count, context)?;
@@ -121,15 +122,15 @@ pub(super) fn run(
             }
         }
         wait = if outcome.has_progressed {
-            FIRST_WAIT
+            restarts.backoff
         } else {
             wait
         };
         count += 1;
         context.out.remark(&format!(
-            "the command {ended}; start {count} of {} again in {} s.",
+            "the command {ended}; start {count} of {} again in {:.1} s.",
             restarts.most,
-            wait.as_secs()
+            wait.as_secs_f64()
         ));
         if let Some(came) = signals.wait(wait) {
             return Ok(128_u8.saturating_add(came.signal as u8));
