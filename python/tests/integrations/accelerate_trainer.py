@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -71,6 +72,7 @@ class Training:
                 # What is durable is what counts.
                 assert self.handle.saved is not None
                 self.handle.saved.result()
+                self.handle.run.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def state(self) -> dict[str, Any]:
@@ -89,6 +91,8 @@ def same(left: Any, right: Any) -> bool:
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
     if isinstance(left, (list, tuple)):
         return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, np.ndarray):
+        return bool(np.array_equal(left, right))
     return bool(left == right)
 
 
