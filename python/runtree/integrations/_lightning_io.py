@@ -73,7 +73,7 @@ class RuntreeCheckpointIO(CheckpointIO):
             Corrupt: It is damaged.
         """
         if is_foreign(path):
-            return TorchCheckpointIO().load_checkpoint(path, weights_only=weights_only)
+            return TorchCheckpointIO().load_checkpoint(os.fspath(path), weights_only=weights_only)
         found = self.paths.find(path)
         assert found is not None
         device = (
@@ -85,9 +85,12 @@ class RuntreeCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Lets go of a path: its checkpoint goes to the trash (``runtree undelete``) when a newer one is durable.
 
-        One that is pinned, tagged, forked from, or another run's, stays.
+        One that is pinned, tagged, forked from, or another run's, stays. What Lightning itself wrote is removed as Lightning does.
         """
-        self.paths.drop(path)
+        if is_foreign(path):
+            TorchCheckpointIO().remove_checkpoint(os.fspath(path))
+        else:
+            self.paths.drop(path)
 
     def teardown(self) -> None:
         """Waits until what was saved is durable."""

@@ -16,8 +16,8 @@ import runtree
 from runtree import _warn
 from runtree._init import as_config
 from runtree.errors import Error, Invalid, Unavailable
-from runtree.integrations._lightning import Callback, Logger
-from runtree.integrations._lightning_io import METRICS, NOTE
+from runtree.integrations._lightning import Callback, FSDPStrategy, Logger, ModelParallelStrategy
+from runtree.integrations._lightning_io import METRICS, NOTE, RuntreeCheckpointIO
 from runtree.integrations._lightning_paths import read
 from runtree.integrations._names import checkpoint_name
 from runtree.integrations._rates import Rates
@@ -191,6 +191,17 @@ class RuntreeCallback(Callback):
                 runtree.rng().load_state_dict(saved[rank])
             except Invalid as error:
                 _warn.once("lightning rng", f"random generators are not restored: {error}")
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Tells of a strategy that writes past the run."""
+        strategy: Any = trainer.strategy
+        past = isinstance(strategy, (FSDPStrategy, ModelParallelStrategy)) and not hasattr(strategy, "paths")
+        if past and isinstance(strategy.checkpoint_io, RuntreeCheckpointIO):
+            _warn.once(
+                f"lightning {type(strategy).__name__}",
+                f"{type(strategy).__name__} writes its shards by itself, not into the run: "
+                "use strategy=RuntreeModelParallelStrategy(run), or RuntreeLogger(run, checkpoints=True), which takes files in",
+            )
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Notes the metrics: they are those of a checkpoint that is saved at this step."""

@@ -1,8 +1,8 @@
 """What lies at the paths of ``ModelCheckpoint``: a note of which checkpoint of the run is meant, a few hundred bytes.
 
-``ModelCheckpoint`` thinks in files: it looks whether one exists, links to it, goes on from the newest, deletes the worst. With notes in
-their place all of that works, and nothing waits for a disk: a note is written when ``save`` has returned, before the checkpoint is
-durable, and says what was there before. Who reads it after a crash gets the checkpoint if it became one, else the one before.
+``ModelCheckpoint`` thinks in files: it looks whether one exists, links to it, goes on from the newest, deletes the worst. With notes
+in their place all of that works, and nothing waits for a disk: a note is written when ``save`` has returned, before the checkpoint
+is durable, and says what was there before. Who reads it after a crash gets the checkpoint if it became one, else the one before.
 
 Deleting a note is letting go of a name. The checkpoint goes to the trash when a newer one is durable, unless somebody else holds it.
 """
@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from runtree import _warn
 from runtree.checkpoint import Checkpoint, PendingSave, save_key

@@ -1,12 +1,12 @@
-"""Lightning's sharded strategies, saving into a run.
+"""Lightning's sharded strategy, saving into a run.
 
-``ModelParallelStrategy`` and ``FSDPStrategy`` write shards by themselves, past every ``CheckpointIO``. Their subclasses here give the
-same state dicts to ``run.save``: each rank's shards are its part of one checkpoint, which exists when all parts do. Nothing waits for
-other ranks but the barrier that Lightning has itself, and what is no tensor stays a state tree, where torch's own format pickles.
+``ModelParallelStrategy`` writes shards by itself, past every ``CheckpointIO``. Its subclass here gives the same state dicts to
+``run.save``: each rank's shards are its part of one checkpoint, which exists when all parts do. No rank waits for another's disk, and
+what is no tensor stays a state tree, where torch's own format pickles. (``FSDPStrategy`` is FSDP1, which torch has deprecated.)
 
 A state is ``{"state_dict": model, "optimizer_0": …}`` with fully qualified names, plus, in the part of rank 0, ``"lightning"``: the
-rest of the checkpoint, as :mod:`._lightning_state` has it. Any number of ranks loads it, and so do ``dcp.load`` and ``run.load``. What
-is not sharded and differs by rank (running statistics) each rank gets back its own; on another number of ranks, that of rank 0.
+rest of the checkpoint, as :mod:`._lightning_state` has it. Any number of ranks loads it, and so do ``dcp.load`` and ``run.load``. Of
+what is not sharded and differs by rank (running statistics) each rank gets back its own; on another number of ranks, rank 0's.
 """
 
 # The framework's own types are incomplete: what it returns is Unknown to a strict checker.
@@ -17,31 +17,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from runtree import _ranks
 from runtree.checkpoint import Checkpoint
 from runtree.errors import Invalid, NotFound
-from runtree.integrations._lightning import FSDPStrategy, ModelParallelStrategy
+from runtree.integrations._lightning import ModelParallelStrategy
 from runtree.integrations._lightning_io import NOTE, is_foreign, note_of, save_options
 from runtree.integrations._lightning_paths import Paths
 from runtree.integrations._lightning_state import from_state, to_state
 from runtree.integrations._source import Source, on_first
 from runtree.run import Run
-
-if TYPE_CHECKING:
-    _Base = ModelParallelStrategy
-else:
-    _Base = object
+from runtree.store import Store
 
 _REST = "lightning"
 
 
-class _Sharded(_Base):
-    """What both strategies have in common."""
+class RuntreeModelParallelStrategy(ModelParallelStrategy):
+    """``ModelParallelStrategy`` (FSDP2, tensor parallel) that saves into a run.
 
-    _source: Source
-    _paths: Paths | None = None
+    Takes what ``ModelParallelStrategy`` takes, and ``run``: the live run; without one, this process's only one at the first save or
+    load. ``save_checkpoint`` returns when this rank's shards have been copied. Paths and REFs are those of
+    :class:`RuntreeCheckpointIO`.
+    """
+
+    def __init__(self, run: Run | None = None, **keywords: Any) -> None:
+        if not keywords.get("save_distributed_checkpoint", True):
+            raise Invalid(
+                "save_distributed_checkpoint=False gathers the weights on one rank, and shards need no gathering",
+                hint="leave it out; `runtree export REF DIR --layout hf` puts them together",
+            )
+        super().__init__(**keywords)
+        self._source = Source(run)
+        self._paths: Paths | None = None
 
     @property
     def paths(self) -> Paths:
@@ -51,14 +59,8 @@ class _Sharded(_Base):
             self._paths = Paths(run)
         return self._paths
 
-    def _is_sharded(self) -> bool:
-        raise NotImplementedError
-
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Saves each rank's shards as its part of one checkpoint. A disk that fails is a warning."""
-        if not self._is_sharded():
-            super().save_checkpoint(checkpoint, filepath, storage_options)
-            return
         path = os.fspath(self.broadcast(filepath))
         paths, run = self.paths, self.paths.run
         on_first(lambda: paths.refuse(path))
@@ -82,13 +84,9 @@ class _Sharded(_Base):
         if on_first(lambda: is_foreign(wanted)):
             return super().load_checkpoint(wanted, weights_only)
         run = self.paths.run
-        name = on_first(lambda: self._name_of(wanted))
-        store_of, name = name[0], name[1]
-        from runtree.store import Store
-
-        store = run.store if store_of == run.store.location else Store(store_of)
-        checkpoint = Checkpoint(store, store.native.checkpoint_info(*name))
-        return self._load(checkpoint, run, weights_only)
+        location, name = on_first(lambda: self._name_of(wanted))
+        store = run.store if location == run.store.location else Store(location)
+        return self._load(Checkpoint(store, store.native.checkpoint_info(*name)), run, weights_only)
 
     def _name_of(self, wanted: Any) -> tuple[str, tuple[str, str]]:
         found = self.paths.find(wanted, alone=True)
@@ -138,43 +136,13 @@ class _Sharded(_Base):
 
     def remove_checkpoint(self, filepath: Any) -> None:
         """Lets go of a path, as :meth:`RuntreeCheckpointIO.remove_checkpoint` does."""
-        if not self._is_sharded():
-            super().remove_checkpoint(filepath)
-        elif self.global_rank == 0:
+        if self.global_rank == 0 and not is_foreign(filepath):
             self.paths.drop(filepath)
+        else:
+            super().remove_checkpoint(filepath)
 
     def teardown(self) -> None:
         """Waits until what was saved is durable."""
         if self._paths is not None:
             self._paths.settle(wait=True)
         super().teardown()
-
-
-class RuntreeModelParallelStrategy(_Sharded, ModelParallelStrategy):
-    """``ModelParallelStrategy`` (FSDP2, tensor parallel) that saves into a run.
-
-    Takes what ``ModelParallelStrategy`` takes, and ``run``: the live run; without one, this process's only one at the first save or
-    load. ``save_checkpoint`` returns when this rank's shards have been copied. Paths and REFs are as in
-    :class:`RuntreeCheckpointIO`, to which a checkpoint goes with ``save_distributed_checkpoint=False``.
-    """
-
-    def __init__(self, run: Run | None = None, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self._source = Source(run)
-
-    def _is_sharded(self) -> bool:
-        return self._save_distributed_checkpoint
-
-
-class RuntreeFSDPStrategy(_Sharded, FSDPStrategy):
-    """``FSDPStrategy`` (FSDP1) that saves into a run; ``state_dict_type="sharded"`` unless said otherwise.
-
-    Takes what ``FSDPStrategy`` takes, and ``run``. See :class:`RuntreeModelParallelStrategy`.
-    """
-
-    def __init__(self, run: Run | None = None, *, state_dict_type: Any = "sharded", **keywords: Any) -> None:
-        super().__init__(state_dict_type=state_dict_type, **keywords)
-        self._source = Source(run)
-
-    def _is_sharded(self) -> bool:
-        return self._state_dict_type == "sharded"

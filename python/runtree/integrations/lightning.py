@@ -5,8 +5,7 @@
     trainer.fit(model, ckpt_path=start_of(run))
 
 :func:`connect` gives a trainer all three parts: :class:`RuntreeLogger`, :class:`RuntreeCheckpointIO`, :class:`RuntreeCallback`. Each
-works alone, too. Sharded strategies write past a ``CheckpointIO``; :class:`RuntreeModelParallelStrategy` and
-:class:`RuntreeFSDPStrategy` write to the run instead.
+works alone, too. A sharded strategy writes past every ``CheckpointIO``; :class:`RuntreeModelParallelStrategy` writes to the run.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,11 +19,11 @@ from typing import Any
 from runtree.integrations._lightning import pl
 from runtree.integrations._lightning_io import RuntreeCheckpointIO
 from runtree.integrations._lightning_logger import RuntreeCallback, RuntreeLogger
-from runtree.integrations._lightning_sharded import RuntreeFSDPStrategy, RuntreeModelParallelStrategy
+from runtree.integrations._lightning_sharded import RuntreeModelParallelStrategy
 from runtree.run import Run
 
 __all__ = [
-    "RuntreeCallback", "RuntreeCheckpointIO", "RuntreeFSDPStrategy", "RuntreeLogger", "RuntreeModelParallelStrategy",
+    "RuntreeCallback", "RuntreeCheckpointIO", "RuntreeLogger", "RuntreeModelParallelStrategy",
     "autolog", "connect", "start_of", "undo",
 ]  # fmt: skip
 
