@@ -66,13 +66,15 @@ class RuntreeLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs the values of a step. On other ranks than the first it does nothing, unless the run has ``log_ranks="all"``."""
         run = self._source.get()
-        if not run._quiet:
+        if run.rank == 0 or not run._quiet:
             run.log(metrics, step)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Adds hyperparameters to the run's config; of what is no plain value, the name of its class."""
         run = self._source.get()
-        if run.rank == 0 and not run.disabled:
+        if run.finished:
+            run._quiet_log()
+        elif run.rank == 0 and not run.disabled:
             run.update_config(_plain(as_config(params) or {}))
 
     def save(self) -> None:

@@ -174,10 +174,9 @@ class Paths:
         is_link = os.path.islink(path)
         with contextlib.suppress(OSError):
             os.unlink(path)
-        newest, start = self._newest, self.run.resumed_from
-        # A link is one more name. What the launch starts from stays, as with Lightning's files, and so does the newest.
-        is_start = start is not None and start._name == (note.run, note.key)
-        if is_link or is_start or newest is None or newest is self._pending.get(note.key):
+        newest = self._newest
+        # A link is one more name, and the newest checkpoint stays whoever lets go of it.
+        if is_link or newest is None or newest is self._pending.get(note.key):
             return
         self._leaving.append((note.key, newest))
         self.settle()
@@ -204,7 +203,8 @@ class Paths:
     def _delete(self, key: str) -> None:
         with contextlib.suppress(NotFound):
             checkpoint = Checkpoint(self.run.store, self.run.store.native.checkpoint_info(self.run.id, key))
-            if checkpoint.pinned or checkpoint.tags or checkpoint._info["forks"]:
+            # What the launch starts from stays, as with Lightning's files.
+            if checkpoint == self.run.resumed_from or checkpoint.pinned or checkpoint.tags or checkpoint._info["forks"]:
                 return
             try:
                 checkpoint.delete("let go of by ModelCheckpoint")

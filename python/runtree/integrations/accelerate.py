@@ -74,7 +74,7 @@ class RuntreeTracker(GeneralTracker):
     def log(self, values: Mapping[str, Any], step: int | None = None, **keywords: Any) -> None:
         """Logs the values of a step. On other ranks than the first it does nothing, unless the run has ``log_ranks="all"``."""
         run = self._source.get()
-        if not run._quiet:
+        if run.rank == 0 or not run._quiet:
             run.log(values, step, **keywords)
 
     def finish(self) -> None:

@@ -157,6 +157,27 @@ def test_a_total_limit_is_refused_with_what_to_do_instead(training: Callable[...
     assert "keep_last" in (refused.value.hint or "")
 
 
+def test_automatic_naming_goes_on_as_it_does(training: Callable[..., Training]) -> None:
+    settings = accelerate.utils.ProjectConfiguration(project_dir="here", automatic_checkpoint_naming=True)
+    named = accelerate.Accelerator(cpu=True, project_config=settings)
+    model = named.prepare(torch.nn.Linear(2, 2))
+    handle = integration.register(named, start())
+    named.log({"loss": 1.0}, step=70)
+    named.save_state()
+    first = model.weight.detach().clone()
+    torch.nn.init.zeros_(model.weight)
+    named.log({"loss": 0.5}, step=80)
+    named.save_state()
+    assert handle.saved is not None
+    assert handle.saved.result().dir().joinpath("model.safetensors").exists()
+    assert [(each.step, each.name) for each in handle.run.checkpoints()] == [(70, "checkpoint_0"), (80, "checkpoint_1")]
+    assert sorted(path.name for path in Path("here/checkpoints").iterdir()) == ["checkpoint_0", "checkpoint_1"]
+    named.load_state("checkpoint_0")
+    assert torch.equal(model.weight, first)
+    named.load_state()
+    assert not model.weight.any()
+
+
 def test_retention_of_the_run_keeps_the_last(training: Callable[..., Training]) -> None:
     trained = training("kept", retention={"keep_last": 2})
     trained.train(8)

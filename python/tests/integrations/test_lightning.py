@@ -296,6 +296,21 @@ def test_with_several_optimizers_the_step_is_what_loggers_count() -> None:
     assert [each.step for each in run.checkpoints()] == [3, 6]
 
 
+def test_fabric_saves_and_loads_by_the_same_plugin() -> None:
+    run = start()
+    fabric = lightning.Fabric(accelerator="cpu", devices=1, plugins=[integration.RuntreeCheckpointIO(run)])
+    model, optimizer = fabric.setup(net := torch.nn.Linear(3, 1), torch.optim.AdamW(net.parameters()))
+    fabric.backward(model(torch.ones(2, 3)).sum())
+    optimizer.step()
+    fabric.save("fabric/step-5.ckpt", {"model": model, "optimizer": optimizer, "seen": 40})
+    saved = {key: each.clone() for key, each in model.state_dict().items()}
+    torch.nn.init.zeros_(net.weight)
+    rest = fabric.load("fabric/step-5.ckpt", {"model": model, "optimizer": optimizer})
+    assert same(dict(model.state_dict()), saved)
+    assert rest["seen"] == 40
+    assert [(each.step, each.name) for each in run.checkpoints()] == [(5, "step-5")]
+
+
 def test_hyperparameters_are_config_whatever_they_are() -> None:
     run = start()
     logger = integration.RuntreeLogger(run)
