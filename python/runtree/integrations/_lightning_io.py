@@ -162,7 +162,10 @@ def load_state(checkpoint: Checkpoint, run: Run, device: Any) -> dict[str, Any]:
             hint="load a file of it: ckpt_path=run.dir(ref) / 'name.ckpt'",
         ) from error
     if not isinstance(state, dict) or state.keys() != KEYS:
-        raise NotFound(f"checkpoint {checkpoint.reference} is not Lightning's", hint="load it with run.load()")
+        raise NotFound(
+            f"checkpoint {checkpoint.reference} is not one that Lightning saved whole",
+            hint="load it with run.load(), or with the strategy that saved it",
+        )
     return cast("dict[str, Any]", state)
 
 

@@ -63,7 +63,6 @@ def fit(
     model = Sharded(lr)
     ranks = dist.get_world_size() if dist.is_initialized() else int(os.environ["WORLD_SIZE"])
     given = connect(run, on_fork=on_fork)
-    del given["plugins"]
     strategy = RuntreeModelParallelStrategy(run, data_parallel_size=ranks, tensor_parallel_size=1)
     trainer = trainer_of(given, epochs, *callbacks, ranks=ranks, strategy=strategy)
     trainer.fit(model, datamodule=Data(), ckpt_path=ckpt_path)
@@ -128,6 +127,14 @@ def own() -> None:
     given = connect(project="own", run_id="x", resume="allow", console=False, system_metrics=False, environment=False)
     trainer = trainer_of(given, 1, ranks=2, strategy="ddp")
     trainer.fit(Model(0.1), datamodule=Data())
+    given["logger"].experiment.finish()
+
+
+def leave() -> None:
+    """Without the interpreter's exit, which torch's gloo threads abort now and then."""
+    sys.stdout.flush()
+    dist.barrier()
+    os._exit(0)
 
 
 if __name__ == "__main__":
@@ -139,7 +146,4 @@ if __name__ == "__main__":
         fit(start(run_id="fsdp"), 4, ModelCheckpoint(dirpath="shards", save_top_k=2, monitor="val_loss"), Kill())
     else:
         resume(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-        # Without the interpreter's exit, which torch's gloo threads abort now and then.
-        sys.stdout.flush()
-        dist.barrier()
-        os._exit(0)
+    leave()

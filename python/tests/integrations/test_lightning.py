@@ -71,7 +71,7 @@ def test_a_fork_trains_at_the_rate_of_its_script_where_the_schedule_is() -> None
         _, model = fit(fork, 4, every_epoch(), lr=0.01, on_fork=on_fork)
         rates[on_fork] = model.rates
         fork.finish()
-        assert fork.fork_step == 9
+        assert (fork.fork_step, fork.config["lr"]) == (9, 0.01)
         assert runtree.Store().run(on_fork).history("loss").steps.tolist() == list(range(12))
     # Halved after two epochs, and after four: the fork begins in the fourth.
     assert rates == {"use-args": [0.005] * 3, "keep": [0.05] * 3}
@@ -173,6 +173,27 @@ def test_rotation_while_checkpoints_are_on_their_way_loses_none_that_stays() -> 
     assert report.status == "completed"
 
 
+def test_a_disk_that_fails_stops_no_training_and_takes_no_older_checkpoint() -> None:
+    run = start(run_id="broken")
+    chunks = run.path / "chunks"
+
+    class Break(Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                trainer.strategy.checkpoint_io.teardown()
+                chunks.rename(run.path / "away")
+                chunks.touch()
+
+    with pytest.warns(runtree.RuntreeWarning, match="chunks"):
+        trainer, _ = fit(run, 3, ModelCheckpoint(dirpath="one", save_top_k=1), Break(), is_broken=True)
+    assert trainer.global_step == 9
+    # ModelCheckpoint let go of the first; nothing newer is durable, so it is still there.
+    assert {path.name for path in Path("one").iterdir()} == {"epoch=2-step=9.ckpt"}
+    assert [each.step for each in run.checkpoints()] == [3]
+    with pytest.raises(runtree.LostData):
+        run.finish()
+
+
 def test_every_path_loads_the_checkpoint_that_was_saved_there() -> None:
     run = start()
     _, model = fit(run, 1)
@@ -264,7 +285,7 @@ def test_what_is_not_ours_is_neither_replaced_nor_misread() -> None:
     with pytest.raises(runtree.Invalid, match="bucket"):
         io.save_checkpoint({"global_step": 6}, "s3://bucket/last.ckpt")
     run.save({"mine": 1}, step=3).result()
-    with pytest.raises(runtree.NotFound, match="not Lightning's"):
+    with pytest.raises(runtree.NotFound, match="not one that Lightning saved"):
         io.load_checkpoint("latest")
     with pytest.raises(runtree.NotFound, match="is no file"):
         io.load_checkpoint("best.ckpt")
