@@ -24,7 +24,10 @@ class Rates:
 
     def __init__(self, optimizers: Sequence[Any], schedulers: Sequence[Any]) -> None:
         self._optimizers = [
-            (optimizer, [_options(group) for group in optimizer.param_groups]) for optimizer in optimizers
+            (optimizer, [_options(group) for group in optimizer.param_groups])
+            for optimizer in optimizers
+            # An engine that has its own idea of an optimizer restores it by itself.
+            if isinstance(optimizer, torch.optim.Optimizer)
         ]
         self._schedulers = [(scheduler, _state(scheduler)) for scheduler in schedulers]
 

@@ -25,7 +25,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 
@@ -100,7 +99,8 @@ class Registered:
         self._load_state: Callable[..., Any] = accelerator.load_state
         self._tracker = RuntreeTracker(_source=source)
         self._hook = accelerator.register_save_state_pre_hook(self._note_directory)
-        accelerator.trackers.append(self._tracker)
+        if not any(isinstance(each, RuntreeTracker) for each in (*accelerator.log_with, *accelerator.trackers)):
+            accelerator.trackers.append(self._tracker)
         settings: Any = accelerator
         settings.save_state = self.save_state
         settings.load_state = self.load_state
@@ -294,10 +294,7 @@ def _parts(accelerator: Accelerator) -> tuple[list[Any], list[Any]]:
     """The optimizers and the schedulers, out of their wrappers."""
     optimizers = [getattr(each, "optimizer", each) for each in accelerator._optimizers]
     schedulers: list[Any] = [getattr(each, "scheduler", each) for each in accelerator._schedulers]
-    return (
-        [each for each in optimizers if isinstance(each, torch.optim.Optimizer)],
-        [each for each in schedulers if hasattr(each, "optimizer")],
-    )
+    return optimizers, [each for each in schedulers if hasattr(each, "optimizer")]
 
 
 # ---- Every accelerator.

@@ -8,7 +8,7 @@
 works alone, too. A sharded strategy writes past every ``CheckpointIO``; :class:`RuntreeModelParallelStrategy` writes to the run.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -34,11 +34,10 @@ def connect(run: Run | None = None, *, on_fork: str = "use-args", **init_keyword
     Without a run it is this process's only one, else ``runtree.init`` is called with ``init_keywords`` when the trainer starts.
     ``on_fork`` is that of :class:`RuntreeCallback`. A trainer with callbacks of its own adds them to the list.
     """
-    return {
-        "logger": RuntreeLogger(run, **init_keywords),
-        "plugins": [RuntreeCheckpointIO(run)],
-        "callbacks": [RuntreeCallback(on_fork)],
-    }
+    logger, io = RuntreeLogger(run, **init_keywords), RuntreeCheckpointIO(run)
+    # What the logger starts is the run of both, whatever else is live in the process.
+    io._source = logger._source
+    return {"logger": logger, "plugins": [io], "callbacks": [RuntreeCallback(on_fork)]}
 
 
 def start_of(run: Run) -> str | None:

@@ -216,6 +216,24 @@ def test_removing_the_handle_leaves_the_accelerator_as_it_was(training: Callable
     assert trained.handle.run.metrics == []
 
 
+def test_the_tracker_alone_logs_and_leaves_a_given_run_open() -> None:
+    run = start()
+    alone = accelerate.Accelerator(cpu=True, log_with=integration.RuntreeTracker(run))
+    alone.init_trackers("ignored", config={"lr": 0.1, "name": "a"})
+    # Registering adds no second one.
+    integration.register(alone, run)
+    assert [each.name for each in alone.trackers] == ["runtree"]
+    alone.log({"loss": 2.0, "nested": {"a": 1}}, step=3)
+    alone.end_training()
+    assert not run.finished
+    assert (run.config["lr"], run.config["name"]) == (0.1, "a")
+    assert run.history("loss").values.tolist() == [2.0]
+    assert run.history("nested/a").steps.tolist() == [3]
+    run.finish()
+    with pytest.warns(runtree.RuntreeWarning, match="is finished"):
+        alone.trackers[0].log({"loss": 1.0}, step=4)
+
+
 RANKS = """
     import sys, warnings
     warnings.simplefilter("ignore")

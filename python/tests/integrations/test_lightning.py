@@ -382,6 +382,25 @@ def test_autolog_takes_in_the_files_of_lightning_before_they_are_deleted() -> No
     assert len(model.rates) == 3
 
 
+def test_what_the_logger_starts_is_the_run_of_the_checkpoints_too() -> None:
+    other = start(run_id="other")
+    given = integration.connect(project="late", console=False, system_metrics=False, environment=False)
+    assert [each.key for each in runtree.Store().runs()] == ["other"]
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        **given,
+    )
+    trainer.fit(Model(), datamodule=Data())
+    run = given["logger"].experiment
+    assert run.project == "late"
+    assert [each.step for each in run.checkpoints()] == [3]
+    assert other.checkpoints() == []
+
+
 def test_without_runtree_a_training_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNTREE_MODE", "disabled")
     run = start()
