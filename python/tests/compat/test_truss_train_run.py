@@ -40,7 +40,7 @@ class Desk:
     """A folder with a configuration in it, a store and a cache."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.work = root, root / "work"
+        self.root, self.work = root, root / "desk"
         self.work.mkdir()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("BT_", "RUNTREE_"))},
@@ -77,9 +77,10 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     yield Desk(tmp_path)
-    # What a job linked at the default path, for scripts that have it written down.
-    if LITERAL.is_symlink() and tmp_path in Path(os.readlink(LITERAL)).parents:
-        LITERAL.unlink()
+    # What a job linked at the default paths, for scripts that have them written down.
+    for literal in (LITERAL, Path("/mnt/ckpts")):
+        if literal.is_symlink() and tmp_path in Path(os.readlink(literal)).parents:
+            literal.unlink()
 
 
 def config(runtime: str, job: str = "", project: str = "p") -> str:
@@ -112,7 +113,7 @@ def test_the_documents_setup_three_jobs_in_a_row(desk: Desk) -> None:
     saved = desk.checkpoints(f"my-training-project/{key}")
     assert [each["step"] for each in saved] == [50, 60]
     run = json.loads(desk.run("show", f"my-training-project/{key}", "--json").stdout)
-    assert run["config"]["truss_train"]["image"] == "your-base-image"
+    assert run["summary"]["config"]["truss_train"]["image"] == "your-base-image"
     # At the literal path scripts find the newest job's.
     assert (LITERAL / "second" / "rank-0" / "checkpoint-40" / "model.bin").read_text() == "weights 40"
     assert not (desk.work / "saved").exists()
@@ -261,14 +262,15 @@ def test_nodes_and_restarts_and_a_signal_that_is_waited_out(desk: Desk) -> None:
     said = desk.run("train", "config.py", "--restarts", "2").stdout
     nodes = [f"{node} of 2 at 127.0.0.1, {retry}" for retry in (0, 1) for node in (0, 1)]
     assert set(nodes[2:]) <= set(said.splitlines()) <= set(nodes)
-    # The second command never runs: the first saves, and the job is over.
+    # The second command never runs: the first saves and ends well, and the job is over.
     saves = (
         "d=$BT_CHECKPOINT_DIR/checkpoint-99; mkdir -p $d; printf x > $d/model.bin; printf '{}' > $d/trainer_state.json"
     )
     waits = ': > "$READY"; while :; do sleep 0.05; done'
     desk.write("save.sh", f"{SHELL}trap 'save; exit 0' TERM\nsave() {{ {saves}; }}\n{waits}\n")
     desk.write(
-        "config.py", config("start_commands=['sh save.sh'], checkpointing_config=CheckpointingConfig(enabled=True)")
+        "config.py",
+        config("start_commands=['sh save.sh', 'echo never'], checkpointing_config=CheckpointingConfig(enabled=True)"),
     )
     ready = desk.root / "ready"
     with subprocess.Popen(
@@ -284,5 +286,5 @@ def test_nodes_and_restarts_and_a_signal_that_is_waited_out(desk: Desk) -> None:
         busy = desk.run("train", "config.py", "--run-id", "a1", code=4)
         assert "job a1 is running" in busy.stderr
         job.send_signal(signal.SIGTERM)
-        assert job.wait(30) == 0
+        assert job.wait(30) == 143
     assert [each["step"] for each in desk.checkpoints("p/a1")] == [10, 20, 99]

@@ -20,6 +20,8 @@ IGNORES = ".truss_ignore"
 # A store beside the configuration is what the job is recorded in, not a part of it.
 _NEVER = (".runtree",)
 _LOCK = "running"
+# In every cache.
+_JOBS = "/runtree/jobs/"
 
 
 def lock(folder: Path) -> int:
@@ -151,8 +153,10 @@ def _link(folder: Folder, jobs: Path) -> Iterator[str]:
 
 
 def _is_of_ended_job(link: Path, jobs: Path) -> bool:
-    """Whether a link leads into the folder of a job of ours that does not run any more."""
+    """Whether a link leads into the folder of a job of ours that does not run any more, or is gone."""
     target = Path(os.readlink(link))
+    if not target.exists():
+        return _JOBS in f"{target}/"
     if jobs not in target.parents:
         return False
     job = jobs.joinpath(*target.relative_to(jobs).parts[:2])
@@ -172,7 +176,11 @@ def _is_of_ended_job(link: Path, jobs: Path) -> bool:
 def write_script(commands: Iterable[str], path: Path) -> None:
     """The start commands as one script: each in a shell of its own, until one fails, whose code is the script's.
 
-    A signal is waited out: the shell must not end before the command that it started, which may be saving.
+    A signal is waited out: no shell must end before the command that it started, which may be saving. No other command follows it.
     """
-    lines = ["set -e", "trap : INT TERM HUP", *(f"/bin/sh -c {shlex.quote(each)}" for each in commands)]
+    waits = "trap : INT TERM HUP\n"
+    lines = ["set -e", "trap 'stopped=1' INT TERM HUP"]
+    for number, each in enumerate(commands):
+        lines += ['[ -z "$stopped" ] || exit 143'] if number else []
+        lines.append(f"/bin/sh -c {shlex.quote(waits + each)}")
     path.write_text("\n".join(lines) + "\n")
