@@ -58,8 +58,8 @@ class RuntreeCheckpointHandler(ocp.AsyncCheckpointHandler):
     """Saves a pytree into a run: ``CheckpointManager(directory, item_handlers=RuntreeCheckpointHandler(run))``.
 
     ``save`` returns when the arrays have been copied to the host; Orbax finalises the step once all processes' parts are durable.
-    Of an array that processes share, each saves the shards whose first replica it has. A save that fails raises where Orbax's do, at
-    the next ``save`` or ``wait_until_finished``: the step is not finalised. Removing a step there removes the note alone;
+    Of an array that processes share, each saves the shards whose first replica it has. A save that fails, and one that was called
+    wrongly, raises at the next ``save`` or ``wait_until_finished``, and the step is not finalised. Removing a step there removes the note alone;
     checkpoints go as the run's retention says.
 
     Args:
@@ -73,7 +73,11 @@ class RuntreeCheckpointHandler(ocp.AsyncCheckpointHandler):
 
     async def async_save(self, directory: Any, *args: Any, **keywords: Any) -> Any:
         """Begins a save; what it returns is done when it is durable."""
-        run, pending = self._begin(directory, keywords["args"] if "args" in keywords else args[0])
+        try:
+            run, pending = self._begin(directory, keywords["args"] if "args" in keywords else args[0])
+        except Error as error:
+            # Raised here, Orbax's own threads would wait for a directory that is never made, and hold up the program's end.
+            return [future.CommitFutureAwaitingContractedSignals(_fail(error), name="runtree")]
         return [future.CommitFutureAwaitingContractedSignals(_commit(run, pending, directory), name="runtree")]
 
     def save(self, directory: Any, *args: Any, **keywords: Any) -> None:
@@ -161,6 +165,10 @@ def _save(run: Run, component: str, item: Any, step: int, metrics: Any, name: st
         plain(item), step=step, metrics=metrics, name=name, component=component, sharded=True if several else None,
         rank=jax.process_index() if several else None, world_size=jax.process_count() if several else None,
     )  # fmt: skip
+
+
+async def _fail(error: Error) -> None:
+    raise error
 
 
 async def _commit(run: Run, pending: PendingSave, directory: Any) -> None:
