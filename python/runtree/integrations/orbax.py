@@ -1,4 +1,6 @@
-"""Orbax (JAX): its checkpoints taken into a run as they are, or state trees written straight into the run; docs/integrations/orbax.md.
+"""Orbax (JAX): its checkpoints taken into a run as they are, or state trees written straight into the run.
+
+See docs/integrations/orbax.md.
 
 As they are: :class:`CheckpointManager`, Orbax's own with a run, or :class:`StepIngest` as its ``post_finalization_callback``. Every
 finalised step directory becomes a checkpoint, byte for byte.
@@ -59,8 +61,8 @@ class RuntreeCheckpointHandler(ocp.AsyncCheckpointHandler):
 
     ``save`` returns when the arrays have been copied to the host; Orbax finalises the step once all processes' parts are durable.
     Of an array that processes share, each saves the shards whose first replica it has. A save that fails, and one that was called
-    wrongly, raises at the next ``save`` or ``wait_until_finished``, and the step is not finalised. Removing a step there removes the note alone;
-    checkpoints go as the run's retention says.
+    wrongly, raises at the next ``save`` or ``wait_until_finished``, and the step is not finalised. Removing a step there removes the
+    note alone; checkpoints go as the run's retention says.
 
     Args:
         run: The live run; this process's only one unless given.

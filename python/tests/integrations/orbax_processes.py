@@ -36,16 +36,16 @@ def local_equal(array: jax.Array, whole: Any) -> bool:
     return all(np.array_equal(shard.data, whole[shard.index]) for shard in array.addressable_shards)
 
 
-with runtree.init("orbax", console=False, system_metrics=False, environment=False) as run:
-    with ocp.CheckpointManager(
-        Path.cwd() / "steps", item_handlers=RuntreeCheckpointHandler(run), options=ocp.CheckpointManagerOptions()
-    ) as manager:
-        for step in (1, 2):
-            manager.save(step, args=RuntreeSave(state(step)))
-        manager.wait_until_finished()
-        # Other slices than were saved.
-        sharding = Named(MESH, P("y", "x"))
-        wanted = {name: jax.ShapeDtypeStruct((8, 4), jnp.float32, sharding=sharding) for name in ("rows", "halves")}
-        back = manager.restore(2, args=RuntreeRestore(wanted))
-        equal = local_equal(back["rows"], WHOLE + 2) and local_equal(back["halves"], WHOLE * 2)
-        print(json.dumps({"equal": equal, "steps": list(manager.all_steps())}), flush=True)
+with (
+    runtree.init("orbax", console=False, system_metrics=False, environment=False) as run,
+    ocp.CheckpointManager(Path.cwd() / "steps", item_handlers=RuntreeCheckpointHandler(run)) as manager,
+):
+    for step in (1, 2):
+        manager.save(step, args=RuntreeSave(state(step)))
+    manager.wait_until_finished()
+    # Other slices than were saved.
+    sharding = Named(MESH, P("y", "x"))
+    wanted = {name: jax.ShapeDtypeStruct((8, 4), jnp.float32, sharding=sharding) for name in ("rows", "halves")}
+    back = manager.restore(2, args=RuntreeRestore(wanted))
+    equal = local_equal(back["rows"], WHOLE + 2) and local_equal(back["halves"], WHOLE * 2)
+    print(json.dumps({"equal": equal, "steps": list(manager.all_steps())}), flush=True)

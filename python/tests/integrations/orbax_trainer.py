@@ -53,7 +53,9 @@ def update(model: Any, momentum: Any, key: Any, rate: float) -> Any:
 
 def abstract(state: Any) -> Any:
     def like(leaf: Any) -> Any:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) if hasattr(leaf, "sharding") else leaf
+        return (
+            jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) if hasattr(leaf, "sharding") else leaf
+        )
 
     return jax.tree.map(like, state)
 

@@ -92,11 +92,9 @@ def test_a_library_gets_its_integration_when_it_is_imported_whole(packages: None
         "[]",
         "[('accelerate', {'project': 'p'}, True)] 1",
         "here SourceFileLoader",
-        str(
-            [("lightning", {"project": "p"}, True), ("accelerate", "undone"), ("lightning", "undone")]
-            + [("accelerate", {"project": "q"}, True), ("lightning", {"project": "q"}, True)]
-            + [("accelerate", "undone"), ("lightning", "undone")]
-        ),
+        "[('lightning', {'project': 'p'}, True), ('accelerate', 'undone'), ('lightning', 'undone'), "
+        "('accelerate', {'project': 'q'}, True), ('lightning', {'project': 'q'}, True), "
+        "('accelerate', 'undone'), ('lightning', 'undone')]",
         "8",
     ]
 

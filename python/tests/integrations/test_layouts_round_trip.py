@@ -61,7 +61,12 @@ def art_model(root: Path) -> Path:
             for half, shape in (("A", (8, 64)), ("B", (64, 8)))
         }
         save_file(tensors, place / "adapter_model.safetensors", {"format": "pt"})
-        config = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "Qwen/Qwen3-14B", "target_modules": ["q_proj"]}
+        config = {
+            "peft_type": "LORA",
+            "r": 8,
+            "base_model_name_or_path": "Qwen/Qwen3-14B",
+            "target_modules": ["q_proj"],
+        }
         (place / "adapter_config.json").write_text(json.dumps(config, indent=2))
         (place / "README.md").write_text("---\nlibrary_name: peft\n---\n")
         (place / "adapter_config.json").chmod(0o600)

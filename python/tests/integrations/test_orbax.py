@@ -1,4 +1,4 @@
-"""Orbax: what its managers write comes into a run byte for byte, and arrays go straight into it and come back where they are wanted."""
+"""Orbax: what its managers write comes into a run byte for byte; arrays go straight into it and come back where they are wanted."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_training_on_four_devices_is_killed_resumed_and_forked() -> None:
         [fork] = run.children()
         best = int(whole.steps[1::2][np.argmin(whole.values[1::2])])
         assert fork.fork_step == second[f"{plug} fork"][0] == best
-        assert fork.history("loss").values[: best].tolist() == whole.values[: best].tolist()
+        assert fork.history("loss").values[:best].tolist() == whole.values[:best].tolist()
         assert [each.step for each in fork.checkpoints(inherited=False)] == list(range(best + 2, 17, 2))
     # Both plugs hold the same training.
     assert second["files fork"] == second["arrays fork"]
@@ -271,9 +271,7 @@ def test_a_target_changes_dtypes_and_refuses_what_does_not_fit(run: runtree.Run)
         orbax.restore(checkpoint, {"n": {"lost": jnp.zeros(2)}})
 
 
-def test_a_save_that_fails_leaves_no_step(
-    run: runtree.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_that_fails_leaves_no_step(run: runtree.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ocp.CheckpointManager(tmp_path / "steps", item_handlers=orbax.RuntreeCheckpointHandler(run)) as manager:
         manager.save(1, args=orbax.RuntreeSave(state(1)))
         manager.wait_until_finished()
