@@ -158,7 +158,11 @@ def _is_node(tree: Any) -> bool:
 
 def _children(tree: Any) -> tuple[list[tuple[Any, Any]], Callable[[list[Any]], Any]]:
     """The children of a node by key, and what makes a node like it of others."""
-    found, rebuild = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda each: each is not tree)
+
+    def is_below(each: Any) -> bool:
+        return each is not tree
+
+    found, rebuild = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_below)
     return [(path[0], child) for path, child in found], rebuild.unflatten
 
 

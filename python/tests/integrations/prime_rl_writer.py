@@ -1,5 +1,5 @@
-"""One of two ranks that write checkpoints as prime-rl's trainer and orchestrator do, with torch's own functions. Run by
-``test_layouts_round_trip.py``: ``prime_rl_writer.py OUTPUT_DIR``."""
+"""One of two ranks that write checkpoints as prime-rl's trainer and orchestrator do, with torch's own functions; and the same steps
+by runtree's managers into the run ``math``. Run by ``prime_rl_runs.py``: ``prime_rl_writer.py OUTPUT_DIR``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict
 from torch.distributed.fsdp import fully_shard
+
+import runtree
+from runtree.integrations.prime_rl import OrchestratorCheckpointManager, TrainerCheckpointManager
 
 
 @dataclass
@@ -38,6 +41,17 @@ class AppState:
         raise NotImplementedError
 
 
+class Sampler:
+    def __init__(self, row: int) -> None:
+        self.row = row
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"row": self.row}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.row = state["row"]
+
+
 def main(output_dir: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
@@ -47,6 +61,10 @@ def main(output_dir: Path) -> None:
     fully_shard(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    run = runtree.init("rl", run_id="math", console=False, system_metrics=False, environment=False)
+    parts = {"trainer": 2, "orchestrator": 1}
+    manager = TrainerCheckpointManager(output_dir, {"interval": 1}, run=run, parts=parts)
+    orchestrator = OrchestratorCheckpointManager(output_dir, {"interval": 1}, run=run, parts=parts)
     for step in (1, 2):
         model(torch.ones(2, 8)).square().mean().backward()
         optimizer.step()
@@ -63,6 +81,10 @@ def main(output_dir: Path) -> None:
             with os.fdopen(handle, "wb") as file:
                 torch.save({"progress": progress, "train_source": {"epoch": 0, "cursor": step}}, file)
             os.replace(name, place / "progress.pt")
+            orchestrator.save(progress, Sampler(step), step)
+        manager.save(step, model, [optimizer], scheduler, progress, Sampler(step * 8 + rank))
+        manager.mark_stable(step)
+    run.finish()
     dist.barrier()
     # Without the interpreter's exit: torch's gloo threads abort it now and then.
     os._exit(0)

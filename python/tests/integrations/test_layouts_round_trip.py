@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +12,9 @@ import pytest
 
 import runtree
 
-from . import trees
+from . import prime_rl_runs, trees
 
 torch = pytest.importorskip("torch")
-WRITER = Path(__file__).with_name("prime_rl_writer.py")
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -30,19 +27,7 @@ def command(*arguments: str) -> str:
 @pytest.fixture(scope="module")
 def prime_rl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output directory of a training of two ranks."""
-    output_dir = tmp_path_factory.mktemp("prime-rl") / "outputs"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    environ = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(WRITER), str(output_dir)], env={**environ, "RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    assert [rank.wait(200) for rank in ranks] == [0, 0]
-    return output_dir
+    return prime_rl_runs.written(tmp_path_factory) / "outputs"
 
 
 def art_model(root: Path) -> Path:
