@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import types
 from pathlib import Path
@@ -74,6 +75,8 @@ def backend_of(path: str = ".art") -> Any:
     backend._get_packed_tensors = lambda *_, **__: tensors
 
     async def service_of(model: Any) -> Any:
+        if model.name not in backend._services:
+            backend._services[model.name] = Service(model, backend._path)
         return backend._services[model.name]
 
     # Its own imports Megatron before it looks what there is.
@@ -182,10 +185,33 @@ async def torn() -> None:
         told["detached"] = sorted(name for name in vars(backend) if "train" in name or "fork" in name)
 
 
+async def page(path: str) -> None:
+    """The code of the page of the documentation, as it is shown."""
+    rewards = iter([0.5, 0.75, 0.25])
+
+    async def rollouts(model: Any) -> list[Any]:
+        return []
+
+    async def evaluate(model: Any) -> float:
+        return next(rewards)
+
+    names: dict[str, Any] = {"rollouts": rollouts, "evaluate": evaluate}
+    for block in re.findall(r"```python\n(.*?)```", Path(path).read_text(), re.DOTALL):
+        exec(compile(block, path, "exec", dont_inherit=True), names)
+    sys.modules["art.local"].LocalBackend = backend_of  # type: ignore[attr-defined]
+    await names["main"]("page", 3)
+    store = runtree.Store()
+    told["page"] = [each.step for each in store.run("page", project="my-project").checkpoints()]
+    told["page fork"] = await names["lower"]("lower", "page", 2)
+    fork = store.run("lower", project="my-project")
+    told["page lower"] = [fork.fork_step, [each.step for each in fork.checkpoints(inherited=False)]]
+
+
 async def main() -> None:
     await training()
     await forking()
     await torn()
+    await page(sys.argv[1])
     print(json.dumps(told), flush=True)
 
 

@@ -16,6 +16,7 @@ from . import real_art
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("polars")
+PAGE = Path(__file__).parents[3] / "docs" / "integrations" / "art.md"
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -27,7 +28,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         patch.chdir(place)
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         patch.setenv("RUNTREE_STORE", str(place / ".runtree"))
-        return real_art.run(Path(__file__).with_name("art_scenario.py"))
+        return real_art.run(Path(__file__).with_name("art_scenario.py"), str(PAGE))
 
 
 def test_every_checkpoint_that_art_writes_is_in_the_run_of_its_model(told: dict[str, Any]) -> None:
@@ -72,6 +73,13 @@ def test_another_machine_goes_on_from_the_store(told: dict[str, Any]) -> None:
     # What the pipeline's retention does not keep goes; what was inherited is the parent's.
     assert told["pipeline"] == [["0004"], [2, 4]]
     assert told["detached"] == []
+
+
+def test_the_code_of_the_page_runs_with_the_real_package(told: dict[str, Any]) -> None:
+    # Rewards are .5, .75, .25 at 1, 2, 3: the best and the newest are kept.
+    assert told["page"] == [2, 3]
+    assert told["page fork"] == 2
+    assert told["page lower"] == [2, [3]]
 
 
 def test_what_is_no_backend_of_art_is_refused() -> None:

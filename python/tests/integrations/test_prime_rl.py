@@ -131,7 +131,8 @@ def test_what_is_skipped_and_what_is_none_stays_as_it_is(run: runtree.Run) -> No
     assert second.dataloader.row == 0
 
 
-def test_a_step_that_only_the_orchestrator_has_is_never_picked(launch: Any, run: runtree.Run) -> None:
+def test_a_step_that_only_the_orchestrator_has_is_never_picked(launch: Any, start: Any) -> None:
+    run = start(run_id="rl")
     trainer = Trainer(0)
     manager = TrainerCheckpointManager("outputs", {"interval": 5}, run=run, parts=PARTS)
     orchestrator = setup_ckpt_manager("outputs", {"interval": 5}, run=run)
