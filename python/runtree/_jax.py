@@ -17,6 +17,9 @@ import numpy as np
 from runtree import _numpy, _warn
 from runtree.errors import Invalid
 
+# How long a process waits for the first one to say which run it is; torch's store waits as long.
+_AGREE_MILLISECONDS = 300_000
+
 
 def describe(array: Any) -> Any:
     """What there is to save of an array, or why it can not be saved."""
@@ -114,3 +117,20 @@ def fetch_later(array: Any) -> Callable[[], float]:
         raise Invalid(f"a metric is one number, this array has shape {tuple(array.shape)}")
     array.copy_to_host_async()
     return lambda: float(array.item())
+
+
+class DistributedStore:
+    """The key-value store of ``jax.distributed``, as the ranks of a launch agree on their run with it."""
+
+    def __init__(self) -> None:
+        from jax._src import distributed
+
+        self._client: Any = distributed.global_state.client
+
+    def set(self, name: str, value: str) -> None:
+        """Tells the others."""
+        self._client.key_value_set(name, value)
+
+    def get(self, name: str) -> bytes:
+        """Waits until it was told."""
+        return self._client.blocking_key_value_get(name, _AGREE_MILLISECONDS).encode()

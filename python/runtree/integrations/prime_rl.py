@@ -275,10 +275,10 @@ def _in_order(*given: Any) -> tuple[Any, Any, Any, Any, Any]:
 
 
 def _fields(progress: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(progress) and not isinstance(progress, type):
-        return dataclasses.asdict(progress)
     if hasattr(progress, "model_dump"):
         return dict(progress.model_dump())
+    if dataclasses.is_dataclass(progress) and not isinstance(progress, type):
+        return dataclasses.asdict(progress)
     return dict(progress) if isinstance(progress, Mapping) else dict(vars(progress))
 
 

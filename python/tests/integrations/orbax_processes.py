@@ -16,7 +16,7 @@ import runtree
 from runtree.integrations.orbax import RuntreeCheckpointHandler, RuntreeRestore, RuntreeSave
 
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(f"127.0.0.1:{os.environ['PORT']}", 2, int(os.environ["RANK"]))
+jax.distributed.initialize(f"127.0.0.1:{os.environ['PORT']}", 2, int(os.environ["PROCESS"]))
 P, Named = jax.sharding.PartitionSpec, jax.sharding.NamedSharding
 MESH = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 2), ("x", "y"))
 WHOLE = np.arange(32.0, dtype="f4").reshape(8, 4)
@@ -37,7 +37,8 @@ def local_equal(array: jax.Array, whole: Any) -> bool:
 
 
 with (
-    runtree.init("orbax", console=False, system_metrics=False, environment=False) as run,
+    # Nothing in the environment says that they are one launch: jax does.
+    runtree.init("orbax", "both", console=False, system_metrics=False, environment=False) as run,
     ocp.CheckpointManager(Path.cwd() / "steps", item_handlers=RuntreeCheckpointHandler(run)) as manager,
 ):
     for step in (1, 2):

@@ -114,8 +114,8 @@ def test_one_that_does_not_fit_is_a_warning_and_imports_all_the_same(packages: N
 
 
 def test_a_wrong_keyword_raises_at_once(undone: None) -> None:
-    with pytest.raises(runtree.InvalidType, match="projct"):
-        runtree.autolog(projct="p")
+    with pytest.raises(runtree.InvalidType, match="colour"):
+        runtree.autolog(colour="p")
 
 
 def test_orbax_is_logged_without_a_line_more() -> None:

@@ -102,11 +102,12 @@ def test_two_processes_save_the_shards_they_have_and_one_restores_them() -> None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    environ = {"WORLD_SIZE": "2", "RUNTREE_RUN_ID": "both", "RUNTREE_ATTEMPT": "1", "PORT": port}
-    both = [program("orbax_processes.py", devices=2, RANK=str(rank), **environ) for rank in range(2)]
+    both = [program("orbax_processes.py", devices=2, PROCESS=str(process), PORT=port) for process in range(2)]
     told = [answer(process) for process in both]
     assert told == [{"equal": True, "steps": [1, 2]}] * 2
-    checkpoint = runtree.Store().run("both").checkpoint(2)
+    [run] = runtree.Store().runs()
+    assert run.name == "both"
+    checkpoint = run.checkpoint(2)
     assert len(checkpoint.parts) == 2
     shards = [each for each in checkpoint.tensors() if each["name"] == "rows"]
     # Four devices have a quarter each; of what is on two of them, one saves it.
@@ -205,6 +206,16 @@ def test_a_directory_that_can_not_be_read_is_a_warning(run: runtree.Run, tmp_pat
     (tmp_path / "steps" / "1" / "out").symlink_to("/etc/hostname")
     with pytest.warns(runtree.RuntreeWarning, match="was not taken in"):
         assert orbax.StepIngest(run, tmp_path / "steps").take_in() == []
+
+
+def test_disabled_it_saves_what_orbax_saves(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTREE_MODE", "disabled")
+    run = start()
+    with orbax.CheckpointManager(tmp_path / "steps", run=run) as manager:
+        manager.save(1, args=ocp.args.StandardSave(state(1)), metrics={"loss": 1.0})
+        assert manager.ingest.take_in() == []
+    assert (tmp_path / "steps" / "1").is_dir()
+    assert not Path(".runtree").exists()
 
 
 # ---- Straight: arrays of a run.
