@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from runtree import _live, _warn
-from runtree.errors import InvalidType
+from runtree.errors import Error, InvalidType
 
 if TYPE_CHECKING:
     from runtree.run import Run
@@ -92,7 +92,9 @@ def _turn_on(library: str) -> None:
         try:
             module = importlib.import_module(f"runtree.integrations.{library}")
             module.autolog(**_keywords)
-        except (ImportError, AttributeError) as error:
+        except Error:
+            raise
+        except Exception as error:
             # A version that is not known here: the program's own import must not fail for it.
             _warn.once(f"autolog {library}", f"autolog does nothing for {library}: {error}")
             return

@@ -35,17 +35,21 @@ class StepIngest:
     """Takes each finalised step below an Orbax directory into a run, once. Reads what Orbax wrote, and changes none of it.
 
     It is what ``AsyncOptions(post_finalization_callback=StepIngest(run, directory))`` takes, and :meth:`take_in` may be called at
-    any time. Steps that the run has, and those before the one it goes on from, are left; what a launch that was killed left finalised
-    is taken in by the next. A step's ``metrics`` (those of ``CheckpointManager.save``, if it ranks by them) are the checkpoint's.
-    What goes wrong is a warning, and the run's ``finish`` raises.
+    any time. Steps that the run has, and those before the one it goes on from, are left. What a launch that was killed left
+    finalised is taken in by the run's next; what a new run finds there is another's, and is left, too. A step's ``metrics`` (those
+    of ``CheckpointManager.save``, if it ranks by them) are the checkpoint's. What goes wrong is a warning, and the run's ``finish``
+    raises.
 
     Args:
         run: The live run.
         directory: The manager's.
         component: Whose part of the checkpoint it is.
+        existing: Whether a new run takes in what it finds.
     """
 
-    def __init__(self, run: Run, directory: str | os.PathLike[str], *, component: str = "trainer") -> None:
+    def __init__(
+        self, run: Run, directory: str | os.PathLike[str], *, component: str = "trainer", existing: bool = False
+    ) -> None:
         self.run = run
         self.directory = Path(directory).absolute()
         self._component = component
@@ -54,6 +58,8 @@ class StepIngest:
         start = run.resumed_from
         self._after = None if start is None else start.step
         self._taken = {each.step for each in run.checkpoints(pending=True) if each.effective}
+        if run.attempt <= 1 and not existing:
+            self._taken |= {step for step, _ in self._finalised()}
 
     def __call__(self) -> None:
         """Orbax calls this before a step gets its name: what follows is waited for beside it."""

@@ -18,7 +18,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from runtree import _launch, _live
 from runtree._init import init
@@ -162,7 +162,7 @@ class TrainerCheckpointManager(_Manager):
         step, model, optimizers, scheduler, progress = _in_order(step, model, optimizers, scheduler, progress)
         from torch.distributed.checkpoint.state_dict import get_state_dict, set_model_state_dict, set_state_dict
 
-        weights, moments = get_state_dict(model, optimizers)
+        weights, moments = cast("tuple[Any, Any]", get_state_dict(model, optimizers))
         fields = None if progress is None else _fields(progress)
         state = {
             "model": weights,

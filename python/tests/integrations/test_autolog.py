@@ -151,3 +151,47 @@ def test_the_run_that_is_live_is_the_one(start: Any, undone: None) -> None:
     begun = shared_run({"project": "other", **QUIET})
     assert (begun.project, shared_run({"project": "more"})) == ("other", begun)
     begun.finish()
+
+
+def test_trainers_of_several_libraries_share_one_run() -> None:
+    for module in ("transformers", "accelerate", "lightning"):
+        pytest.importorskip(module)
+        pytest.importorskip(f"runtree.integrations.{module}")
+    body = """
+        import os
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", runtree.RuntreeWarning)
+        runtree.autolog(project="auto", **QUIET)
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+        import lightning
+
+        torch.set_num_threads(1)
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32}
+        rows = [{"input_ids": torch.arange(8) % 7, "labels": torch.arange(8) % 7} for _ in range(8)]
+        arguments = TrainingArguments(
+            "out", max_steps=4, save_steps=2, logging_steps=1, report_to=[], use_cpu=True, disable_tqdm=True
+        )
+        Trainer(LlamaForCausalLM(LlamaConfig(**sizes)), arguments, train_dataset=rows).train()
+
+        class Net(lightning.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.net = torch.nn.Linear(4, 1)
+
+            def training_step(self, batch, index):
+                loss = self.net(batch).square().mean()
+                self.log("lightning/loss", loss)
+                return loss
+
+            def configure_optimizers(self):
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        fit = lightning.Trainer(
+            max_steps=4, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1
+        )
+        fit.fit(Net(), torch.utils.data.DataLoader(torch.ones(8, 4), batch_size=2))
+        [run] = runtree.Store().runs()
+        print("train/loss" in run.metrics, "lightning/loss" in run.metrics, {2, 4} <= {each.step for each in run.checkpoints()})
+    """
+    assert script(body)[-1] == "True True True"

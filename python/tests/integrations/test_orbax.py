@@ -180,6 +180,10 @@ def test_what_a_launch_left_finalised_is_taken_in_by_the_next(
     with ocp.CheckpointManager(tmp_path / "steps") as manager:
         manager.save(2, args=ocp.args.StandardSave(state(2)))
     (tmp_path / "steps" / "3.orbax-checkpoint-tmp").mkdir()
+    with start() as other:
+        assert orbax.StepIngest(other, tmp_path / "steps").take_in() == []
+        taken = orbax.StepIngest(other, tmp_path / "steps", existing=True).take_in()
+        assert [each.result().step for each in taken] == [1, 2]
     with again() as second:
         taken = orbax.StepIngest(second, tmp_path / "steps").take_in()
         assert [each.result().step for each in taken] == [2]
@@ -205,7 +209,7 @@ def test_a_directory_that_can_not_be_read_is_a_warning(run: runtree.Run, tmp_pat
         manager.save(1, args=ocp.args.StandardSave(state(1)))
     (tmp_path / "steps" / "1" / "out").symlink_to("/etc/hostname")
     with pytest.warns(runtree.RuntreeWarning, match="was not taken in"):
-        assert orbax.StepIngest(run, tmp_path / "steps").take_in() == []
+        assert orbax.StepIngest(run, tmp_path / "steps", existing=True).take_in() == []
 
 
 def test_disabled_it_saves_what_orbax_saves(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
