@@ -28,9 +28,10 @@ class Directories:
         self._run: str | None = None
         self._after: int | None = None
 
-    def newest(self, model: ArtModel) -> int | None:
-        """The newest whole step."""
-        return next((step for step in reversed(model.steps) if self._problem(step) is None), None)
+    def newest(self) -> int | None:
+        """The newest whole step. Asked for with every rollout: what was found whole once is not looked into again."""
+        found = (step for step in reversed(self._steps()) if step in self._taken or self._problem(step) is None)
+        return next(found, None)
 
     def take_in(self, model: ArtModel, stored: StoredRun | None, launch: Callable[[], Run]) -> list[PendingSave]:
         """Saves what the run of a model has not, and logs what was added to the history. A launch begins if there is any."""

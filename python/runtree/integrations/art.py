@@ -176,7 +176,7 @@ class Attachment:
     def _step(self, model: Any) -> int:
         if not model.trainable:
             return 0
-        there = self._of(model).newest(self._art(model))
+        there = self._of(model).newest()
         if there is not None:
             return there
         run = self.run(model)

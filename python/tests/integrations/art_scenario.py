@@ -185,6 +185,23 @@ async def torn() -> None:
         told["detached"] = sorted(name for name in vars(backend) if "train" in name or "fork" in name)
 
 
+async def sft() -> None:
+    """A backend in a plain ``with``, and supervised training, which ART does batch by batch."""
+    with backend_of() as backend:
+        model = await model_of(backend, "sft")
+
+        async def batches(*_: Any, **__: Any) -> Any:
+            for number in range(2):
+                yield {"loss/train": 1.0 - number}
+            backend._services["sft"].write(1, 1.0)
+
+        backend._train_sft = batches
+        attach(backend, init=QUIET)
+        await model.register(backend)
+        told["sft"] = [each["loss/train"] async for each in backend._train_sft(model, [], None, None)]
+    told["sft run"] = [steps("sft"), runtree.Store().run("sft", project="p").status]
+
+
 async def page(path: str) -> None:
     """The code of the page of the documentation, as it is shown."""
     rewards = iter([0.5, 0.75, 0.25])
@@ -211,6 +228,7 @@ async def main() -> None:
     await training()
     await forking()
     await torn()
+    await sft()
     await page(sys.argv[1])
     print(json.dumps(told), flush=True)
 

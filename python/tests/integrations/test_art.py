@@ -75,6 +75,11 @@ def test_another_machine_goes_on_from_the_store(told: dict[str, Any]) -> None:
     assert told["detached"] == []
 
 
+def test_supervised_training_and_a_plain_with_are_taken_care_of(told: dict[str, Any]) -> None:
+    assert told["sft"] == [1.0, 0.0]
+    assert told["sft run"] == [[0, 1], "completed"]
+
+
 def test_the_code_of_the_page_runs_with_the_real_package(told: dict[str, Any]) -> None:
     # Rewards are .5, .75, .25 at 1, 2, 3: the best and the newest are kept.
     assert told["page"] == [2, 3]
