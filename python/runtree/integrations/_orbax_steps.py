@@ -96,7 +96,7 @@ class StepIngest:
                 continue
             step = int(name[1])
             is_new = step not in self._taken and (self._after is None or step > self._after)
-            if is_new and ocp.step.is_checkpoint_finalized(place):
+            if is_new and ocp.utils.is_checkpoint_finalized(place):
                 found.append((step, place))
         return sorted(found)
 
@@ -184,11 +184,14 @@ class CheckpointManager(ocp.CheckpointManager):
     def bring(self, ref: str | int = "latest") -> int:
         """Puts a checkpoint of the run among the steps, byte for byte, unless it is there; returns its step.
 
-        So a launch on another machine, or a fork, goes on as any: ``manager.restore(manager.bring())``.
+        So a launch on another machine, or a fork, goes on as any: ``manager.restore(manager.bring())``. What a launch that was killed
+        left finalised here is taken in first, and is the newest then; what was logged after the one before it is a ghost tail.
 
         Raises:
             NotFound: There is no such checkpoint.
         """
+        if ref == "latest":
+            self.ingest.take_in()
         checkpoint = self.ingest.run._to_load(ref)
         place = Path(str(self.directory)) / self._step_name_format.build_name(checkpoint.step)
         if jax.process_index() == 0 and not place.exists():
