@@ -34,6 +34,7 @@ from runtree.errors import (
 
 if TYPE_CHECKING:
     from runtree import torch
+    from runtree._autolog import autolog
     from runtree._check import StateCheck, check
     from runtree._init import init
     from runtree._rng import Rng, rng
@@ -99,6 +100,7 @@ __all__ = [
     "Unavailable",
     "Unsupported",
     "__version__",
+    "autolog",
     "check",
     "init",
     "rng",
@@ -141,6 +143,7 @@ _LAZY = {
     "StoredRun": "runtree.stored",
     "Sweep": "runtree.lineage",
     "TensorReport": "runtree.inspection",
+    "autolog": "runtree._autolog",
     "check": "runtree._check",
     "init": "runtree._init",
     "rng": "runtree._rng",

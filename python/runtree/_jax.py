@@ -17,6 +17,9 @@ import numpy as np
 from runtree import _numpy, _warn
 from runtree.errors import Invalid
 
+# How long a process waits for the first one to say which run it is; torch's store waits as long.
+_AGREE_MILLISECONDS = 300_000
+
 
 def describe(array: Any) -> Any:
     """What there is to save of an array, or why it can not be saved."""
@@ -24,14 +27,52 @@ def describe(array: Any) -> Any:
         return "is a tracer; save outside of jit"
     if jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key):
         return "is a typed PRNG key; save jax.random.key_data(it)"
-    if not array.is_fully_addressable:
-        return "is spread over several processes, which is not supported yet; save its addressable shards"
     if array.is_deleted():
         return "was donated or deleted"
+    if array.is_fully_addressable:
+        return _numpy.describe(_host(array))
+    if array.is_fully_replicated:
+        # Every process has all of it.
+        return _numpy.describe(_host(array.addressable_data(0)))
+    return _describe_shards(array)
+
+
+def _host(array: Any) -> Any:
     host: Any = np.asarray(array)
-    if not host.flags.c_contiguous:
-        host = np.ascontiguousarray(host).reshape(host.shape)
-    return _numpy.describe(host)
+    return host if host.flags.c_contiguous else np.ascontiguousarray(host).reshape(host.shape)
+
+
+class Shard(_numpy.Described):
+    """What one device holds of an array that several processes share; the native module reads the fields."""
+
+    __slots__ = ("global_offset", "global_shape", "more")
+
+    def __init__(self, held: _numpy.Described, offset: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        super().__init__(held.owner, held.dtype, held.shape, held.strides, held.address)
+        self.global_offset = offset
+        self.global_shape = shape
+        self.more: list[Shard] = []
+        """Other shards of the same array that this process holds."""
+
+
+def _describe_shards(array: Any) -> Any:
+    """The shards of this process, each by the one device that is its first replica: no byte is saved twice."""
+    shape: tuple[int, ...] = tuple(array.shape)
+    own = [shard for shard in array.addressable_shards if shard.replica_id == 0]
+    for shard in own:
+        shard.data.copy_to_host_async()
+    held = [
+        (_host(shard.data), tuple(part.indices(size)[0] for part, size in zip(shard.index, shape, strict=True)))
+        for shard in own
+    ]
+    # A process that holds nothing of it has its nothing at the end.
+    held = held or [(np.empty((0, *shape[1:]), array.dtype), (shape[0], *[0] * (len(shape) - 1)))]
+    described = [(_numpy.describe(host), offset) for host, offset in held]
+    if isinstance(described[0][0], str):
+        return described[0][0]
+    found = [Shard(one, offset, shape) for one, offset in described]
+    found[0].more = found[1:]
+    return found[0]
 
 
 def dense(array: Any) -> tuple[Any, int]:
@@ -76,3 +117,20 @@ def fetch_later(array: Any) -> Callable[[], float]:
         raise Invalid(f"a metric is one number, this array has shape {tuple(array.shape)}")
     array.copy_to_host_async()
     return lambda: float(array.item())
+
+
+class DistributedStore:
+    """The key-value store of ``jax.distributed``, as the ranks of a launch agree on their run with it."""
+
+    def __init__(self) -> None:
+        from jax._src import distributed
+
+        self._client: Any = distributed.global_state.client
+
+    def set(self, name: str, value: str) -> None:
+        """Tells the others."""
+        self._client.key_value_set(name, value)
+
+    def get(self, name: str) -> bytes:
+        """Waits until it was told."""
+        return self._client.blocking_key_value_get(name, _AGREE_MILLISECONDS).encode()

@@ -48,7 +48,7 @@ class Agreement(NamedTuple):
 
 
 def detect(environ: Mapping[str, str]) -> Launch:
-    """Finds out, from torch's process group if there is one, else from the environment."""
+    """Finds out: from torch's process group if there is one, else from the environment, else from jax's."""
     key = launch_key(environ)
     # A key that somebody chose may hold processes of several programs together, each with a rank 0 of its own.
     has_launcher = key is not None and not environ.get("RUNTREE_ATTEMPT")
@@ -69,6 +69,11 @@ def detect(environ: Mapping[str, str]) -> Launch:
                 host, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
                 return launch._replace(store=partial(_agent_store, host, port))
             return launch
+    jax: Any = sys.modules.get("jax")
+    # Older ones can not be asked.
+    is_distributed: Any = getattr(getattr(jax, "distributed", None), "is_initialized", None)
+    if is_distributed is not None and is_distributed():
+        return Launch(jax.process_index(), jax.process_count(), key, has_launcher, _jax_store)
     return Launch(0, 1, key, has_launcher, None)
 
 
@@ -96,6 +101,12 @@ def _agent_store(host: str, port: int) -> Any:
     from runtree import _torch
 
     return _torch.agent_store(host, port)
+
+
+def _jax_store() -> Any:
+    from runtree import _jax
+
+    return _jax.DistributedStore()
 
 
 def agree(

@@ -87,6 +87,11 @@ def load(
         )
     patterns = [keys] if isinstance(keys, str) else None if keys is None else list(keys)
     whole = plan.whole(component, STATE, own_rank)
+    if own_rank is not None and _has_shards_of_jax(whole):
+        # A process may have several shards of an array, which are no array together: it comes back whole.
+        theirs = plan.whole(component, STATE, None).differing(patterns)
+        own = {path: own_rank if own_rank in have else None for path, _, have in theirs}
+        return plan.whole(component, STATE, None, own).load(into, patterns, _device(device))
     differing = whole.differing(patterns)
     if not differing:
         return whole.load(into, patterns, _device(device))
@@ -95,6 +100,14 @@ def load(
     for path, value in given.items():
         state = put(state, path, value)
     return state
+
+
+def _has_shards_of_jax(whole: _native.Whole) -> bool:
+    facts = whole.tensors()
+    if not any(is_sharded for _, _, _, is_sharded, _ in facts):
+        return False
+    leaves = _leaves(whole.skeleton(_Found()), "").values()
+    return any(isinstance(leaf, _Leaf) and leaf.framework == "jax" and facts[leaf.index][3] for leaf in leaves)
 
 
 def _device(device: Any) -> str | None:

@@ -30,7 +30,7 @@ def only_run() -> runtree.StoredRun:
 
 def test_every_example_is_at_most_forty_lines() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert len(lengths) == 5
+    assert len(lengths) >= 7
     assert max(lengths.values()) <= 40
 
 
@@ -79,3 +79,26 @@ def test_four_ranks_train_and_two_go_on() -> None:
     # Without the optimizer's moments it would jump.
     assert abs(losses[20] - losses[19]) < 0.1
     assert losses[39] < losses[0] / 10
+
+
+def test_the_best_of_a_sweep_of_forks_goes_on() -> None:
+    out = run("07_sweep.py")
+    store = runtree.Store()
+    sweep = store.sweep("FW-1@49")
+    assert [fork.config["lr"] for fork in sweep] == [0.2, 0.1, 0.05, 0.01]
+    last = {fork.display_id: fork.summary()["val/loss"].last.value for fork in sweep}
+    [next_one] = [each for each in store.runs() if each.parent in last]
+    assert next_one.parent == min(last, key=lambda each: last[each])
+    assert f"{next_one.display_id} goes on from {store.run(next_one.parent).name}" in out
+    assert store.run("FW-1").head().display_id == next_one.parent
+    assert next_one.last_step == 149
+
+
+def test_the_best_checkpoint_alone_is_served_elsewhere() -> None:
+    out = run("08_serve_best.py")
+    assert "1 checkpoint pulled" in out
+    # Weights that fit: 0 + 1 + … + 7.
+    assert "prediction: 28.0" in out
+    [served] = runtree.Store("serving-store").runs()
+    assert [each.step for each in served.checkpoints()] == [29]
+    assert [each.step for each in only_run().checkpoints()] == [9, 19, 29, 39]
