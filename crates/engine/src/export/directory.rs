@@ -11,9 +11,14 @@ use runtree_core::{Error, ErrorKind, Result};
 use super::members::{Body, Member};
 use crate::engine::Engine;
 use crate::load::LoadedManifest;
-use crate::load::stream::{WINDOW_BYTES, windows};
+use crate::load::stream::windows;
 use crate::parallel::work_off;
 use crate::save::threads;
+
+/// Files from this size on are written by several threads.
+const LARGE_BYTES: u64 = 8 << 20;
+/// What each of them reads, verifies and writes at a time: it stays in the processor's cache in between. A multiple of what is verified at once.
+const COPY_BYTES: u64 = 1 << 20;
 
 /// Whether what was published may be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,12 +160,12 @@ fn write_file(
 ) -> Result<u64> {
     let refused = |error| failed("write", path, error);
     if let Body::File { head, rest } = body
-        && body.bytes() > WINDOW_BYTES
+        && body.bytes() > LARGE_BYTES
     {
         file.write_all_at(head, 0).map_err(refused)?;
         let from = head.len() as u64;
         work_off(
-            windows(rest),
+            windows(rest, COPY_BYTES),
             threads(),
             "writing",
             Vec::new,

@@ -45,15 +45,15 @@ pub(crate) fn of_part(part: usize, extents: &[Extent]) -> impl Iterator<Item = P
         .map(move |&extent| PartExtent { part, extent })
 }
 
-/// Bytes in order, cut where a buffer is full: where each window begins among all bytes, and what is in it.
-pub(crate) fn windows(pieces: &[PartExtent]) -> Vec<(u64, Vec<PartExtent>)> {
+/// Bytes in order, cut into windows of at most `most` bytes: where each begins among all bytes, and what is in it.
+pub(crate) fn windows(pieces: &[PartExtent], most: u64) -> Vec<(u64, Vec<PartExtent>)> {
     let mut found = Vec::new();
     let (mut start, mut held) = (0, 0);
     let mut window: Vec<PartExtent> = Vec::new();
     for piece in pieces {
         let PartExtent { part, mut extent } = *piece;
         while extent.bytes > 0 {
-            let bytes = extent.bytes.min(WINDOW_BYTES - held);
+            let bytes = extent.bytes.min(most - held);
             window.push(PartExtent {
                 part,
                 extent: Extent { bytes, ..extent },
@@ -61,7 +61,7 @@ pub(crate) fn windows(pieces: &[PartExtent]) -> Vec<(u64, Vec<PartExtent>)> {
             extent.offset += bytes;
             extent.bytes -= bytes;
             held += bytes;
-            if held == WINDOW_BYTES {
+            if held == most {
                 found.push((start, std::mem::take(&mut window)));
                 start += held;
                 held = 0;
@@ -87,7 +87,7 @@ impl Engine {
         mut write: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut buffer = Vec::new();
-        for (_, window) in windows(pieces) {
+        for (_, window) in windows(pieces, WINDOW_BYTES) {
             self.read_window(manifest, &window, what, 0, &mut buffer)?;
             write(&buffer)?;
         }
