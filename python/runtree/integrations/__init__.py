@@ -1,0 +1,1 @@
+"""Runtree inside other libraries: a module for each."""
