@@ -78,6 +78,8 @@ class RuntreeCallback(TrainerCallback):
         self._evaluated: tuple[int, dict[str, Any]] = (-1, {})
         # What a mixin has done itself: the step it saved, and that it has set the rates.
         self._saved_step: int | None = None
+        # The checkpoint that the training was told to go on from.
+        self._start: Checkpoint | None = None
         self._rates_are_set = False
         self._waits_always = not guard_rotation()
 
@@ -120,9 +122,17 @@ class RuntreeCallback(TrainerCallback):
         return str(self._directory(checkpoint, ref == "latest" and run._setup.world_size == 1))
 
     def _directory(self, checkpoint: Checkpoint, may_fall_back: bool) -> Path:
+        checkpoint, found = self._good_directory(checkpoint, may_fall_back)
+        self._start = checkpoint
+        if self.run._writer is not None:
+            # As a load does: an older one moves the start of this launch.
+            self.run._writer.note_loaded(*checkpoint._name, checkpoint.bytes)
+        return found
+
+    def _good_directory(self, checkpoint: Checkpoint, may_fall_back: bool) -> tuple[Checkpoint, Path]:
         run = self.run
         try:
-            return checkpoint.dir()
+            return checkpoint, checkpoint.dir()
         except Corrupt as damage:
             if run._writer is not None:
                 with contextlib.suppress(Error):
@@ -136,7 +146,7 @@ class RuntreeCallback(TrainerCallback):
                         f"{run.id} damaged",
                         f"checkpoint {checkpoint.reference} is damaged ({damage.message}): training goes on from {older.reference}",
                     )
-                    return found
+                    return older, found
             raise
 
     # ---- What the Trainer calls.
@@ -169,13 +179,17 @@ class RuntreeCallback(TrainerCallback):
 
     def _resumed(self, args: Any, state: Any, optimizer: Any, scheduler: Any) -> None:
         run = self.run
-        start = run.resumed_from
-        if start is None or start.step != state.global_step:
-            known = "it has no checkpoint" if start is None else f"this launch of it starts from step {start.step}"
+        start = self._start or run.resumed_from
+        if start is None:
             _warn.once(
                 f"{run.id} resume",
-                f"the Trainer goes on from step {state.global_step}, and {run.display_id} does not: {known}. "
-                "Its history has a gap; resume with resume_from_checkpoint=callback.resume_path()",
+                f"{run.display_id} goes on from step {state.global_step}, which it has no checkpoint of: its history begins there",
+            )
+        elif start.step < state.global_step:
+            _warn.once(
+                f"{run.id} resume",
+                f"the Trainer goes on from step {state.global_step}, {run.display_id} from checkpoint {start.reference}: "
+                "its history has a gap; resume with resume_from_checkpoint=callback.resume_path()",
             )
         assert self._best is not None
         # What the resumed state takes for the best may have lost its tag to a later one, which is history now.
@@ -187,7 +201,7 @@ class RuntreeCallback(TrainerCallback):
     @property
     def is_fork(self) -> bool:
         """Whether this launch starts from a checkpoint of another run."""
-        start = self.run.resumed_from
+        start = self._start or self.run.resumed_from
         return start is not None and start._info["run"]["id"] != self.run.id
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:

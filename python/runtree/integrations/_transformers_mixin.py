@@ -106,6 +106,7 @@ class RuntreeTrainerMixin(_Base):
         alone = run._setup.world_size == 1
         is_newest = run.resumed_from == checkpoint or not run.resumed_from
         checkpoint, tree = run._load(checkpoint, Wanted(None, None, None, None), run._setup, alone and is_newest)
+        self._runtree._start = checkpoint
         with tempfile.TemporaryDirectory(prefix="runtree-") as place:
             self._runtree_loaded = states.Loaded(place, tree, checkpoint)
             (Path(place) / states.TRAINER_STATE).write_text(states.trainer_state_text(tree))

@@ -20,6 +20,8 @@ _CLASSES = {
         "AutoFeatureExtractor", "AutoImageProcessor", "AutoVideoProcessor",
     ),
     "transformers.models.auto.auto_factory": ("_BaseAutoModelClass", "_BaseAutoBackboneClass"),
+    # Each of these has a copy of the method for its documentation.
+    "transformers.models.auto.modeling_auto": (),
     "peft": ("PeftModel", "PeftConfig"),
     "peft.config": ("PeftConfigMixin",),
 }  # fmt: skip
@@ -48,7 +50,7 @@ def enable_urls() -> None:
         return
     for module_name, names in _CLASSES.items():
         module = _module(module_name)
-        for name in names:
+        for name in names or [name for name, each in vars(module).items() if isinstance(each, type)]:
             _patch(getattr(module, name, None), "from_pretrained")
     for module_name, methods in _METHODS.items():
         for name, method in methods:
@@ -71,7 +73,7 @@ def _module(name: str) -> Any:
 
 def _patch(owner: Any, name: str) -> None:
     original = vars(owner).get(name) if owner is not None else None
-    if original is None:
+    if original is None or any(owner is known and name == what for known, what, _ in _patched):
         return
     inner: Any = getattr(original, "__func__", original)
 
