@@ -132,7 +132,9 @@ def _call(environment: dict[str, str], folder: str, function: Any, keywords: dic
 def in_a_process(function: Any, **keywords: Any) -> int:
     """Calls a function in a process of its own; its exit code (-9: killed). They all come from one that has imported everything."""
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    # It imports what pytest has, once.
+    tests = [name for name in sys.modules if name.startswith(f"{__package__}.test_")]
+    context.set_forkserver_preload([__name__, *tests])
     names = ("XDG_CACHE_HOME", "RUNTREE_STAGING_DIR", "RUNTREE_STORE", "RUNTREE_ATTEMPT", "HF_HUB_OFFLINE")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     process = context.Process(target=_call, args=(environment, os.getcwd(), function, keywords))
