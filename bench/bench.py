@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import cold
+import hf_trainer
 import large_store
 import remote
 import transfer
@@ -32,6 +33,7 @@ SECTIONS = [
     "large-store",
     "transfer",
     "remote",
+    "hf",
 ]
 
 
@@ -81,6 +83,8 @@ def main() -> None:
             transfer.bench(report, folder, (256 << 20) if quick else (1 << 30), 3 if quick else 5)
         if "remote" in wanted:
             remote.bench(report, folder, quick)
+        if "hf" in wanted:
+            hf_trainer.bench(report, folder, (100 << 20) if quick else (300 << 20), 3 if quick else 5)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.close()

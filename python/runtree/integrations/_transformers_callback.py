@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from runtree import _live, _warn
 from runtree.errors import Corrupt, Error, Invalid, InvalidType, NotFound
 from runtree.integrations._transformers_best import Best
 from runtree.integrations._transformers_names import config_of, metric_names
-from runtree.integrations._transformers_pretrained import is_trainer_state, pretrained_dir
+from runtree.integrations._transformers_pretrained import is_trainer_state
 from runtree.integrations._transformers_rates import use_arguments
 from runtree.integrations._transformers_taking import guard_rotation, take, wait_copied
 
@@ -33,17 +34,17 @@ ON_FORK = ("use-args", "keep")
 class RuntreeCallback(TrainerCallback):
     """Records a training of an unmodified ``Trainer`` in a run.
 
-    Every ``checkpoint-N`` is taken in byte for byte, in the background; the rotation of ``save_total_limit`` waits until one is copied.
-    Metrics have the names that the Trainer's own W&B callback gives them (``train/loss``, ``eval/loss``). A checkpoint has the
-    evaluation of its step; the best by ``metric_for_best_model`` has the tag ``best``, so that retention keeps it.
+    Every ``checkpoint-N`` is taken in byte for byte, in the background; the rotation of ``save_total_limit`` waits until one is
+    copied. Metrics have the names that the Trainer's own W&B callback gives them (``train/loss``, ``eval/loss``). A checkpoint has
+    the evaluation of its step; the best by ``metric_for_best_model`` has the tag ``best``, so that retention keeps it.
 
     Args:
         run: The live run to record in. Without one: the run that ``project``, ``run_id`` and ``init`` say, else the one live run of
             this process, else a new one. It is started when it is first needed.
         project: Its project.
         run_id: Your own name for it: the same again is the same run, which goes on.
-        on_fork: What rate the first launch of a fork trains at: ``"use-args"``, that of its ``TrainingArguments``, or ``"keep"``, that
-            of the checkpoint, which the Trainer loads.
+        on_fork: What rate the first launch of a fork trains at: ``"use-args"``, that of its ``TrainingArguments``, or ``"keep"``,
+            that of the checkpoint, which the Trainer loads.
         checkpoints: Whether checkpoints are taken in.
         **init: Any other keyword of :func:`runtree.init`: ``fork="MMP-42@500"``, ``store=``, ``retention=``.
 
@@ -63,16 +64,25 @@ class RuntreeCallback(TrainerCallback):
     ) -> None:
         if on_fork not in ON_FORK:
             raise Invalid(f"on_fork {on_fork!r} is not one of {', '.join(map(repr, ON_FORK))}")
+        unknown = sorted(init.keys() - inspect.signature(runtree.init).parameters.keys())
+        if unknown:
+            raise InvalidType(f"{', '.join(unknown)}: neither the callback nor runtree.init takes that")
         keywords = {"project": project, "run_id": run_id, **init}
-        self._init = {key: value for key, value in keywords.items() if value is not None}
+        self._init: dict[str, Any] = {key: value for key, value in keywords.items() if value is not None}
         if run is not None and not isinstance(run, runtree.Run):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidType(f"run is a {type(run).__name__}, not a live run", hint="pass what runtree.init() returned")
+            raise InvalidType(
+                f"run is a {type(run).__name__}, not a live run", hint="pass what runtree.init() returned"
+            )
         if run is not None and self._init:
-            raise Invalid(f"run and {', '.join(self._init)} are two ways to say which run it is", hint="give one of them")
+            raise Invalid(
+                f"run and {', '.join(self._init)} are two ways to say which run it is", hint="give one of them"
+            )
         self.on_fork = on_fork
         self.checkpoints = checkpoints
         self._run = run
         self._owned = False
+        # Whether a live run comes before what `init` says: one that autolog made.
+        self._shares = False
         self._best: Best | None = None
         self._began = False
         self._evaluated: tuple[int, dict[str, Any]] = (-1, {})
@@ -88,10 +98,11 @@ class RuntreeCallback(TrainerCallback):
         """The run; the first call starts it."""
         if self._run is None:
             live = list(_live._runs.values())
-            if not self._init and len(live) == 1:
-                self._run = live[0]
+            if (self._shares and live) or (not self._init and len(live) == 1):
+                # Whoever began one last means that.
+                self._run = live[-1]
             else:
-                resume = {"resume": "allow"} if "run_id" in self._init else {}
+                resume: dict[str, Any] = {"resume": "allow"} if "run_id" in self._init else {}
                 self._run = runtree.init(**{**resume, **self._init})
                 self._owned = True
         return self._run
@@ -139,7 +150,9 @@ class RuntreeCallback(TrainerCallback):
                     run._writer.note_damaged(*checkpoint._name, damage.message)
             if not may_fall_back:
                 raise
-            for older in reversed([each for each in run.checkpoints() if each.effective and each.step < checkpoint.step]):
+            for older in reversed(
+                [each for each in run.checkpoints() if each.effective and each.step < checkpoint.step]
+            ):
                 with contextlib.suppress(Corrupt):
                     found = older.dir()
                     _warn.once(
@@ -250,10 +263,14 @@ class RuntreeCallback(TrainerCallback):
                 distributed.barrier()
         if not state.is_world_process_zero:
             return
-        folder = Path(args.output_dir, *([state.trial_name] if state.is_hyper_param_search and state.trial_name else []))
+        folder = Path(
+            args.output_dir, *([state.trial_name] if state.is_hyper_param_search and state.trial_name else [])
+        )
         path = folder / f"checkpoint-{state.global_step}"
         if not os.path.isdir(path):
-            _warn.once(f"{self.run.id} gone", f"{path} is not there (any more): it was not taken into {self.run.display_id}")
+            _warn.once(
+                f"{self.run.id} gone", f"{path} is not there (any more): it was not taken into {self.run.display_id}"
+            )
             return
         assert self._best is not None
         is_best = self._best.note(state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +44,13 @@ class RuntreeTrainerMixin(_Base):
     ``save_total_limit`` becomes the run's retention, unless it has one. ``state.best_model_checkpoint`` is a ``runtree://`` address.
     The run is that of the :class:`RuntreeCallback` among the callbacks; without one there is a default one.
 
-    What several processes, FSDP, DeepSpeed or TPUs train, and what is pushed to the Hub from checkpoints, is saved as the Trainer does,
-    into directories, which the callback takes in.
+    What several processes, FSDP, DeepSpeed or TPUs train, and what is pushed to the Hub from checkpoints, is saved as the Trainer
+    does, into directories, which the callback takes in.
     """
 
     runtree_guard: bool = True
-    """Whether a save returns before its copy is made, and ``optimizer.step()`` waits for it (:meth:`runtree.Run.guard`): between a save
-    and the next step nothing else may then change what the optimizer trains."""
+    """Whether a save returns before its copy is made, and ``optimizer.step()`` waits for it (:meth:`runtree.Run.guard`): between a
+    save and the next step nothing else may then change what the optimizer trains."""
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
@@ -97,7 +97,7 @@ class RuntreeTrainerMixin(_Base):
         return None, str(self._runtree._directory(checkpoint, run._setup.world_size == 1))
 
     @contextlib.contextmanager
-    def _runtree_resuming(self, checkpoint: Checkpoint | None) -> Iterator[str | None]:
+    def _runtree_resuming(self, checkpoint: Checkpoint | None) -> Generator[str | None]:
         """Loads a state, and makes the one file of it that the Trainer itself wants to read."""
         if checkpoint is None:
             yield None
@@ -149,10 +149,11 @@ class RuntreeTrainerMixin(_Base):
         if is_best:
             self.state.best_model_checkpoint = self._runtree_address(run, step)
         states.export_callbacks(self)
-        self._runtree_keep(run)
         self._runtree_watch(run)
         if self._runtree_files is None:
+            # Once a training: neither changes while it goes on.
             self._runtree_files = states.processing_files(self)
+            self._runtree_keep(run)
         state = states.gather(self, self._runtree_files)
         pending = run.save(state, step=step, metrics=callback.metrics_at(step), pin=is_best, rank=0, world_size=1)
         callback._saved_step = step
@@ -210,7 +211,8 @@ class RuntreeTrainerMixin(_Base):
         if loaded is None or checkpoint != loaded.place:
             super()._load_scaler(checkpoint)
         elif "scaler" in loaded.tree:
-            self.accelerator.scaler.load_state_dict(loaded.tree["scaler"])
+            scaler: Any = self.accelerator.scaler
+            scaler.load_state_dict(loaded.tree["scaler"])
 
     def _load_rng_state(self, checkpoint: Any) -> None:
         loaded = self._runtree_loaded

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def is_trainer_state(checkpoint: Checkpoint) -> bool:
 def pretrained_dir(checkpoint: Checkpoint) -> Path:
     """A directory in the cache that ``from_pretrained`` loads: made once, every byte verified. It is not to be written into.
 
-    A checkpoint that was saved as a directory is that directory. Of a state tree it is the model's weights as safetensors, its config,
-    and the files that ``RuntreeTrainerMixin`` saved with it; adapters of PEFT as PEFT writes them.
+    A checkpoint that was saved as a directory is that directory. Of a state tree it is the model's weights as safetensors, its
+    config, and the files that ``RuntreeTrainerMixin`` saved with it; adapters of PEFT as PEFT writes them.
 
     Raises:
         NotFound: The state has no model.
@@ -78,8 +79,7 @@ def _write_files(files: dict[str, bytes], directory: Path) -> None:
 
 
 def _write_adapters(checkpoint: Checkpoint, directory: Path) -> None:
-    from safetensors.torch import save_file
-
+    save_file: Any = import_module("safetensors.torch").save_file
     adapters: dict[str, dict[str, Any]] = checkpoint.load(keys=f"{ADAPTERS}.*")[ADAPTERS]
     for name, weights in adapters.items():
         place = directory if name == "default" else directory / _inside(name)

@@ -1,8 +1,8 @@
 """A fork that trains at the rate of its own arguments.
 
 The Trainer loads optimizer and scheduler after it has made them, so that the rate of the checkpoint silently replaces
-``TrainingArguments.learning_rate``. What both were made with is still known: an optimizer keeps its ``defaults``, and the shape of the
-schedule (warm-up, decay, the number of steps) is that of the new arguments anyhow.
+``TrainingArguments.learning_rate``. What both were made with is still known: an optimizer keeps its ``defaults``, and the shape of
+the schedule (warm-up, decay, the number of steps) is that of the new arguments anyhow.
 """
 
 # pyright: reportPrivateUsage=false
@@ -19,8 +19,8 @@ from runtree.torch import _bases, _rebase, _set_lr
 def use_arguments(optimizer: Any, scheduler: Any, parent: Mapping[str, Any]) -> None:
     """Moves an optimizer and a scheduler that were just loaded to the rate that they were made with.
 
-    Groups that had one rate get the new one. Where groups had rates of their own, each is scaled as the rate of the arguments changed:
-    ``parent`` is the config of the run that saved, which knows the old one.
+    Groups that had one rate get the new one. Where groups had rates of their own, each is scaled as the rate of the arguments
+    changed: ``parent`` is the config of the run that saved, which knows the old one.
     """
     plain = getattr(optimizer, "optimizer", optimizer)
     groups: list[dict[str, Any]] = plain.param_groups

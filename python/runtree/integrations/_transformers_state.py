@@ -1,8 +1,8 @@
 """What the mixin saves of a ``Trainer``, and how it goes back.
 
-A state tree: ``model`` (its state dict) or ``adapters`` (of PEFT, by name), ``config``, ``optimizer``, ``scheduler``, ``scaler`` if there
-is one, ``rng``, and ``files``: those that the Trainer writes beside the weights, ``trainer_state.json`` among them. No pickle: there is no
-``training_args.bin``; the arguments are in the run's config.
+A state tree: ``model`` (its state dict) or ``adapters`` (of PEFT, by name), ``config``, ``optimizer``, ``scheduler``, ``scaler`` if
+there is one, ``rng``, and ``files``: those that the Trainer writes beside the weights, ``trainer_state.json`` among them. No pickle:
+there is no ``training_args.bin``; the arguments are in the run's config.
 """
 
 # pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -72,7 +72,7 @@ def gather(trainer: Any, files: dict[str, bytes]) -> dict[str, Any]:
     else:
         ignored = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
         state[MODEL] = {name: value for name, value in model.state_dict().items() if name not in ignored}
-        config = getattr(model, "config", None)
+        config: Any = getattr(model, "config", None)
         if hasattr(config, "to_json_string"):
             settings = json.loads(config.to_json_string())
             state["config"] = {**settings, "architectures": [type(model).__name__], "dtype": _dtype(model)}

@@ -1,8 +1,8 @@
 """Directories on their way into a run: a thread copies each while training goes on, and nothing deletes it before that is done.
 
-``Trainer`` deletes older ``checkpoint-N`` in the middle of the *next* save (``save_total_limit``), and rewrites one in place if it saves
-the same step again. A hard link would not help: removing the other link changes the file's times, and a file that changes while it is
-copied is refused. So whoever is about to delete or rewrite waits: the function of Transformers that deletes is wrapped once
+``Trainer`` deletes older ``checkpoint-N`` in the middle of the *next* save (``save_total_limit``), and rewrites one in place if it
+saves the same step again. A hard link would not help: removing the other link changes the file's times, and a file that changes while
+it is copied is refused. So whoever is about to delete or rewrite waits: the function of Transformers that deletes is wrapped once
 (:func:`guard_rotation`), and the callback waits where else it happens. By the next save a copy has long been made, and nobody waits.
 """
 
@@ -32,7 +32,9 @@ _uncopied: list[Taking] = []
 class Taking:
     """A directory on its way: ``done``, ``result`` and ``exception`` as of a :class:`PendingSave`, which a run's end waits for."""
 
-    def __init__(self, run: Run, path: Path, options: dict[str, Any], then: Callable[[Checkpoint], None] | None) -> None:
+    def __init__(
+        self, run: Run, path: Path, options: dict[str, Any], then: Callable[[Checkpoint], None] | None
+    ) -> None:
         self._run = run
         self._path = path
         self._options = options
@@ -126,8 +128,8 @@ def wait_copied() -> None:
 def guard_rotation() -> bool:
     """Makes the deletion of older checkpoints wait for the copy; False if this Transformers deletes them in another way.
 
-    It replaces ``transformers.trainer.rotate_checkpoints``, for all trainers of the process: where nothing is being copied, or nothing
-    is to be deleted, it is as ever.
+    It replaces ``transformers.trainer.rotate_checkpoints``, for all trainers of the process: where nothing is being copied, or
+    nothing is to be deleted, it is as ever.
     """
     trainer: Any = import_module("transformers.trainer")
     rotate: Any = getattr(trainer, "rotate_checkpoints", None)
@@ -136,12 +138,12 @@ def guard_rotation() -> bool:
     if getattr(rotate, "_runtree", False):
         return True
 
-    @functools.wraps(rotate)
     def rotate_copied(*args: Any, **keywords: Any) -> Any:
         if keywords.get("save_total_limit", args[1] if len(args) > 1 else None):
             wait_copied()
         return rotate(*args, **keywords)
 
-    rotate_copied._runtree = True  # pyright: ignore[reportFunctionMemberAccess]
-    trainer.rotate_checkpoints = rotate_copied
+    wrapped: Any = functools.wraps(rotate)(rotate_copied)
+    wrapped._runtree = True
+    trainer.rotate_checkpoints = wrapped
     return True

@@ -1,9 +1,11 @@
 """``runtree://REF`` where Transformers and PEFT take a path or a name on the Hub."""
 
+# What is patched has no types here.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import functools
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -42,15 +44,19 @@ def enable_urls() -> None:
 
     After the scheme stands a REF, of ``RUNTREE_STORE`` or with its own store: ``runtree://s3://bucket/prefix#MMP-42``. It holds for
     models, tokenizers, configs, processors, ``generation_config`` and, if PEFT is installed, adapters (``PeftModel.from_pretrained``
-    and ``load_adapter``, ``PeftConfig.from_pretrained``): it wraps ``from_pretrained`` of their base classes and of the ``Auto…`` ones,
-    where it replaces an argument that begins with ``runtree://`` by a directory, and changes nothing else. Calling it again does
-    nothing; :func:`disable_urls` takes it back.
+    and ``load_adapter``, ``PeftConfig.from_pretrained``): it wraps ``from_pretrained`` of their base classes and of the ``Auto…``
+    ones, where it replaces an argument that begins with ``runtree://`` by a directory, and changes nothing else. Calling it again
+    does nothing; :func:`disable_urls` takes it back.
     """
     if _patched:
         return
-    for module_name, names in _CLASSES.items():
+    for module_name, named in _CLASSES.items():
         module = _module(module_name)
-        for name in names or [name for name, each in vars(module).items() if isinstance(each, type)]:
+        if module is None:
+            continue
+        contents: dict[str, Any] = vars(module)
+        names: list[str] = [*named] or [name for name, each in contents.items() if isinstance(each, type)]
+        for name in names:
             _patch(getattr(module, name, None), "from_pretrained")
     for module_name, methods in _METHODS.items():
         for name, method in methods:
@@ -68,11 +74,11 @@ def _module(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError:
-        return sys.modules[__name__]
+        return None
 
 
 def _patch(owner: Any, name: str) -> None:
-    original = vars(owner).get(name) if owner is not None else None
+    original: Any = vars(owner).get(name) if owner is not None else None
     if original is None or any(owner is known and name == what for known, what, _ in _patched):
         return
     inner: Any = getattr(original, "__func__", original)

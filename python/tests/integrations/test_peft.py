@@ -64,7 +64,9 @@ def test_an_adapter_that_was_killed_ends_as_one_that_was_not(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["callback", "mixin"])
 def test_an_adapter_loads_by_reference_and_forks_with_another_rate(kind: str) -> None:
-    trainer, callback = train("parent", kind, max_steps=4, eval_strategy="steps", eval_steps=2, load_best_model_at_end=True)
+    trainer, callback = train(
+        "parent", kind, max_steps=4, eval_strategy="steps", eval_steps=2, load_best_model_at_end=True
+    )
     run = callback.run
     [best] = [each for each in run.checkpoints() if "best" in each.tags]
     address = f"runtree://{run.display_id}@{best.step}"
@@ -80,7 +82,9 @@ def test_an_adapter_loads_by_reference_and_forks_with_another_rate(kind: str) ->
     theirs = {name: value for name, value in again.state_dict().items() if "lora" in name}
     assert ours
     assert tiny.differing(ours, theirs) == []
-    second = {name.replace(".second.", ".default."): value for name, value in twice.state_dict().items() if ".second." in name}
+    second = {
+        name.replace(".second.", ".default."): value for name, value in twice.state_dict().items() if ".second." in name
+    }
     assert tiny.differing(ours, second) == []
 
     rates = tiny.Rates()

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -74,7 +74,7 @@ def test_metrics_have_the_names_of_the_trainers_own_callback_and_the_config_no_s
 class Slow(taking.Taking):
     """A copy that takes until somebody waits for it, as one of a large checkpoint on a slow disk."""
 
-    waited: list[str]
+    waited: ClassVar[list[str]]
     gate: threading.Event
 
     def _take(self) -> None:
@@ -97,7 +97,7 @@ def test_rotation_never_deletes_what_is_still_being_copied(monkeypatch: pytest.M
             control.should_save = True
 
     class Gated(Slow):
-        waited: list[str] = []
+        waited: ClassVar[list[str]] = []
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
@@ -121,7 +121,7 @@ def test_without_a_limit_nobody_waits_for_a_copy(monkeypatch: pytest.MonkeyPatch
     seen: list[int] = []
 
     class Free(Slow):
-        waited: list[str] = []
+        waited: ClassVar[list[str]] = []
         gate = threading.Event()
 
     class Count(TrainerCallback):
@@ -192,9 +192,7 @@ def test_groups_with_rates_of_their_own_keep_their_proportion_in_a_fork() -> Non
         body = [each for name, each in model.named_parameters() if not name.startswith("lm_head")]
         groups = [{"params": body}, {"params": head, "lr": args.learning_rate * 5}]
         optimizer = torch.optim.AdamW(groups, lr=args.learning_rate)
-        return Trainer(
-            model, args, train_dataset=tiny.tiny_data(), callbacks=callbacks, optimizers=(optimizer, None)
-        )
+        return Trainer(model, args, train_dataset=tiny.tiny_data(), callbacks=callbacks, optimizers=(optimizer, None))
 
     rates = tiny.Rates()
     tiny.train("wide", trainer=two_rates, lr_scheduler_type="constant", max_steps=2)
@@ -221,12 +219,15 @@ def test_the_best_model_has_a_tag_that_retention_keeps_and_is_loaded_at_the_end(
         return Told(tiny.tiny_model(), args, train_dataset=data, eval_dataset=data[:4], callbacks=callbacks)
 
     best = {"eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": "told", "greater_is_better": False}
-    trainer, callback = tiny.train(
+    trainer, _ = tiny.train(
         "best", trainer=told, callback={"retention": {"keep_last": 1}}, save_total_limit=1,
         load_best_model_at_end=True, **best,
     )  # fmt: skip
     run = runtree.Store().run("best")
-    assert [(each.step, each.tags, each.pinned) for each in run.checkpoints()] == [(4, ["best"], False), (10, [], False)]
+    assert [(each.step, each.tags, each.pinned) for each in run.checkpoints()] == [
+        (4, ["best"], False),
+        (10, [], False),
+    ]
     assert trainer.state.best_model_checkpoint.endswith("checkpoint-4")
     assert tiny.differing(dict(trainer.model.state_dict()), loaded(run.dir(4))["model"]) == []
     # Elsewhere the Trainer's directories are gone; the best one comes from the store.
@@ -235,4 +236,3 @@ def test_the_best_model_has_a_tag_that_retention_keeps_and_is_loaded_at_the_end(
     moved, _ = tiny.train("best", trainer=told, max_steps=12, load_best_model_at_end=True, **best)
     assert tiny.differing(dict(moved.model.state_dict()), loaded(run.dir(4))["model"]) == []
     assert [each.step for each in run.checkpoints() if "best" in each.tags] == [4]
-

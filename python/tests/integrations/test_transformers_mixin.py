@@ -98,7 +98,10 @@ def test_the_best_model_is_loaded_from_the_store_and_kept_by_the_limit() -> None
     trainer, callback = tiny.train("best", kind="mixin", trainer=told, save_total_limit=1, **BEST)
     run = runtree.Store().run("best")
     assert run.retention == runtree.Retention(keep_last=1)
-    assert [(each.step, each.tags, each.pinned) for each in run.checkpoints()] == [(4, ["best"], False), (10, [], False)]
+    assert [(each.step, each.tags, each.pinned) for each in run.checkpoints()] == [
+        (4, ["best"], False),
+        (10, [], False),
+    ]
     assert trainer.state.best_model_checkpoint == f"runtree://{run.display_id}@4"
     assert tiny.differing(dict(trainer.model.state_dict()), dict(run.load(4)["model"])) == []
     # Another launch knows what the best was, and loads it at its end.
@@ -147,7 +150,7 @@ def test_what_a_training_can_go_on_from() -> None:
 def test_the_plain_trainer_is_told_that_a_state_is_no_directory() -> None:
     tiny.train("states", kind="mixin", max_steps=2)
     callback = RuntreeCallback(project="tiny", run_id="states", **tiny.QUIET)
-    with pytest.raises(runtree.Invalid, match="resume_from_checkpoint=\"runtree:latest\""):
+    with pytest.raises(runtree.Invalid, match='resume_from_checkpoint="runtree:latest"'):
         callback.resume_path()
 
 
@@ -162,7 +165,9 @@ def test_a_state_becomes_a_directory_that_from_pretrained_loads() -> None:
     assert pretrained_dir(callback.run.checkpoint()) == directory
     # The command line's own layout has the weights and the config.
     callback.run.checkpoint().export("elsewhere", layout="hf")
-    assert tiny.differing(dict(LlamaForCausalLM.from_pretrained("elsewhere").state_dict()), dict(model.state_dict())) == []
+    assert (
+        tiny.differing(dict(LlamaForCausalLM.from_pretrained("elsewhere").state_dict()), dict(model.state_dict())) == []
+    )
 
 
 def test_without_runtree_the_mixin_saves_as_the_trainer_does(monkeypatch: pytest.MonkeyPatch) -> None:

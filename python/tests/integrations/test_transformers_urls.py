@@ -9,7 +9,15 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM, Trainer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaForCausalLM,
+    Trainer,
+)
 
 import runtree
 from runtree.integrations import transformers as integration
@@ -75,6 +83,8 @@ def test_autolog_gives_every_new_trainer_the_callback_once_and_can_be_undone() -
     original = Trainer.__init__
     with pytest.raises(runtree.Invalid):
         integration.autolog(on_fork="nothing")
+    with pytest.raises(TypeError, match="projekt: neither the callback nor runtree.init takes that"):
+        integration.autolog(projekt="logged")
     assert Trainer.__init__ is original
     integration.autolog(project="logged", run_id="first", **tiny.QUIET)
     integration.autolog(project="logged", run_id="auto", **tiny.QUIET)

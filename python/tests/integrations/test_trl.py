@@ -70,7 +70,9 @@ def sft(kind: str, args: Any, callbacks: list[Any]) -> Any:
 
 
 def dpo(kind: str, args: Any, callbacks: list[Any]) -> Any:
-    rows = [{"prompt": words(row, 3), "chosen": words(row + 1, 3), "rejected": words(row + 2, 3)} for row in range(1, 33)]
+    rows = [
+        {"prompt": words(row, 3), "chosen": words(row + 1, 3), "rejected": words(row + 2, 3)} for row in range(1, 33)
+    ]
     chosen = MixedDPO if kind == "mixin" else DPOTrainer
     return chosen(
         base_model(), args=settings(DPOConfig, args, max_length=16), train_dataset=Dataset.from_list(rows),

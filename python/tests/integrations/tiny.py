@@ -16,7 +16,14 @@ import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from runtree.integrations.transformers import RuntreeCallback, RuntreeTrainerMixin
 
@@ -167,5 +174,7 @@ def differing(first: Any, second: Any, path: str = "") -> list[str]:
     if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
         if len(first) != len(second):
             return [f"{path}: {len(first)}, {len(second)}"]
-        return [each for at, pair in enumerate(zip(first, second, strict=True)) for each in differing(*pair, f"{path}.{at}")]
+        return [
+            each for at, pair in enumerate(zip(first, second, strict=True)) for each in differing(*pair, f"{path}.{at}")
+        ]
     return [] if first == second or (first != first and second != second) else [f"{path}: {first!r}, {second!r}"]
