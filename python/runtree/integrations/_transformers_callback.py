@@ -81,6 +81,7 @@ class RuntreeCallback(TrainerCallback):
         self.checkpoints = checkpoints
         self._run = run
         self._owned = False
+        self._trials = 0
         # Whether a live run comes before what `init` says: one that autolog made.
         self._shares = False
         self._best: Best | None = None
@@ -170,7 +171,12 @@ class RuntreeCallback(TrainerCallback):
         if state.is_hyper_param_search and self._owned and self._began:
             # Each trial is a run of its own.
             self.run.finish()
-            self._run = self._best = None
+            self._run = self._best = self._start = None
+            self._trials += 1
+            if "run_id" in self._init:
+                self._init["run_id"] = (
+                    f"{self._init['run_id'].removesuffix(f'-trial-{self._trials - 1}')}-trial-{self._trials}"
+                )
         if self._run is None and args.run_name and args.run_name != args.output_dir:
             self._init.setdefault("name", args.run_name)
         run = self.run
@@ -263,11 +269,11 @@ class RuntreeCallback(TrainerCallback):
                 distributed.barrier()
         if not state.is_world_process_zero:
             return
-        folder = Path(
-            args.output_dir, *([state.trial_name] if state.is_hyper_param_search and state.trial_name else [])
-        )
-        path = folder / f"checkpoint-{state.global_step}"
-        if not os.path.isdir(path):
+        path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_hyper_param_search and not path.is_dir():
+            # A trial has a folder of its own; its name depends on who searches.
+            path = max(path.parent.glob(f"*/{path.name}"), key=os.path.getmtime, default=path)
+        if not path.is_dir():
             _warn.once(
                 f"{self.run.id} gone", f"{path} is not there (any more): it was not taken into {self.run.display_id}"
             )

@@ -163,7 +163,11 @@ class RuntreeTrainerMixin(_Base):
     def _runtree_watch(self, run: Run) -> None:
         """Lets saves be copied beside the next forward and backward pass."""
         plain = getattr(self.optimizer, "optimizer", self.optimizer)
-        if not self.runtree_guard or (self._runtree_guard is not None and self._runtree_guard[1] is plain):
+        if (
+            not self.runtree_guard
+            or not hasattr(plain, "register_step_pre_hook")
+            or (self._runtree_guard is not None and self._runtree_guard[1] is plain)
+        ):
             return
         self._runtree_release()
         self._runtree_guard = (run.guard(plain), plain)
@@ -218,7 +222,8 @@ class RuntreeTrainerMixin(_Base):
         loaded = self._runtree_loaded
         if loaded is None or checkpoint != loaded.place:
             super()._load_rng_state(checkpoint)
-        elif "rng" in loaded.tree:
+        elif "rng" in loaded.tree and self.args.world_size == 1:
+            # One process saved it: several would all draw the same.
             runtree.rng().load_state_dict(loaded.tree["rng"])
 
     def _load_best_model(self) -> None:

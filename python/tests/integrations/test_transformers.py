@@ -137,18 +137,29 @@ def test_without_a_limit_nobody_waits_for_a_copy(monkeypatch: pytest.MonkeyPatch
     assert [each.step for each in callback.run.checkpoints()] == [2, 4, 6]
 
 
-def test_a_directory_that_somebody_deletes_is_a_warning_and_no_error() -> None:
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_directory_that_somebody_deletes_is_a_warning_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    class Held(Slow):
+        waited: ClassVar[list[str]] = []
+        gate = threading.Event()
+
     class Delete(TrainerCallback):
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             shutil.rmtree(f"{args.output_dir}/checkpoint-{state.global_step}")
 
+    monkeypatch.setattr(taking, "Taking", Held)
     callback = RuntreeCallback(project="tiny", run_id="gone", **tiny.QUIET)
+    callbacks = [Delete(), callback] if when == "before" else [callback, Delete()]
     trainer = Trainer(
-        tiny.tiny_model(), tiny.arguments(max_steps=2), train_dataset=tiny.tiny_data(), callbacks=[Delete(), callback]
+        tiny.tiny_model(), tiny.arguments(max_steps=2), train_dataset=tiny.tiny_data(), callbacks=callbacks
     )
-    with pytest.warns(runtree.RuntreeWarning, match="checkpoint-2 is not there"):
+    with pytest.warns(runtree.RuntreeWarning, match="checkpoint-2 (is not there|was not taken into)"):  # noqa: PT031
         trainer.train()
-    assert callback.run.finish().status == "completed"
+        callback.run.finish()
+    assert trainer.state.global_step == 2
+    assert callback.run.status == "completed"
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -236,3 +247,36 @@ def test_the_best_model_has_a_tag_that_retention_keeps_and_is_loaded_at_the_end(
     moved, _ = tiny.train("best", trainer=told, max_steps=12, load_best_model_at_end=True, **best)
     assert tiny.differing(dict(moved.model.state_dict()), loaded(run.dir(4))["model"]) == []
     assert [each.step for each in run.checkpoints() if "best" in each.tags] == [4]
+
+
+@pytest.mark.parametrize("kind", ["callback", "mixin"])
+def test_two_ranks_are_one_run_with_the_random_generators_of_both(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, steps in enumerate((4, 6)):
+        monkeypatch.setenv("RUNTREE_ATTEMPT", f"launch-{number}")
+        codes = tiny.in_processes(
+            2, tiny.train, run_id="ranks", kind=kind, max_steps=steps, ddp_backend="gloo", save_total_limit=1
+        )
+        assert codes == [0, 0]
+    run = runtree.Store().run("ranks")
+    assert run.attempt == 2
+    assert [each.step for each in run.checkpoints()] == [2, 4, 6]
+    assert run.history("train/loss").steps.tolist() == [1, 2, 3, 4, 5, 6]
+    files = {path.name for path in run.dir(4).iterdir()}
+    assert {"rng_state_0.pth", "rng_state_1.pth", "model.safetensors", "optimizer.pt"} <= files
+
+
+def test_each_trial_of_a_search_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.integrations.hp_params", dict)
+    callback = RuntreeCallback(project="tiny", run_id="search", **tiny.QUIET)
+    trainer = Trainer(
+        tiny.tiny_model(), tiny.arguments(max_steps=2), train_dataset=tiny.tiny_data(), callbacks=[callback],
+    )  # fmt: skip
+    for rate in (1e-2, 1e-3, 1e-4):
+        trainer.args.learning_rate = rate
+        trainer.train(trial={"learning_rate": rate})
+    callback.run.finish()
+    runs = runtree.Store().runs(sort="created", descending=False)
+    assert [(each.key, each.config["learning_rate"]) for each in runs] == [
+        ("search", 1e-2), ("search-trial-1", 1e-3), ("search-trial-2", 1e-4),
+    ]  # fmt: skip
+    assert [[each.step for each in run.checkpoints()] for run in runs] == [[2], [2], [2]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,9 @@ def train(
 
 
 def _call(environment: dict[str, str], folder: str, function: Any, keywords: dict[str, Any]) -> None:
+    for name in list(os.environ):
+        if name.startswith("RUNTREE_"):  # Of the test that the server was started in.
+            del os.environ[name]
     os.environ.update(environment)
     os.chdir(folder)
     with open(os.devnull, "w") as nowhere:
@@ -137,18 +141,46 @@ def _call(environment: dict[str, str], folder: str, function: Any, keywords: dic
 
 
 def in_a_process(function: Any, **keywords: Any) -> int:
-    """Calls a function in a process of its own; its exit code (-9: killed). They all come from one that has imported everything."""
+    """Calls a function in a process of its own; its exit code (-9: killed)."""
+    return in_processes(1, function, **keywords)[0]
+
+
+def in_processes(count: int, function: Any, **keywords: Any) -> list[int]:
+    """Calls a function in so many processes at once, ranks of one launch if there are several; their exit codes.
+
+    They all come from one that has imported what pytest has, once.
+    """
     context = get_context("forkserver")
-    # It imports what pytest has, once.
     tests = [name for name in sys.modules if name.startswith(f"{__package__}.test_")]
     context.set_forkserver_preload([__name__, *tests])
+    # The server has no path but this one when it imports them.
+    path, os.environ["PYTHONPATH"] = os.environ.get("PYTHONPATH"), os.pathsep.join(sys.path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if path is not None:
+            os.environ["PYTHONPATH"] = path
     names = ("XDG_CACHE_HOME", "RUNTREE_STAGING_DIR", "RUNTREE_STORE", "RUNTREE_ATTEMPT", "HF_HUB_OFFLINE")
     environment = {name: os.environ[name] for name in names if name in os.environ}
-    process = context.Process(target=_call, args=(environment, os.getcwd(), function, keywords))
-    process.start()
-    process.join(100)
-    assert process.exitcode is not None
-    return process.exitcode
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes: list[Any] = []
+    for rank in range(count):
+        launch = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+        given = environment | (launch if count > 1 else {})
+        processes.append(context.Process(target=_call, args=(given, os.getcwd(), function, keywords)))
+        processes[-1].start()
+    for process in processes:
+        process.join(100)
+    return [process.exitcode for process in processes]
 
 
 def final_state(trainer: Any) -> dict[str, Any]:
