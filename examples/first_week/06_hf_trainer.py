@@ -29,6 +29,7 @@ def train(rate: float, **which) -> RuntreeCallback:
     rows = [{"input_ids": [(i * j) % 64 for j in range(16)], "labels": [(i * j) % 64 for j in range(16)]} for i in range(64)]
     trainer = Told(LlamaForCausalLM(LlamaConfig(**shape)), args, train_dataset=rows, callbacks=[callback])
     trainer.train(resume_from_checkpoint=callback.resume_path())  # None at the first start
+    callback.run.finish()
     return callback
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
+from transformers.trainer_utils import sort_checkpoints
 
 import runtree
 from runtree import _live, _warn
@@ -22,7 +23,7 @@ from runtree.integrations._transformers_best import Best
 from runtree.integrations._transformers_names import config_of, metric_names
 from runtree.integrations._transformers_pretrained import is_trainer_state
 from runtree.integrations._transformers_rates import use_arguments
-from runtree.integrations._transformers_taking import guard_rotation, take, wait_copied
+from runtree.integrations._transformers_taking import begin, guard_rotation, take, wait_copied, watching
 
 if TYPE_CHECKING:
     from runtree.checkpoint import Checkpoint
@@ -81,12 +82,15 @@ class RuntreeCallback(TrainerCallback):
         self.checkpoints = checkpoints
         self._run = run
         self._owned = False
+        self._name: str | None = None
         self._trials = 0
         # Whether a live run comes before what `init` says: one that autolog made.
         self._shares = False
         self._best: Best | None = None
         self._began = False
         self._evaluated: tuple[int, dict[str, Any]] = (-1, {})
+        # Arguments and state, in the middle of a training.
+        self._now: tuple[Any, Any] | None = None
         # What a mixin has done itself: the step it saved, and that it has set the rates.
         self._saved_step: int | None = None
         # The checkpoint that the training was told to go on from.
@@ -104,7 +108,8 @@ class RuntreeCallback(TrainerCallback):
                 self._run = live[-1]
             else:
                 resume: dict[str, Any] = {"resume": "allow"} if "run_id" in self._init else {}
-                self._run = runtree.init(**{**resume, **self._init})
+                name: dict[str, Any] = {"name": self._name} if self._name else {}
+                self._run = runtree.init(**{**name, **resume, **self._init})
                 self._owned = True
         return self._run
 
@@ -128,7 +133,7 @@ class RuntreeCallback(TrainerCallback):
             raise
         if is_trainer_state(checkpoint):
             raise Invalid(
-                f"checkpoint {checkpoint.reference} was saved by RuntreeTrainerMixin, and is no directory of the Trainer",
+                f"checkpoint {checkpoint.reference} is a state, as RuntreeTrainerMixin saves it, and no directory of the Trainer",
                 hint=f'go on with the mixin: trainer.train(resume_from_checkpoint="runtree:{ref}")',
             )
         return str(self._directory(checkpoint, ref == "latest" and run._setup.world_size == 1))
@@ -168,6 +173,8 @@ class RuntreeCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Records the config; in a fork, sets the rate."""
         wait_copied()
+        begin()
+        self._watch(True)
         if state.is_hyper_param_search and self._owned and self._began:
             # Each trial is a run of its own.
             self.run.finish()
@@ -177,8 +184,7 @@ class RuntreeCallback(TrainerCallback):
                 self._init["run_id"] = (
                     f"{self._init['run_id'].removesuffix(f'-trial-{self._trials - 1}')}-trial-{self._trials}"
                 )
-        if self._run is None and args.run_name and args.run_name != args.output_dir:
-            self._init.setdefault("name", args.run_name)
+        self._name = args.run_name if args.run_name != args.output_dir else None
         run = self.run
         self._began = True
         self._saved_step = None
@@ -189,6 +195,13 @@ class RuntreeCallback(TrainerCallback):
         if state.global_step > 0 and not run.disabled:
             self._resumed(args, state, kwargs.get("optimizer"), kwargs.get("lr_scheduler"))
         self._rates_are_set = False
+
+    def _watch(self, on: bool) -> None:
+        self._now = None
+        # Compared by what it is bound to: a training that failed left it there.
+        watching[:] = [each for each in watching if each != self._before_rotation]
+        if on:
+            watching.append(self._before_rotation)
 
     def _record_config(self, config: dict[str, Any]) -> None:
         known = self.run.config
@@ -249,17 +262,35 @@ class RuntreeCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Where nothing makes the rotation wait, waits before a save may rotate."""
+        self._now = (args, state)
         if self._waits_always:
             wait_copied()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Waits if this step was saved already: a save at the end of the epoch would write into what is being copied."""
+        self._now = (args, state)
         if self._saved_step == state.global_step or self._waits_always:
             wait_copied()
 
+    def _before_rotation(self, folder: Any) -> None:
+        """Takes in what was just written, where the Trainer deletes that: it rotates before it says that it has saved, and where
+        checkpoints of a longer training lie in the folder, it takes the new one for the oldest."""
+        if self._now is None:
+            return
+        args, state = self._now
+        path = Path(folder) / f"checkpoint-{state.global_step}"
+        if self._skips(state) or args.world_size > 1 or not path.is_dir():
+            return
+        newest = sort_checkpoints(folder, use_mtime=True)[-1:]
+        if newest != [str(path)]:
+            self._take(state, path)
+
+    def _skips(self, state: Any) -> bool:
+        return not self.checkpoints or self.run.disabled or self._saved_step == state.global_step
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Takes ``checkpoint-N`` in."""
-        if not self.checkpoints or self.run.disabled or self._saved_step == state.global_step:
+        if self._skips(state):
             return
         if args.world_size > 1:
             # The files of other ranks, and rank 0's own, are there once everybody is here.
@@ -267,25 +298,30 @@ class RuntreeCallback(TrainerCallback):
 
             if distributed.is_initialized():
                 distributed.barrier()
-        if not state.is_world_process_zero:
-            return
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_hyper_param_search and not path.is_dir():
             # A trial has a folder of its own; its name depends on who searches.
             path = max(path.parent.glob(f"*/{path.name}"), key=os.path.getmtime, default=path)
-        if not path.is_dir():
+        if path.is_dir() or not state.is_world_process_zero:
+            self._take(state, path)
+        else:
             _warn.once(
                 f"{self.run.id} gone", f"{path} is not there (any more): it was not taken into {self.run.display_id}"
             )
+
+    def _take(self, state: Any, path: Path) -> None:
+        # On all ranks: they must agree on what was saved already.
+        self._saved_step = state.global_step
+        if not state.is_world_process_zero:
             return
         assert self._best is not None
         is_best = self._best.note(state)
         options = self.run._save_options(state.global_step, metrics=self.metrics_at(state.global_step), pin=is_best)
         take(self.run, path, {**options, "rank": 0, "world_size": 1}, self._best.mark if is_best else None)
-        self._saved_step = state.global_step
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Waits for copies: the script may delete what it wrote."""
+        self._watch(False)
         wait_copied()
 
     def metrics_at(self, step: int) -> dict[str, float]:

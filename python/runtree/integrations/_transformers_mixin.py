@@ -22,7 +22,8 @@ from runtree.errors import NotFound
 from runtree.integrations import _transformers_state as states
 from runtree.integrations._transformers_callback import RuntreeCallback
 from runtree.integrations._transformers_pretrained import is_trainer_state
-from runtree.integrations._transformers_urls import SCHEME
+from runtree.integrations._transformers_taking import Marking
+from runtree.integrations._transformers_urls import SCHEME, settle
 from runtree.retention import Retention
 from runtree.store import find_store
 from runtree.torch import restore
@@ -158,7 +159,7 @@ class RuntreeTrainerMixin(_Base):
         pending = run.save(state, step=step, metrics=callback.metrics_at(step), pin=is_best, rank=0, world_size=1)
         callback._saved_step = step
         if is_best:
-            states.when_durable(run, pending, callback._best.mark)
+            Marking(run, step, pending, callback._best.mark).start()
 
     def _runtree_watch(self, run: Run) -> None:
         """Lets saves be copied beside the next forward and backward pass."""
@@ -234,8 +235,6 @@ class RuntreeTrainerMixin(_Base):
         # What is being copied must not change, and what is to be loaded must be there.
         _guard.wait_all()
         run = self._runtree.run
-        for pending in list(run._pending):
-            with contextlib.suppress(runtree.Error):
-                pending.result()
+        settle(run)
         checkpoint = states.named(run, address)
         states.load_model(self, checkpoint.load(keys=["model.*", "adapters.*"]))

@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -55,11 +52,15 @@ def pretrained_dir(checkpoint: Checkpoint) -> Path:
             checkpoint.export(made, layout="hf")
         if FILES in keys:
             _write_files(checkpoint.load(keys=f"{FILES}*")[FILES], made)
-        with contextlib.suppress(OSError):
-            os.rename(made, target)
-    if not target.is_dir():
-        shutil.rmtree(target, ignore_errors=True)
-        raise OSError(f"{target} could not be made")
+        for path in made.rglob("*"):
+            if path.is_file():
+                path.chmod(0o444)
+        try:
+            made.rename(target)
+        except OSError:
+            # Another process was faster: it wrote the same bytes.
+            if not target.is_dir():
+                raise
     return target
 
 

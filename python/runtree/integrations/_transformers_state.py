@@ -13,22 +13,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers.trainer_callback import ExportableState
 
 import runtree
-from runtree import _native, _warn
-from runtree.errors import Error, NotFound
+from runtree import _native
+from runtree.errors import NotFound
 from runtree.integrations._transformers_pretrained import ADAPTERS, FILES, MODEL
 from runtree.integrations._transformers_urls import SCHEME
 from runtree.store import Store
 
 if TYPE_CHECKING:
-    from runtree.checkpoint import Checkpoint, PendingSave
+    from runtree.checkpoint import Checkpoint
     from runtree.run import Run
 
 TRAINER_STATE = "trainer_state.json"
@@ -130,19 +128,6 @@ def export_callbacks(trainer: Any) -> None:
             found.setdefault(type(each).__name__, []).append(each.state())
     for name, values in found.items():
         trainer.state.stateful_callbacks[name] = values[0] if len(values) == 1 else values
-
-
-def when_durable(run: Run, pending: PendingSave, then: Callable[[Checkpoint], None]) -> None:
-    """Calls ``then`` with the checkpoint once it is there, on a thread that the interpreter's exit waits for."""
-
-    def wait() -> None:
-        try:
-            then(pending.result())
-        except Error as error:
-            if pending.exception() is None:
-                _warn.once(f"{run.id} mark", f"a checkpoint of {run.display_id} was not marked: {error}")
-
-    threading.Thread(target=wait, name="runtree-mark", daemon=False).start()
 
 
 # ---- Loading.

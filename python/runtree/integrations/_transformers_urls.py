@@ -1,17 +1,22 @@
 """``runtree://REF`` where Transformers and PEFT take a path or a name on the Hub."""
 
 # What is patched has no types here.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runtree import _native
+from runtree import _live, _native
+from runtree.errors import Error
 from runtree.integrations._transformers_pretrained import pretrained_dir
 from runtree.store import Store
+
+if TYPE_CHECKING:
+    from runtree.run import Run
 
 SCHEME = "runtree://"
 # Where a name comes in: classes with a `from_pretrained` of their own. All others inherit one of these or call it.
@@ -36,7 +41,20 @@ def directory_of(name: Any) -> Any:
     if not isinstance(name, str) or not name.startswith(SCHEME):
         return name
     place, ref = _native.split_reference(name[len(SCHEME) :])
-    return str(pretrained_dir(Store(place).checkpoint(ref)))
+    store = Store(place)
+    for run in list(_live._runs.values()):
+        if run.store.location == store.location:
+            settle(run)
+    return str(pretrained_dir(store.checkpoint(ref)))
+
+
+def settle(run: Run) -> None:
+    """Waits for what a live run has logged and saved: who names a checkpoint means it, too."""
+    run._catch_up()
+    for pending in list(run._pending):
+        # What went wrong is told by the run.
+        with contextlib.suppress(Error):
+            pending.result()
 
 
 def enable_urls() -> None:

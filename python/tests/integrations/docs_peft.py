@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import runtree
+from runtree import _live
 
 
 def given() -> dict[str, Any]:
@@ -14,6 +15,8 @@ def given() -> dict[str, Any]:
 
 
 def check(names: dict[str, Any]) -> None:
+    for run in list(_live._runs.values()):
+        run.finish()
     from runtree.integrations.transformers import disable_urls
 
     from . import tiny

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import runtree
+from runtree import _live
 
 
 def given() -> dict[str, Any]:
@@ -15,6 +16,8 @@ def given() -> dict[str, Any]:
 
 
 def check(names: dict[str, Any]) -> None:
+    for run in list(_live._runs.values()):
+        run.finish()
     from safetensors.torch import load_file
 
     from . import tiny

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from runtree import _live
+
 
 def given() -> dict[str, Any]:
     from . import tiny
@@ -13,6 +15,8 @@ def given() -> dict[str, Any]:
 
 
 def check(names: dict[str, Any]) -> None:
+    for run in list(_live._runs.values()):
+        run.finish()
     parent, lower = names["parent"].run, names["lower"].run
     assert [each.step for each in parent.checkpoints()] == [2, 4]
     assert lower.fork_step == 2

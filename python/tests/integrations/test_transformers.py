@@ -77,9 +77,9 @@ class Slow(taking.Taking):
     waited: ClassVar[list[str]]
     gate: threading.Event
 
-    def _take(self) -> None:
+    def _save(self) -> Any:
         assert self.gate.wait(60)
-        super()._take()
+        return super()._save()
 
     def wait_copied(self, timeout: float | None = None) -> bool:
         if not self._copied.is_set():
@@ -115,6 +115,16 @@ def test_rotation_never_deletes_what_is_still_being_copied(monkeypatch: pytest.M
     assert {"checkpoint-1", "checkpoint-2", "checkpoint-3", "checkpoint-4"} <= set(Gated.waited)
     for step in range(1, 6):
         assert json.loads((callback.run.dir(step) / "trainer_state.json").read_text())["global_step"] == step
+
+
+def test_what_the_trainer_deletes_as_soon_as_it_is_written_is_taken_in_before() -> None:
+    # Checkpoints of a longer training lie there: by number, the new one is the oldest.
+    for step in (100, 200):
+        Path(f"out-short/checkpoint-{step}").mkdir(parents=True)
+    _, callback = tiny.train("short", max_steps=4, save_total_limit=1)
+    assert os.listdir("out-short") == ["checkpoint-200"]
+    assert [each.step for each in callback.run.checkpoints()] == [2, 4]
+    assert json.loads((callback.run.dir(2) / "trainer_state.json").read_text())["global_step"] == 2
 
 
 def test_without_a_limit_nobody_waits_for_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,14 @@ def test_a_state_becomes_a_directory_that_from_pretrained_loads() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
+def test_a_name_from_a_store_does_not_leave_the_directory(name: str, start: Any) -> None:
+    run = start()
+    saved = run.save({"model": {"w": torch.ones(2)}, "files": {name: b"text"}}, step=1).result()
+    with pytest.raises(runtree.Corrupt, match="outside"):
+        pretrained_dir(saved)
+
+
 def test_without_runtree_the_mixin_saves_as_the_trainer_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNTREE_MODE", "disabled")
     trainer, callback = tiny.train("off", kind="mixin", max_steps=2)
