@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from transformers import Trainer
 
 import runtree
-from runtree import _guard
+from runtree import _guard, _warn
 from runtree._loading import Wanted
-from runtree.errors import NotFound
+from runtree.errors import InvalidType, NotFound
 from runtree.integrations import _transformers_state as states
 from runtree.integrations._transformers_callback import RuntreeCallback
 from runtree.integrations._transformers_pretrained import is_trainer_state
@@ -64,6 +64,7 @@ class RuntreeTrainerMixin(_Base):
         self._runtree_loaded: states.Loaded | None = None
         self._runtree_guard: Any = None
         self._runtree_files: dict[str, bytes] | None = None
+        self._runtree_refused = False
 
     # ---- Training.
 
@@ -127,6 +128,7 @@ class RuntreeTrainerMixin(_Base):
         model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         return not (
             self._runtree.run.disabled
+            or self._runtree_refused
             or not self._runtree.checkpoints
             or self.args.world_size > 1
             or self.args.push_to_hub
@@ -156,7 +158,14 @@ class RuntreeTrainerMixin(_Base):
             self._runtree_files = states.processing_files(self)
             self._runtree_keep(run)
         state = states.gather(self, self._runtree_files)
-        pending = run.save(state, step=step, metrics=callback.metrics_at(step), pin=is_best, rank=0, world_size=1)
+        try:
+            pending = run.save(state, step=step, metrics=callback.metrics_at(step), pin=is_best, rank=0, world_size=1)
+        except InvalidType as error:
+            # An optimizer or a scheduler with a state of its own kind: a file of the Trainer's holds anything.
+            self._runtree_refused = True
+            _warn.once(f"{run.id} state", f"checkpoints are saved as the Trainer does, in directories: {error.message}")
+            super()._save_checkpoint(model, trial)
+            return
         callback._saved_step = step
         if is_best:
             Marking(run, step, pending, callback._best.mark).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -168,6 +169,28 @@ def test_a_state_becomes_a_directory_that_from_pretrained_loads() -> None:
     assert (
         tiny.differing(dict(LlamaForCausalLM.from_pretrained("elsewhere").state_dict()), dict(model.state_dict())) == []
     )
+
+
+class Odd(torch.optim.SGD):
+    """An optimizer whose state is more than tensors and plain values."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "odd": Fraction(1, 3)}
+
+
+def test_a_state_that_only_a_pickle_holds_is_saved_as_the_trainer_does() -> None:
+    def odd(kind: str, args: Any, callbacks: list[Any]) -> Any:
+        model = tiny.tiny_model()
+        optimizers = (Odd(model.parameters(), lr=args.learning_rate), None)
+        return tiny.MixedTrainer(
+            model, args, train_dataset=tiny.tiny_data(), callbacks=callbacks, optimizers=optimizers
+        )
+
+    with pytest.warns(runtree.RuntreeWarning, match="in directories: .*odd.*Fraction"):
+        _, callback = tiny.train("odd", kind="mixin", trainer=odd, max_steps=4)
+    assert [each.step for each in callback.run.checkpoints()] == [2, 4]
+    saved = torch.load(callback.run.dir(4) / "optimizer.pt", weights_only=False)
+    assert saved["odd"] == Fraction(1, 3)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
