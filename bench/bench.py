@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import cold
+import hf_trainer
 import job_start
 import large_store
 import remote
@@ -34,6 +35,7 @@ SECTIONS = [
     "transfer",
     "remote",
     "job",
+    "hf",
 ]
 
 
@@ -85,6 +87,8 @@ def main() -> None:
             remote.bench(report, folder, quick)
         if "job" in wanted:
             job_start.bench(report, folder, (1 << 30) if quick else 10 << 30, 3)
+        if "hf" in wanted:
+            hf_trainer.bench(report, folder, (100 << 20) if quick else (300 << 20), 3 if quick else 5)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.close()

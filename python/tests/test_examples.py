@@ -30,7 +30,7 @@ def only_run() -> runtree.StoredRun:
 
 def test_every_example_is_at_most_forty_lines() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert len(lengths) >= 7
+    assert len(lengths) == 8
     assert max(lengths.values()) <= 40
 
 
@@ -61,6 +61,16 @@ def test_a_torch_run_goes_on_with_everything() -> None:
     pytest.importorskip("torchdata")
     assert "attempt 1, 159 steps" in run("04_torch_everything.py")
     assert "attempt 2, 319 steps" in run("04_torch_everything.py")
+
+
+def test_a_hugging_face_trainer_goes_on_and_its_fork_trains_at_its_own_rate() -> None:
+    pytest.importorskip("transformers")
+    run("06_hf_trainer.py", "--stop-at", "12", code=1)
+    out = run("06_hf_trainer.py")
+    assert "attempt 2, 4 checkpoints" in out
+    # Linear, from 1e-4 to nothing in twenty steps: half of it is over.
+    assert "FW-2 forked at step 10, trained at 5.0e-05" in out
+    assert runtree.Store().run("FW-1").history("train/loss").steps.tolist() == list(range(1, 21))
 
 
 def test_four_ranks_train_and_two_go_on() -> None:
