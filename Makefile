@@ -30,9 +30,10 @@ $(VENV)/.demo: $(VENV)/.made
 	$(BIN)/pip install -q --disable-pip-version-check 'numpy>=2' 'scikit-learn>=1.5'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.made python/requirements-dev.txt python/tests/compat/truss_requirements.txt
+$(VENV)/.dev: $(VENV)/.made python/requirements-dev.txt python/tests/compat/truss_requirements.txt python/tests/integrations/art_requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check -r python/requirements-dev.txt
-	$(BIN)/python python/tests/compat/real_truss.py  # the real truss_train; where it is missing, the tests install it
+	$(BIN)/python python/tests/compat/real_truss.py  # the real truss_train and ART; where they are missing, the tests install them
+	$(BIN)/python python/tests/integrations/real_art.py
 	touch $@
 
 web/node_modules/.made: web/package.json web/package-lock.json

@@ -1,4 +1,4 @@
-"""From `runtree exec --load` to the start of its command, beside `cp` of the same bytes; with reflinks where such a disk can be mounted."""
+"""From `runtree exec --load` to the start of its command, beside `cp` of the same bytes; also on a disk with reflinks."""
 
 import os
 import shutil

@@ -52,3 +52,7 @@ def _pip(place: Path, *what: str) -> None:
         [*command, "--only-binary", ":all:", "--target", str(place), *what], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+if __name__ == "__main__":
+    print(installed())
