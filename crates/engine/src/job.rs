@@ -3,7 +3,10 @@
 //! ```text
 //! wanted   what a user asks for: REFs, the latest of a project            → checkpoints
 //! place    checkpoints as files, laid out as loaders of jobs expect them  → <root>/<job>/rank-0/<name>/…
+//!  ├ shares    what each node has of one
+//!  └ links     what makes simple loaders find it
 //! watch    directories that a command writes checkpoints into             → those that are whole
+//!  ├ disk      what the disk says of them
 //!  ├ names     what a directory is called, and the step in it
 //!  ├ whole     what its files say: torn, whole, or nothing
 //!  └ snapshot  the files as they are now, whatever becomes of the directory
@@ -15,8 +18,11 @@
 //! Why a directory is never taken torn is argued in docs/design/0016.
 
 mod describe;
+mod disk;
+mod links;
 mod names;
 mod place;
+mod shares;
 mod snapshot;
 mod take;
 mod wanted;

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::error::Failure;
 
 mod job;
+mod naming;
 mod nodes;
 mod signals;
 mod supervise;

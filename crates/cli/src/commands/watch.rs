@@ -208,7 +208,7 @@ fn numbers(line: &[u8]) -> Vec<(String, f64)> {
                 }
             }
             serde_json::Value::Number(number) if !prefix.is_empty() => {
-                found.extend(number.as_f64().map(|number| (prefix.to_owned(), number)))
+                found.extend(number.as_f64().map(|number| (prefix.to_owned(), number)));
             }
             _ => {}
         }

@@ -89,8 +89,13 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
+        nap();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "another process is waited for")]
+fn nap() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 fn start(mut command: Command) -> Child {
@@ -438,7 +443,7 @@ fi
 #[test]
 fn sigterm_leaves_time_to_save_and_ctrl_c_ends_it() {
     let sandbox = Sandbox::new();
-    let body = r#"trap 'save 7; exit 0' TERM; : > ready; while :; do sleep 0.05; done"#;
+    let body = r"trap 'save 7; exit 0' TERM; : > ready; while :; do sleep 0.05; done";
     let child = start(command(
         &sandbox,
         &["--checkpoints", "c", "--run-id", "a1", "--restarts", "3"],

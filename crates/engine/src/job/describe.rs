@@ -139,7 +139,8 @@ fn describe(
         lora_rank: None,
         lora_config: None,
     };
-    let is_weights = |name: &&str| name.ends_with(".safetensors") || name.ends_with(".bin");
+    let is_weights =
+        |name: &&str| matches!(name.rsplit_once('.'), Some((_, "safetensors" | "bin")));
     let has_weights = names.iter().any(is_weights);
     let text = |config: &Value, key: &str| {
         config

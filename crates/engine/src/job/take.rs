@@ -76,7 +76,7 @@ impl Taker {
                 Err(error)
                     if error.kind() == ErrorKind::Conflict && tries > 1 && ready.is_unchanged() =>
                 {
-                    tries -= 1
+                    tries -= 1;
                 }
                 Err(error) => return Err(error),
             }

@@ -103,7 +103,7 @@ fn judge(at: &Looked<'_>) -> Result<Verdict> {
         matches!(
             name,
             "training_args.bin" | "optimizer.pt" | "scheduler.pt" | TRAINER_STATE
-        ) || (name.starts_with("rng_state") && name.ends_with(".pth"))
+        ) || name.starts_with("rng_state")
     });
     if is_of_trainer {
         if at.bytes_of(TRAINER_STATE) == 0 {

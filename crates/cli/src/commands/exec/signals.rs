@@ -1,6 +1,6 @@
 //! Signals that end things: counted here and passed on, instead of ending this process before what it runs.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use runtree_core::{Error, Result};
@@ -50,10 +50,7 @@ impl Signals {
 
     /// The next one, if it comes within a time.
     pub(super) fn wait(&self, patience: Duration) -> Option<Came> {
-        match self.came.recv_timeout(patience) {
-            Ok(one) => Some(one),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.came.recv_timeout(patience).ok()
     }
 }
 

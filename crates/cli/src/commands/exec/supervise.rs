@@ -165,7 +165,7 @@ fn attend(
             has_progressed: false,
         });
     };
-    let (say, said) = channel();
+    let (say, said) = channel::<String>();
     let (end, ending) = channel();
     thread::scope(|scope| {
         let name = "runtree-watch".to_owned();
@@ -176,8 +176,9 @@ fn attend(
             Error::unavailable("can not start a thread that watches").with_source(error)
         })?;
         let mut print = |context: &mut Context| {
-            said.try_iter()
-                .for_each(|text: String| context.out.remark(&clean(&text)))
+            for text in said.try_iter() {
+                context.out.remark(&clean(&text));
+            }
         };
         let ended = wait_for(nodes, restarts, signals, &mut print, context);
         // Also behind an error: what is whole is taken in.
