@@ -74,6 +74,10 @@ def detect(environ: Mapping[str, str]) -> Launch:
     is_distributed: Any = getattr(getattr(jax, "distributed", None), "is_initialized", None)
     if is_distributed is not None and is_distributed():
         return Launch(jax.process_index(), jax.process_count(), key, has_launcher, _jax_store)
+    # A process that Lightning started itself, on the first machine, where it counts as the ranks do.
+    size, local = environ.get("WORLD_SIZE", ""), environ.get("LOCAL_RANK", "")
+    if size.isdigit() and local.isdigit() and environ.get("NODE_RANK", "0") == "0" and int(local) < int(size):
+        return Launch(int(local), int(size), key, has_launcher, None)
     return Launch(0, 1, key, has_launcher, None)
 
 

@@ -210,6 +210,14 @@ def test_the_same_command_under_the_same_rendezvous_id_resumes(tmp_path: Path) -
     assert run.history("loss").values.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_process_that_lightning_started_is_no_run_of_its_own() -> None:
+    started = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    assert _launch.detect(started)[:2] == (1, 2)
+    # It has to be told which run it is of: by name, or by ranks that know each other.
+    with pytest.raises(runtree.errors.Invalid, match="rank 1 of 2, and nothing says which run"):
+        _launch.agree(_launch.detect(started), None, lambda *told: (told, "x"))
+
+
 def test_ranks_that_nothing_connects_are_refused() -> None:
     launch = _launch.detect({"RANK": "1", "WORLD_SIZE": "4"})
     assert launch == (1, 4, None, False, None)

@@ -237,3 +237,6 @@ fn below(folder: &str, name: &str) -> String {
         format!("{folder}/{name}")
     }
 }
+
+#[cfg(test)]
+mod tests;
