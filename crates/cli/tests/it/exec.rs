@@ -505,7 +505,8 @@ fn sigterm_leaves_time_to_save_and_ctrl_c_ends_it() {
 #[test]
 fn what_a_killed_exec_left_is_taken_in_by_the_next() {
     let sandbox = Sandbox::new();
-    let body = "save 1; : > saved; sleep 60";
+    // It outlives exec, which was killed.
+    let body = "save 1; echo $$ > pid; mv pid saved; exec sleep 60 > /dev/null 2>&1";
     let child = start(command(
         &sandbox,
         &["--checkpoints", "c", "--run-id", "a1", "--settle", "60"],
@@ -514,6 +515,9 @@ fn what_a_killed_exec_left_is_taken_in_by_the_next() {
     wait_until("it saves", || sandbox.path().join("saved").exists());
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     let _ = child.wait_with_output().unwrap();
+    let pid = fs::read_to_string(sandbox.path().join("saved")).unwrap();
+    let left = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    kill_process(left, Signal::KILL).unwrap();
     let ran = exec(
         &sandbox,
         &["--checkpoints", "c", "--run-id", "a1"],
