@@ -59,7 +59,7 @@ impl Ready {
     }
 
     /// Whether nobody wrote into the files since: a hard link shows that.
-    pub(super) fn is_unchanged(&self) -> bool {
+    pub fn is_unchanged(&self) -> bool {
         links(self.snapshot.path()) == self.links
     }
 }

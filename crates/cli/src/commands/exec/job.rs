@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::Variables;
 use super::naming::{absolute, made_key, project_of, resolve, shown, store_of};
+use super::signals::Signals;
 use super::variables::{Told, ToldRun, variables};
 use crate::context::Context;
 use crate::human;
@@ -221,8 +222,10 @@ impl Job {
         &mut self,
         command: &[OsString],
         restarts: u32,
+        signals: &Signals,
         context: &mut Context,
     ) -> Result<Launch> {
+        signals.starting(None);
         let Some(run) = &mut self.run else {
             let placed = self.place(None, context)?;
             return Ok(Launch {
@@ -238,6 +241,7 @@ impl Job {
         ]
         .into();
         let writer = run.engine.start_run(run.spec.clone())?;
+        signals.starting(Some(&writer));
         for warning in writer.take_warnings() {
             context.out.remark(&clean(&warning.message));
         }

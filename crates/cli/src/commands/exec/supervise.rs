@@ -57,7 +57,7 @@ pub(super) fn run(
     let mut wait = restarts.backoff;
     let mut count = 0;
     loop {
-        let launch = job.launch(command, count, context)?;
+        let launch = job.launch(command, count, signals, context)?;
         let is_alone = restarts.most == 0 && job.nodes() == 1;
         let has_terminal = context.environment.stdin_is_terminal;
         let group = if is_alone && has_terminal {
@@ -65,6 +65,7 @@ pub(super) fn run(
         } else {
             Group::Own
         };
+        signals.running();
         let started = Nodes::start(command, &launch.variables, group, has_terminal);
         let mut nodes = match started {
             Ok(nodes) => nodes,
@@ -300,7 +301,7 @@ fn take(watch: &mut Watch, taker: &mut Taker, ready: &Ready, say: &Sender<String
             )
         }
         // It was being written after all; its next state is looked at again.
-        Err(error) if error.kind() == ErrorKind::Conflict => (
+        Err(error) if error.kind() == ErrorKind::Conflict && !ready.is_unchanged() => (
             format!("{} was not taken in yet: {}", ready.name, error.message()),
             false,
         ),
