@@ -31,6 +31,6 @@ mod whole;
 
 pub use describe::{CheckpointType, Description};
 pub use place::{Placed, Placing};
-pub use take::{Taken, Taker};
+pub use take::{Taken, Taker, metrics_in_line};
 pub use wanted::Wanted;
-pub use watch::{Ending, Ready, Watch, WatchOptions};
+pub use watch::{Ending, Left, Looked, Ready, Watch, WatchOptions};

@@ -35,7 +35,7 @@ mod single;
 
 pub use fetched::{Folder, Incoming};
 pub use place::Place;
-pub(crate) use place::{read_small, unreadable, walk as walk_sizes};
+pub(crate) use place::{odd_below, read_small, unreadable, walk as walk_sizes};
 pub use single::DirectoryLayout;
 
 /// How a trainer lays out the checkpoints of a run.

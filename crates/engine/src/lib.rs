@@ -22,6 +22,7 @@ pub mod live;
 pub mod load;
 mod parallel;
 mod picture;
+mod python_json;
 mod queries;
 mod resolve;
 mod retain;

@@ -16,6 +16,7 @@ use crate::error::Failure;
 mod job;
 mod naming;
 mod nodes;
+mod processes;
 mod signals;
 mod supervise;
 mod variables;

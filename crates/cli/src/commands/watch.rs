@@ -11,6 +11,7 @@ use std::time::Duration;
 use runtree_core::event::RunStatus;
 use runtree_core::wire::{CheckpointInfo, CheckpointState};
 use runtree_core::{Error, Result, RunId, Step};
+use runtree_engine::job::metrics_in_line;
 use runtree_engine::{CheckpointScope, OpenMode, Purpose};
 
 use crate::context::{Context, Session, Target};
@@ -169,7 +170,7 @@ fn evaluate(
         let mut lines = BufReader::new(output);
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line)? > 0 {
-            metrics.extend(numbers(&line));
+            metrics.extend(metrics_in_line(&line));
             context.out.bytes(&line)?;
             context.out.flush()?;
             line.clear();
@@ -191,48 +192,4 @@ fn evaluate(
         .signal()
         .map(|signal| 128_u8.saturating_add(signal as u8));
     Ok(by_signal.unwrap_or_else(|| status.code().unwrap_or(1) as u8))
-}
-
-/// The numbers in a line that is a JSON object; nested ones with `/` between their names.
-fn numbers(line: &[u8]) -> Vec<(String, f64)> {
-    fn add(prefix: &str, value: &serde_json::Value, found: &mut Vec<(String, f64)>) {
-        match value {
-            serde_json::Value::Object(object) => {
-                for (name, value) in object {
-                    let name = if prefix.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{prefix}/{name}")
-                    };
-                    add(&name, value, found);
-                }
-            }
-            serde_json::Value::Number(number) if !prefix.is_empty() => {
-                found.extend(number.as_f64().map(|number| (prefix.to_owned(), number)));
-            }
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    if let Ok(value @ serde_json::Value::Object(_)) = serde_json::from_slice(line) {
-        add("", &value, &mut found);
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_is_an_object_gives_its_numbers() {
-        let found = |line: &str| numbers(line.as_bytes());
-        assert_eq!(
-            found("{\"eval\": {\"loss\": 0.5, \"name\": \"x\"}, \"n\": 3}\n"),
-            [("eval/loss".to_owned(), 0.5), ("n".to_owned(), 3.0)]
-        );
-        assert_eq!(found("loss 0.5"), []);
-        assert_eq!(found("[1, 2]"), []);
-        assert_eq!(found("7"), []);
-    }
 }

@@ -196,12 +196,92 @@ mkdir "$BT_CHECKPOINT_DIR/checkpoint-25"; printf x > "$BT_CHECKPOINT_DIR/checkpo
 sleep 1.5
 exit 1
 "#;
-    exec(&sandbox, &["--checkpoints", "c", "--run-id", "a1"], body).fails(1);
+    let ran = exec(&sandbox, &["--checkpoints", "c", "--run-id", "a1"], body);
+    assert!(
+        ran.stderr
+            .contains("checkpoint-20 is not in the run: no trainer_state.json"),
+        "{}",
+        ran.stderr
+    );
+    ran.fails(1);
     assert_eq!(steps(&sandbox, "p/a1"), [10]);
+    // Nor does a launch that ends well vouch for what the one before it left.
+    let again = "[ \"$step\" = 10 ] && save 30";
+    exec(&sandbox, &["--checkpoints", "c", "--run-id", "a1"], again).ok();
+    assert_eq!(steps(&sandbox, "p/a1"), [10, 30]);
+    assert!(
+        sandbox
+            .path()
+            .join("c/.torn-checkpoint-25/weights")
+            .exists()
+    );
     // The same, once it ends well: what is unknown is taken for whole, what lacks its end is not.
     let again = r#"mkdir -p "$BT_CHECKPOINT_DIR/checkpoint-30"; printf x > "$BT_CHECKPOINT_DIR/checkpoint-30/weights"; save 40; rm "$BT_CHECKPOINT_DIR/checkpoint-40/trainer_state.json""#;
     exec(&sandbox, &["--checkpoints", "d", "--run-id", "a2"], again).ok();
     assert_eq!(steps(&sandbox, "p/a2"), [30]);
+}
+
+#[test]
+fn a_checkpoint_that_is_being_written_anew_is_not_the_old_one() {
+    let sandbox = Sandbox::new();
+    let options = ["--checkpoints", "c", "--run-id", "a1"];
+    exec(&sandbox, &options, "save 10; save 20").ok();
+    // New weights in it, an old state; a later one follows; then it is killed.
+    let body = r#"
+printf 'weights 11' > "$BT_CHECKPOINT_DIR/checkpoint-10/model.bin"; touch -d '10 seconds ago' "$BT_CHECKPOINT_DIR/checkpoint-10/trainer_state.json"
+sleep 0.4; save 30; sleep 1; kill -KILL $$
+"#;
+    exec(&sandbox, &options, body).fails(137);
+    assert_eq!(steps(&sandbox, "p/a1"), [10, 20, 30]);
+    exec(&sandbox, &options, "true").ok();
+    assert_eq!(exported(&sandbox, "p/a1@10", "model.bin"), "weights 10");
+    let aside = fs::read_to_string(sandbox.path().join("c/.torn-checkpoint-10/model.bin")).unwrap();
+    assert_eq!(aside, "weights 11");
+}
+
+#[test]
+fn what_one_checkpoint_has_keeps_no_other() {
+    let sandbox = Sandbox::new();
+    // A loss that was NaN, as Python writes it; a text of 2 MB; a pipe; a link that leads out.
+    let body = r#"
+d=$BT_CHECKPOINT_DIR
+save 10; printf '{"log_history": [{"step": 10, "loss": NaN, "grad_norm": Infinity, "lr": 0.5}]}' > "$d/checkpoint-10/trainer_state.json"
+save 20; { printf '{"labels": "'; head -c 2000000 /dev/zero | tr '\0' x; printf '"}'; } > "$d/checkpoint-20/config.json"; touch "$d/checkpoint-20/trainer_state.json"
+save 30; mkfifo "$d/checkpoint-30/config"
+save 40; ln -s ../checkpoint-10/model.bin "$d/checkpoint-40/base"
+save 50
+"#;
+    let ran = exec(&sandbox, &["--checkpoints", "c", "--run-id", "a1"], body);
+    for (name, why) in [
+        ("checkpoint-30", "config is no file"),
+        ("checkpoint-40", "base is a link that leads nowhere, or out"),
+    ] {
+        assert!(
+            ran.stderr.contains(name) && ran.stderr.contains(why),
+            "{}",
+            ran.stderr
+        );
+    }
+    // Something that may be whole is not in the run.
+    ran.fails(7);
+    assert_eq!(steps(&sandbox, "p/a1"), [10, 20, 50]);
+    let all = sandbox.run(&["checkpoints", "p/a1", "--json"]).json();
+    assert_eq!(all[0]["metrics"]["lr"], 0.5);
+    assert_eq!(all[0]["metrics"]["loss"], "NaN");
+}
+
+#[test]
+fn a_trainer_that_goes_on_vouches_for_what_it_wrote_only_if_nothing_is_missing() {
+    let sandbox = Sandbox::new();
+    let body = r#"
+own() { mkdir -p "$1"; printf x > "$1/weights_$2"; printf x > "$1/config"; }
+d=$BT_CHECKPOINT_DIR
+mkdir -p "$d/step_1"; printf x > "$d/step_1/weights_1"; sleep 0.5
+own "$d/step_2" 2; sleep 0.5; own "$d/step_3" 3; sleep 1.2
+kill -KILL $$
+"#;
+    exec(&sandbox, &["--checkpoints", "c", "--run-id", "a1"], body).fails(137);
+    assert_eq!(steps(&sandbox, "p/a1"), [2]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use runtree_core::wire::CheckpointInfo;
 use runtree_core::{Error, Result};
 
 use super::links::{List, link_from_root};
+use super::names::step_in;
 use super::shares::{clone_all, link_shards, rank_in, rank_name, split};
 use super::snapshot::reflink;
 use crate::engine::Engine;
@@ -130,6 +131,12 @@ impl Engine {
         .flatten()
         {
             let name = plain(name);
+            // A link of the root may be called like that.
+            let name = if step_in(&name).is_some() {
+                format!("_{name}")
+            } else {
+                name
+            };
             if taken
                 .entry(name.clone())
                 .or_insert_with(|| summary.id.clone())

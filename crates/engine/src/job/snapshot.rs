@@ -9,7 +9,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use runtree_core::Result;
+use runtree_core::{Error, Result};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::export::directory::failed;
 
@@ -30,11 +33,11 @@ impl Snapshot {
     /// `NotFound` if something went away meanwhile; `Unavailable` if nothing can be linked there.
     pub(super) fn take(
         root: &Path,
-        random: u64,
+        number: u64,
         directories: &[(Option<String>, &Path)],
     ) -> Result<Self> {
         let folder = root.join(FOLDER);
-        let path = folder.join(format!("{random:016x}"));
+        let path = folder.join(format!("{}-{number}", std::process::id()));
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -58,8 +61,23 @@ impl Snapshot {
 
     /// Removes what snapshots of processes that are gone left.
     pub(super) fn clear(root: &Path) {
-        // What can not be removed is hidden, and has a name that says whose it is.
-        let _ = fs::remove_dir_all(root.join(FOLDER));
+        let Ok(entries) = fs::read_dir(root.join(FOLDER)) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let owner = name
+                .to_str()
+                .and_then(|name| name.split('-').next()?.parse::<i32>().ok());
+            let lives = owner
+                .and_then(Pid::from_raw)
+                .is_some_and(|owner| test_kill_process(owner) != Err(Errno::SRCH));
+            if !lives {
+                // What can not be removed is hidden, and in a folder that says whose it is.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let _ = fs::remove_dir(root.join(FOLDER));
     }
 }
 
@@ -91,8 +109,11 @@ fn link_all(from: &Path, to: &Path) -> Result<()> {
             let link = fs::read_link(&source).map_err(|error| failed("read", &source, error))?;
             std::os::unix::fs::symlink(link, &target)
                 .map_err(|error| failed("create", &target, error))?;
-        } else {
+        } else if kind.is_file() {
             link(&source, &target)?;
+        } else {
+            // A pipe would be waited for.
+            return Err(Error::invalid(format!("{} is no file", source.display())));
         }
     }
     Ok(())

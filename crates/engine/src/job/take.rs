@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::export::import::import_dir;
 use crate::layouts::{read_small, same};
 use crate::live::RunWriter;
+use crate::python_json;
 use crate::queries::CheckpointScope;
 use crate::save::{EntrySource, SaveRequest};
 
@@ -156,9 +157,9 @@ impl Watch {
 /// What a trainer of Hugging Face logged at a step: `best:eval_loss:min` finds its checkpoint by it.
 fn metrics_of(directory: &Path, step: Step) -> BTreeMap<String, f64> {
     let read = read_small(&directory.join("trainer_state.json"), LONGEST_TRAINER_STATE);
-    let state: Value = read
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    let text = read.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let state = text
+        .and_then(|text| python_json::parse(&text))
         .unwrap_or_default();
     let rows = state.get("log_history").and_then(Value::as_array);
     let mut metrics = BTreeMap::new();
@@ -166,12 +167,58 @@ fn metrics_of(directory: &Path, step: Step) -> BTreeMap<String, f64> {
         if row.get("step").and_then(Value::as_i64) != Some(step.0) {
             continue;
         }
-        for (name, value) in row
+        let named = row
             .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "step" | "epoch"))
-        {
-            metrics.extend(value.as_f64().map(|value| (name.clone(), value)));
-        }
+            .filter(|(name, _)| !matches!(name.as_str(), "step" | "epoch"));
+        metrics.extend(
+            named.filter_map(|(name, value)| Some((name.clone(), python_json::number(value)?))),
+        );
     }
     metrics
+}
+
+/// The numbers in a line that is a JSON object, as Python writes it; nested ones with `/` between their names.
+pub fn metrics_in_line(line: &[u8]) -> BTreeMap<String, f64> {
+    fn add(prefix: &str, value: &Value, found: &mut BTreeMap<String, f64>) {
+        if let Value::Object(object) = value {
+            for (name, value) in object {
+                let name = if prefix.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{prefix}/{name}")
+                };
+                add(&name, value, found);
+            }
+        } else if let Some(number) = python_json::number(value) {
+            found.insert(prefix.to_owned(), number);
+        }
+    }
+    let mut found = BTreeMap::new();
+    let text = std::str::from_utf8(line).unwrap_or_default().trim();
+    if text.starts_with('{')
+        && let Some(value) = python_json::parse(text)
+    {
+        add("", &value, &mut found);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_an_object_gives_its_numbers() {
+        let found = |line: &str| metrics_in_line(line.as_bytes());
+        let nested = found("{\"eval\": {\"loss\": 0.5, \"name\": \"x\"}, \"n\": 3}\n");
+        assert_eq!(
+            nested,
+            [("eval/loss".to_owned(), 0.5), ("n".to_owned(), 3.0)].into()
+        );
+        let broken = found("{\"acc\": 0.5, \"ppl\": NaN}");
+        assert!(broken["ppl"].is_nan() && (broken["acc"] - 0.5).abs() < f64::EPSILON);
+        for line in ["loss 0.5", "[1, 2]", "7", "{", ""] {
+            assert!(found(line).is_empty(), "{line}");
+        }
+    }
 }

@@ -3,22 +3,25 @@
 //! A trainer says nothing while it writes. What is known of a directory is its files, when they changed last, who has them open, and how the command ended. One is
 //! ready if nothing has changed for a while, no process has a file of it open for writing, and
 //!
-//! - its files say that it is whole: what its trainer writes last is there, or
-//! - they can not say, and something else does: it was renamed into its place when it was done; the trainer has begun a later one; the command ended well.
+//! - its files say that it is whole: what its trainer writes last is there, and is the newest; or
+//! - it was renamed into its place when it was done; or
+//! - the command that wrote it ended well; or
+//! - the trainer went on to a later one, which lies there quiet, with no file that this one lacks.
 //!
-//! That it looks quiet is never enough: a trainer that is stopped between two files looks the same.
+//! The last two are of the launch that wrote it alone: what a launch before left is not made whole by what comes after. That something looks quiet is never enough: a
+//! trainer that is stopped between two files looks the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use runtree_core::{Error, Result, Step};
+use runtree_core::{Error, ErrorKind, Result, Step};
 
 use super::disk::{Stamps, find, free_name, is_being_written, links, stamp, was_sealed};
 use super::snapshot::Snapshot;
-use super::whole::{self, Looked, Verdict};
-use crate::layouts::{Sizes, unreadable, walk_sizes};
+use super::whole::{self, Verdict};
+use crate::layouts::{Sizes, odd_below, unreadable, walk_sizes};
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -67,12 +70,48 @@ impl Ready {
 /// What is known of a directory.
 #[derive(Debug)]
 struct Seen {
-    stamps: Stamps,
-    since: Instant,
-    /// What its files said when they had these stamps.
-    verdict: Option<Verdict>,
-    is_taken: bool,
     step: Step,
+    stamps: Stamps,
+    /// Since when the stamps are those.
+    since: Instant,
+    /// Whether it was there, with these stamps, before the command was started.
+    was_there: bool,
+    state: State,
+}
+
+/// How far it is with a directory, while its stamps are the same.
+#[derive(Debug)]
+enum State {
+    /// Nobody has looked into its files.
+    New,
+    /// What they say.
+    Judged(Verdict),
+    /// Whole, and not in the run: it could not be saved, and is tried again from then on.
+    Unsaved(Instant),
+    /// It can not be saved as it is.
+    Refused(String),
+    /// In the run, or none of the command's.
+    Settled,
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// What is ready, oldest step first.
+    pub ready: Vec<Ready>,
+    /// What can not be saved as it is, and why; each is told once.
+    pub refused: Vec<(PathBuf, Error)>,
+}
+
+/// A directory that is not in the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Below the watched directory.
+    pub path: PathBuf,
+    /// Why.
+    pub why: String,
+    /// Whether it is whole all the same: it could not be saved.
+    pub is_whole: bool,
 }
 
 /// Watches the directories of a command.
@@ -103,10 +142,10 @@ impl Watch {
             snapshots: 0,
         };
         watch.scan(Instant::now())?;
-        watch
-            .seen
-            .values_mut()
-            .for_each(|seen| seen.is_taken = true);
+        for seen in watch.seen.values_mut() {
+            seen.was_there = true;
+            seen.state = State::Settled;
+        }
         Ok(watch)
     }
 
@@ -131,66 +170,112 @@ impl Watch {
             .map(|(path, seen)| (path.clone(), seen.step))
             .collect();
         for (path, step) in paths {
-            let snapshot = self.link(&self.nodes_of(&path))?;
             self.snapshots += 1;
-            let is_taken = is_in_run(snapshot.path(), step)?;
-            if let Some(seen) = self.seen.get_mut(&path) {
-                seen.is_taken = is_taken;
+            let is_known = match self.link(&self.nodes_of(&path)) {
+                Ok(snapshot) => is_in_run(snapshot.path(), step)?,
+                // What can not be linked can not be saved: that is said when it is looked at.
+                Err(_) => false,
+            };
+            if let Some(seen) = self.seen.get_mut(&path).filter(|_| !is_known) {
+                seen.state = State::New;
             }
         }
         Ok(())
     }
 
-    /// What is ready, oldest step first. `ending` says how the command ended, if it has.
+    /// What is ready. `ending` says how the command ended, if it has.
     ///
     /// # Errors
-    /// As reading the directories says.
-    pub fn look(&mut self, now: Instant, ending: Option<Ending>) -> Result<Vec<Ready>> {
+    /// As listing the directories says; what is wrong with one checkpoint keeps no other.
+    pub fn look(&mut self, now: Instant, ending: Option<Ending>) -> Result<Looked> {
         self.scan(now)?;
-        let mut ready = Vec::new();
+        let mut looked = Looked::default();
         let paths: Vec<PathBuf> = self.seen.keys().cloned().collect();
         for path in paths {
-            if let Some(one) = self.check(&path, now, ending)? {
-                ready.push(one);
+            match self.check(&path, now, ending) {
+                Ok(ready) => looked.ready.extend(ready),
+                // The trainer deletes it at this moment.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.set_state(&path, State::Refused(error.chain()));
+                    looked.refused.push((path, error));
+                }
             }
         }
-        ready.sort_by(|a, b| (a.step, &a.path).cmp(&(b.step, &b.path)));
-        Ok(ready)
+        looked
+            .ready
+            .sort_by(|a, b| (a.step, &a.path).cmp(&(b.step, &b.path)));
+        Ok(looked)
     }
 
     /// Says that a checkpoint is in the run: it is ready again only if it changes.
     pub fn taken(&mut self, ready: &Ready) {
+        self.settle(ready, State::Settled);
+    }
+
+    /// Says that a checkpoint could not be saved now, and is ready again at a time, or when the command has ended.
+    pub fn postponed(&mut self, ready: &Ready, until: Instant) {
+        self.settle(ready, State::Unsaved(until));
+    }
+
+    /// Says that a checkpoint can not be saved as it is.
+    pub fn refused(&mut self, ready: &Ready, why: String) {
+        self.settle(ready, State::Refused(why));
+    }
+
+    fn settle(&mut self, ready: &Ready, state: State) {
         if let Some(seen) = self.seen.get_mut(&ready.path)
             && seen.stamps == ready.stamps
         {
-            seen.is_taken = true;
+            seen.state = state;
         }
     }
 
-    /// What is not whole now that the command ended and was not taken: renamed, so that no trainer goes on from it, and returned with the reason.
+    fn set_state(&mut self, path: &Path, state: State) {
+        if let Some(seen) = self.seen.get_mut(path) {
+            seen.state = state;
+        }
+    }
+
+    /// What is not in the run, and why.
+    pub fn left(&self) -> Vec<Left> {
+        let left = |(path, seen): (&PathBuf, &Seen)| {
+            let (why, is_whole) = match &seen.state {
+                State::Settled => return None,
+                State::New => ("it was being written".to_owned(), false),
+                State::Judged(Verdict::Torn(why) | Verdict::Stale(why)) => (why.clone(), false),
+                State::Judged(Verdict::Unmarked | Verdict::Whole) => {
+                    ("nothing says that all of it is there".to_owned(), false)
+                }
+                State::Unsaved(_) => ("it could not be saved".to_owned(), true),
+                State::Refused(why) => (why.clone(), true),
+            };
+            Some(Left {
+                path: path.clone(),
+                why,
+                is_whole,
+            })
+        };
+        self.seen.iter().filter_map(left).collect()
+    }
+
+    /// Renames what is not whole, now that nobody writes it any more, so that no trainer goes on from it; says what was renamed to where.
     ///
     /// # Errors
     /// As renaming says.
-    pub fn set_aside(&mut self) -> Result<Vec<(PathBuf, String)>> {
+    pub fn set_aside(&mut self) -> Result<Vec<(Left, PathBuf)>> {
         let mut aside = Vec::new();
-        for (path, seen) in &self.seen {
-            if seen.is_taken {
-                continue;
-            }
-            let why = match &seen.verdict {
-                Some(Verdict::Torn(why)) => why.clone(),
-                _ => "nothing says that all of it is there".to_owned(),
-            };
+        for left in self.left().into_iter().filter(|left| !left.is_whole) {
             for root in &self.options.directories {
-                let from = root.join(path);
+                let from = root.join(&left.path);
                 if from.is_dir() {
                     let to = free_name(&from);
                     fs::rename(&from, &to).map_err(|error| unreadable(&from, error))?;
-                    aside.push((to, why.clone()));
+                    aside.push((left.clone(), to));
                 }
             }
+            self.seen.remove(&left.path);
         }
-        self.seen.retain(|_, seen| seen.is_taken);
         Ok(aside)
     }
 
@@ -213,11 +298,11 @@ impl Watch {
         self.seen.retain(|path, _| found.contains_key(path));
         for (path, (step, stamps)) in found {
             let fresh = |stamps| Seen {
+                step,
                 stamps,
                 since: now,
-                verdict: None,
-                is_taken: false,
-                step,
+                was_there: false,
+                state: State::New,
             };
             match self.seen.get_mut(&path) {
                 Some(seen) if seen.stamps == stamps => {}
@@ -239,60 +324,95 @@ impl Watch {
         let Some(seen) = self.seen.get(path) else {
             return Ok(None);
         };
-        let is_quiet = ending.is_some() || now.duration_since(seen.since) >= self.options.settle;
-        if seen.is_taken || !is_quiet || matches!(seen.verdict, Some(Verdict::Torn(_))) {
+        let is_over = ending.is_some();
+        if !is_over && now.duration_since(seen.since) < self.options.settle {
             return Ok(None);
         }
-        let (step, stamps) = (seen.step, seen.stamps.clone());
         let nodes = self.nodes_of(path);
-        let is_everywhere = nodes.len() == self.options.directories.len();
-        let has_gone_on = self.has_later(path, seen);
-        let verdict = match seen.verdict.clone() {
-            Some(verdict) => verdict,
-            None => look_at(&nodes)?,
-        };
-        if let Some(seen) = self.seen.get_mut(path) {
-            seen.verdict = Some(verdict.clone());
-        }
-        let is_ready = match (verdict, ending) {
-            (Verdict::Torn(_), _) => false,
-            (Verdict::Whole, ending) => is_everywhere || has_gone_on || ending.is_some(),
-            (Verdict::Unmarked, Some(Ending::Well)) => true,
-            (Verdict::Unmarked, _) => {
-                (is_everywhere && nodes.iter().all(|(_, directory)| was_sealed(directory)))
-                    || has_gone_on
+        let is_whole = match &seen.state {
+            State::Settled | State::Refused(_) => false,
+            State::Unsaved(until) => is_over || now >= *until,
+            State::New | State::Judged(_) => {
+                if matches!(seen.state, State::New) {
+                    let verdict = judge(&nodes)?;
+                    self.set_state(path, State::Judged(verdict));
+                }
+                self.is_vouched_for(path, &nodes, now, ending)
             }
         };
-        if !is_ready || is_being_written(&nodes) {
+        if !is_whole || is_being_written(&nodes) {
             return Ok(None);
         }
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default()
-            .to_owned();
-        self.snapshots += 1;
-        let snapshot = match self.link(&nodes) {
-            Ok(snapshot) => snapshot,
-            // The trainer deletes it at this moment.
-            Err(error) if error.kind() == runtree_core::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+        self.take_snapshot(path, &nodes)
+    }
+
+    /// Whether a directory whose files were judged is whole, by what they say and what else is known.
+    fn is_vouched_for(
+        &self,
+        path: &Path,
+        nodes: &[(usize, PathBuf)],
+        now: Instant,
+        ending: Option<Ending>,
+    ) -> bool {
+        let Some(Seen {
+            state: State::Judged(verdict),
+            was_there,
+            ..
+        }) = self.seen.get(path)
+        else {
+            return false;
         };
-        // What was linked must be what was looked at: nothing came, went or changed meanwhile.
+        let is_everywhere = nodes.len() == self.options.directories.len();
+        let is_sealed =
+            || is_everywhere && nodes.iter().all(|(_, directory)| was_sealed(directory));
+        let ended_well = !was_there && ending == Some(Ending::Well);
+        let was_followed = || !was_there && self.has_successor(path, now);
+        match verdict {
+            Verdict::Torn(_) => false,
+            Verdict::Whole => is_everywhere || ending.is_some() || was_followed(),
+            Verdict::Unmarked => ended_well || is_sealed() || was_followed(),
+            Verdict::Stale(_) => ended_well || is_sealed(),
+        }
+    }
+
+    /// Whether the trainer went on to a later checkpoint beside this one after it had written to this one last: one that is quiet, and has no file that this one lacks.
+    /// Who writes several at once may be stopped in each of them.
+    fn has_successor(&self, path: &Path, now: Instant) -> bool {
+        let Some(seen) = self.seen.get(path) else {
+            return false;
+        };
+        let own = names(&seen.stamps);
+        self.seen.iter().any(|(other, later)| {
+            other.parent() == path.parent()
+                && later.step > seen.step
+                && later.since > seen.since
+                && now.duration_since(later.since) >= self.options.settle
+                && !matches!(
+                    later.state,
+                    State::Judged(Verdict::Torn(_) | Verdict::Stale(_))
+                )
+                && names(&later.stamps).is_subset(&own)
+        })
+    }
+
+    /// The files of a directory that is whole, unless they are not those any more that were looked at.
+    fn take_snapshot(&mut self, path: &Path, nodes: &[(usize, PathBuf)]) -> Result<Option<Ready>> {
+        self.snapshots += 1;
+        let snapshot = self.link(nodes)?;
         let mut after = Stamps::new();
-        for (node, directory) in &nodes {
+        for (node, directory) in nodes {
             stamp(directory, &PathBuf::from(node.to_string()), &mut after);
         }
-        if stamps != after {
+        let Some(seen) = self.seen.get(path).filter(|seen| seen.stamps == after) else {
             return Ok(None);
-        }
-        let links = links(snapshot.path());
+        };
+        let name = path.file_name().and_then(|name| name.to_str());
         Ok(Some(Ready {
             path: path.to_owned(),
-            name,
-            step,
-            stamps,
-            links,
+            name: name.unwrap_or_default().to_owned(),
+            step: seen.step,
+            stamps: after,
+            links: links(snapshot.path()),
             snapshot,
         }))
     }
@@ -304,8 +424,7 @@ impl Watch {
             .iter()
             .map(|(node, directory)| (inside(*node), directory.as_path()))
             .collect();
-        let random = u64::from(std::process::id()) << 32 | self.snapshots;
-        Snapshot::take(&self.options.directories[0], random, &linked)
+        Snapshot::take(&self.options.directories[0], self.snapshots, &linked)
     }
 
     /// The nodes that have a directory, and where.
@@ -315,19 +434,35 @@ impl Watch {
             .filter(|(_, directory)| directory.is_dir())
             .collect()
     }
-
-    /// Whether the trainer has written to a later checkpoint beside this one since this one changed last, so that it is done with it. One of a launch before
-    /// this, which is later by its step alone, says nothing.
-    fn has_later(&self, path: &Path, seen: &Seen) -> bool {
-        self.seen.iter().any(|(other, later)| {
-            other.parent() == path.parent() && later.step > seen.step && later.since > seen.since
-        })
-    }
 }
 
-fn look_at(nodes: &[(usize, PathBuf)]) -> Result<Verdict> {
+/// Names of files with `#` for each number in them: `model_20.pt` is `model_30.pt` of the next.
+fn names(stamps: &Stamps) -> BTreeSet<String> {
+    let plain = |path: &PathBuf| {
+        let mut name = String::new();
+        for letter in path.to_string_lossy().chars() {
+            let letter = if letter.is_ascii_digit() { '#' } else { letter };
+            if letter != '#' || !name.ends_with('#') {
+                name.push(letter);
+            }
+        }
+        name
+    };
+    stamps.keys().map(plain).collect()
+}
+
+fn judge(nodes: &[(usize, PathBuf)]) -> Result<Verdict> {
     let mut sizes = Vec::with_capacity(nodes.len());
     for (_, directory) in nodes {
+        let inside = directory
+            .canonicalize()
+            .map_err(|error| unreadable(directory, error))?;
+        if let Some(why) = odd_below(directory, "", &inside)? {
+            return Err(Error::invalid(format!(
+                "{} can not be saved: {why}",
+                directory.display()
+            )));
+        }
         let mut found = Sizes::new();
         match walk_sizes(directory, "", &mut found) {
             Ok(()) => sizes.push(found),
@@ -341,7 +476,7 @@ fn look_at(nodes: &[(usize, PathBuf)]) -> Result<Verdict> {
         .iter()
         .map(|(_, directory)| directory.as_path())
         .collect();
-    whole::look(&Looked {
+    whole::look(&whole::Looked {
         directories: &directories,
         sizes: &sizes,
     })

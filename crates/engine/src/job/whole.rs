@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use runtree_core::{ErrorKind, Result};
-use serde_json::Value;
 
 use crate::layouts::{Sizes, adapter, prime_rl, read_small, unreadable};
+use crate::python_json;
 
 /// An empty file that says that a directory is whole: prime-rl's, and that of whoever writes a format of their own.
 const STABLE: &str = "STABLE";
@@ -15,9 +15,8 @@ const STABLE: &str = "STABLE";
 const INCOMPLETE: &str = "checkpoint-is-incomplete.txt";
 /// What the trainer of Hugging Face writes last.
 const TRAINER_STATE: &str = "trainer_state.json";
-/// Of runs of a million steps it has some hundred megabytes.
-const LONGEST_TRAINER_STATE: u64 = 1 << 30;
-const LONGEST_CONFIG: u64 = 1 << 20;
+/// Larger texts are not read: of runs of a million steps a state has some hundred megabytes.
+const LONGEST_JSON: u64 = 1 << 28;
 /// How much later than the mark another rank's last file may be. Who starts again and writes into the same directory is not so quick.
 const SLACK: Duration = Duration::from_secs(1);
 /// Of a model of thousands of tensors on thousands of ranks it has some hundred megabytes.
@@ -32,6 +31,8 @@ pub(super) enum Verdict {
     Whole,
     /// Nothing is, of what is there. Whether more comes, the files do not say.
     Unmarked,
+    /// What is written last is there, and other files are newer: it may be of an earlier checkpoint that was in the same directory.
+    Stale(String),
 }
 
 /// A directory of files, or those of several nodes that make one checkpoint together.
@@ -118,8 +119,7 @@ fn judge(at: &Looked<'_>) -> Result<Verdict> {
     Ok(Verdict::Unmarked)
 }
 
-/// What the mark of a whole checkpoint says, of the files in `folder`: nothing, if files are newer, since then it may be of an earlier checkpoint that was in
-/// the same directory, or of one that is being copied in any order.
+/// What the mark of a whole checkpoint says, of the files in `folder`.
 fn marked(at: &Looked<'_>, folder: &str, mark: &str) -> Result<Verdict> {
     let mut newest = None;
     let mut marked = None;
@@ -138,7 +138,9 @@ fn marked(at: &Looked<'_>, folder: &str, mark: &str) -> Result<Verdict> {
     Ok(if is_last {
         Verdict::Whole
     } else {
-        Verdict::Unmarked
+        Verdict::Stale(format!(
+            "files of it are newer than {mark}, which is written last"
+        ))
     })
 }
 
@@ -170,17 +172,12 @@ fn find_torn_file(at: &Looked<'_>) -> Result<Option<String>> {
             }
             "distcp" => (bytes == 0).then(|| "is empty".to_owned()),
             "json" => {
-                let most = if own_name == TRAINER_STATE {
-                    LONGEST_TRAINER_STATE
-                } else {
-                    LONGEST_CONFIG
-                };
                 let is_known = matches!(
                     own_name,
                     TRAINER_STATE | "config.json" | "adapter_config.json"
                 );
-                let is_torn =
-                    is_known && serde_json::from_slice::<Value>(&read_small(&path, most)?).is_err();
+                // A larger one is whole or not; nobody is told by its text.
+                let is_torn = is_known && bytes <= LONGEST_JSON && !is_json(&path)?;
                 is_torn.then(|| "is no JSON, or not all of it".to_owned())
             }
             _ => None,
@@ -190,6 +187,12 @@ fn find_torn_file(at: &Looked<'_>) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+fn is_json(path: &Path) -> Result<bool> {
+    let bytes = read_small(path, LONGEST_JSON)?;
+    let text = std::str::from_utf8(&bytes).ok();
+    Ok(text.and_then(python_json::parse).is_some())
 }
 
 /// A shard that an index names, of weights or of torch.distributed.checkpoint, and nobody has.

@@ -8,16 +8,10 @@ use std::collections::BTreeMap;
 use runtree_core::{Step, Timestamp};
 use serde_json::Value;
 
+use crate::python_json;
+
 /// What describes a row and measures nothing.
 const NOT_METRICS: [&str; 3] = ["step", "recorded_at", "training_step"];
-/// What stands for Python's words until a line is parsed: a text that nobody logs.
-const MARK: char = '\u{1}';
-const WORDS: [(&str, f64); 3] = [
-    ("NaN", f64::NAN),
-    ("-Infinity", f64::NEG_INFINITY),
-    ("Infinity", f64::INFINITY),
-];
-
 /// What a file says.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -54,7 +48,7 @@ pub(super) fn parse(bytes: &[u8]) -> History {
             if name.is_empty() || name.len() > MAX_NAME_BYTES {
                 continue;
             }
-            if let Some(number) = number(value) {
+            if let Some(number) = python_json::number(value) {
                 let (total, count) = values.entry(name.clone()).or_insert((0.0, 0));
                 *total += number;
                 *count += 1;
@@ -79,47 +73,11 @@ pub(super) fn parse(bytes: &[u8]) -> History {
 
 fn read(line: &[u8]) -> Option<(Step, serde_json::Map<String, Value>)> {
     let text = std::str::from_utf8(line).ok()?;
-    let Ok(Value::Object(row)) = serde_json::from_str(&mark_words(text)) else {
+    let Some(Value::Object(row)) = python_json::parse(text) else {
         return None;
     };
     let step = row.get("step")?.as_i64()?;
     Some((Step(step), row))
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => {
-            let word = text.strip_prefix(MARK)?;
-            let known = WORDS.iter().find(|(name, _)| *name == word);
-            known.map(|(_, value)| *value)
-        }
-        _ => None,
-    }
-}
-
-/// The line with Python's words for what is not finite as marked texts.
-fn mark_words(line: &str) -> String {
-    let mut marked = String::with_capacity(line.len());
-    let mut rest = line;
-    let (mut in_text, mut escaped) = (false, false);
-    while let Some(next) = rest.chars().next() {
-        let word = WORDS.iter().find(|(word, _)| rest.starts_with(word));
-        if let (false, Some((word, _))) = (in_text, word) {
-            marked.push_str("\"\\u0001");
-            marked.push_str(word);
-            marked.push('"');
-            rest = &rest[word.len()..];
-            continue;
-        }
-        if next == '"' && !escaped {
-            in_text = !in_text;
-        }
-        escaped = in_text && next == '\\' && !escaped;
-        marked.push(next);
-        rest = &rest[next.len_utf8()..];
-    }
-    marked
 }
 
 #[cfg(test)]

@@ -349,7 +349,8 @@ pub(crate) fn walk(folder: &Path, prefix: &str, found: &mut Sizes) -> Result<()>
     Ok(())
 }
 
-fn odd_below(folder: &Path, prefix: &str, inside: &Path) -> Result<Option<String>> {
+/// What is no file, no directory and no link to one inside, in words.
+pub(crate) fn odd_below(folder: &Path, prefix: &str, inside: &Path) -> Result<Option<String>> {
     for (name, path, metadata) in entries(folder)? {
         let name = format!("{prefix}{name}");
         let kind = metadata.file_type();

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::Variables;
 use super::naming::{absolute, made_key, project_of, resolve, shown, store_of};
 use super::signals::Signals;
+use super::supervise;
 use super::variables::{Told, ToldRun, variables};
 use crate::context::Context;
 use crate::human;
@@ -206,14 +207,16 @@ impl Job {
             return Ok(Some(watch));
         };
         watch.adopt(&run.engine, id)?;
-        for ready in watch.look(std::time::Instant::now(), Some(Ending::Badly))? {
+        let looked = watch.look(std::time::Instant::now(), Some(Ending::Badly))?;
+        for ready in looked.ready {
             let info = Taker::take_left(&run.engine, id, &ready)?;
             watch.taken(&ready);
-            context.out.remark(&format!(
+            context.out.remark(&clean(&format!(
                 "{} was left by an earlier launch, and is {} now.",
                 ready.name, info.reference
-            ));
+            )));
         }
+        supervise::set_aside(&mut watch, context)?;
         Ok(Some(watch))
     }
 

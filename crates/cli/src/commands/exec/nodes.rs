@@ -8,6 +8,7 @@ use runtree_core::{Error, Result};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
 use super::Variables;
+use super::processes::{self, Process};
 use super::signals::{Came, name_of};
 
 /// How a command ended.
@@ -62,6 +63,8 @@ pub(super) enum Group {
 pub(super) struct Nodes {
     children: Vec<(Child, Option<Ended>)>,
     group: Group,
+    /// What a child in the foreground had started when it was signalled: it shares its group with others.
+    descendants: Vec<Process>,
 }
 
 impl Nodes {
@@ -78,6 +81,7 @@ impl Nodes {
         let mut nodes = Self {
             children: Vec::new(),
             group,
+            descendants: Vec::new(),
         };
         for own in variables {
             let mut process = Command::new(&command[0]);
@@ -130,15 +134,26 @@ impl Nodes {
 
     /// Whether what a process started goes on after it: a shell that a signal ended leaves behind what it ran.
     pub(super) fn has_left(&self) -> bool {
-        let is_alive = |child: &Child| test_kill_process_group(Pid::from_child(child)).is_ok();
-        self.group == Group::Own && self.children.iter().any(|(child, _)| is_alive(child))
+        match self.group {
+            Group::Own => {
+                let is_alive =
+                    |child: &Child| test_kill_process_group(Pid::from_child(child)).is_ok();
+                self.children.iter().any(|(child, _)| is_alive(child))
+            }
+            Group::Foreground => self.descendants.iter().any(Process::is_alive),
+        }
     }
 
     /// Passes a signal on to those that run.
-    pub(super) fn pass_on(&self, came: Came) {
+    pub(super) fn pass_on(&mut self, came: Came) {
         // The terminal has sent it to the foreground already.
-        if came.by_terminal && self.group == Group::Foreground {
-            return;
+        if self.group == Group::Foreground {
+            let running = self.children.iter().filter(|(_, ended)| ended.is_none());
+            let found = running.flat_map(|(child, _)| processes::below(child.id()));
+            self.descendants.extend(found);
+            if came.by_terminal {
+                return;
+            }
         }
         if let Some(signal) = Signal::from_named_raw(came.signal) {
             self.signal(signal);
@@ -166,6 +181,9 @@ impl Nodes {
     }
 
     fn signal(&self, signal: Signal) {
+        for process in &self.descendants {
+            process.signal(signal);
+        }
         for (child, ended) in &self.children {
             let pid = Pid::from_child(child);
             // One that ends at this moment can not be signalled, and need not be.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ use crate::look::clean;
 const TICK: Duration = Duration::from_millis(20);
 /// How often the directories are.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a checkpoint that could not be saved waits until it is tried again.
+const RETRY: Duration = Duration::from_secs(10);
 /// The longest wait before a restart.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -105,7 +107,13 @@ pub(super) fn run(
                     human::plural(u64::from(count) + 1, "time")
                 ));
             }
+            let is_missing = watch.is_some_and(|watch| say_what_is_left(&lock(&watch), context));
             let failed = lost.map_or(0, |error| error.kind().exit_code());
+            let failed = if failed == 0 && is_missing {
+                ErrorKind::Unavailable.exit_code()
+            } else {
+                failed
+            };
             return Ok(if ended.is_well() {
                 failed
             } else {
@@ -114,13 +122,7 @@ pub(super) fn run(
         }
         nodes.sweep();
         if let Some(watch) = &watch {
-            let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-            for (path, why) in watch.set_aside()? {
-                context.out.remark(&clean(&format!(
-                    "{} is not whole ({why}), and was set aside.",
-                    path.display()
-                )));
-            }
+            set_aside(&mut lock(watch), context)?;
         }
         wait = if outcome.has_progressed {
             restarts.backoff
@@ -138,6 +140,36 @@ pub(super) fn run(
         }
         wait = (wait * 2).min(LONGEST_WAIT);
     }
+}
+
+fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
+    watch.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Renames what is not whole, now that nobody writes it any more.
+pub(super) fn set_aside(watch: &mut Watch, context: &mut Context) -> Result<()> {
+    for (left, to) in watch.set_aside()? {
+        context.out.remark(&clean(&format!(
+            "{} is not whole ({}), and is {} now.",
+            left.path.display(),
+            left.why,
+            to.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Says what the command wrote and the run has not; whether something whole is among it.
+fn say_what_is_left(watch: &Watch, context: &mut Context) -> bool {
+    let left = watch.left();
+    for one in &left {
+        context.out.complain(&clean(&format!(
+            "warning: {} is not in the run: {}",
+            one.path.display(),
+            one.why
+        )));
+    }
+    left.iter().any(|one| one.is_whole)
 }
 
 fn finish(writer: &RunWriter, outcome: &Outcome) -> Result<()> {
@@ -245,7 +277,7 @@ fn take_in(
     ending: &Receiver<Ending>,
     say: &Sender<String>,
 ) -> bool {
-    let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut watch = lock(watch);
     let mut taker = Taker::new(writer);
     let mut has_taken = false;
     let mut told = String::new();
@@ -256,8 +288,16 @@ fn take_in(
             Err(RecvTimeoutError::Disconnected) => Some(Ending::Badly),
         };
         match watch.look(Instant::now(), ended) {
-            Ok(all) => {
-                for ready in all {
+            Ok(looked) => {
+                for (path, error) in looked.refused {
+                    // The main thread prints; it waits for this one.
+                    let _ = say.send(format!(
+                        "warning: {} is not taken in: {}",
+                        path.display(),
+                        error.chain()
+                    ));
+                }
+                for ready in looked.ready {
                     has_taken |= take(&mut watch, &mut taker, &ready, say);
                 }
             }
@@ -306,9 +346,11 @@ fn take(watch: &mut Watch, taker: &mut Taker, ready: &Ready, say: &Sender<String
             false,
         ),
         Err(error) => {
-            // What can not be saved is not tried again until it changes; a disk that refused may take it later.
-            if error.kind() != ErrorKind::Unavailable {
-                watch.taken(ready);
+            // A disk or a server that refused may take it later; else it is what it is until it changes.
+            if error.kind() == ErrorKind::Unavailable {
+                watch.postponed(ready, Instant::now() + RETRY);
+            } else {
+                watch.refused(ready, error.chain());
             }
             (
                 format!("warning: {} is not taken in: {}", ready.name, error.chain()),

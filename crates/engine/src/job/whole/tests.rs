@@ -98,18 +98,30 @@ fn what_the_trainer_of_hugging_face_wrote_is_whole_with_its_state_alone() {
 #[test]
 fn a_mark_that_is_older_than_other_files_says_nothing() {
     let state: &[u8] = b"{}";
-    assert_eq!(
-        judged(&[("trainer_state.json", state), ("model.bin", ZIP)]),
-        Verdict::Unmarked
-    );
-    assert_eq!(
-        judged(&[("STABLE", b""), ("weights", b"x")]),
-        Verdict::Unmarked
-    );
+    let stale = |verdict| matches!(verdict, Verdict::Stale(why) if why.contains("newer than"));
+    assert!(stale(judged(&[
+        ("trainer_state.json", state),
+        ("model.bin", ZIP)
+    ])));
+    assert!(stale(judged(&[("STABLE", b""), ("weights", b"x")])));
     assert_eq!(
         judged(&[("weights", b"x"), ("STABLE", b"")]),
         Verdict::Whole
     );
+}
+
+#[test]
+fn a_loss_that_was_not_finite_and_a_large_config_are_no_damage() {
+    let large = format!("{{\"id2label\": \"{}\"}}", "x".repeat(2 << 20));
+    let files: [(&str, &[u8]); 3] = [
+        ("config.json", large.as_bytes()),
+        ("optimizer.pt", ZIP),
+        (
+            "trainer_state.json",
+            b"{\"log_history\": [{\"loss\": NaN, \"grad_norm\": Infinity}]}",
+        ),
+    ];
+    assert_eq!(judged(&files), Verdict::Whole);
 }
 
 #[test]
@@ -133,8 +145,8 @@ fn shards_that_an_index_names_must_be_there() {
 
 #[test]
 fn shards_of_torch_are_whole_with_their_metadata_also_in_folders_and_of_several_nodes() {
-    let (first, second): ((&str, &[u8]), (&str, &[u8])) =
-        (("__0_0.distcp", b"x"), ("__1_0.distcp", b"y"));
+    let first: (&str, &[u8]) = ("__0_0.distcp", b"x");
+    let second: (&str, &[u8]) = ("__1_0.distcp", b"y");
     assert_eq!(
         judged(&[first, second, (".metadata", METADATA)]),
         Verdict::Whole
