@@ -95,8 +95,8 @@ class Described:
     parameter = False
     requires_grad = False
     device = None
-    global_shape = None
-    global_offset = None
+    global_shape: tuple[int, ...] | None = None
+    global_offset: tuple[int, ...] | None = None
     __slots__ = ("address", "dtype", "owner", "shape", "strides")
 
     def __init__(
