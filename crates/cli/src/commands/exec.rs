@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runtree_core::reference::Reference;
 use runtree_core::{Error, Result};
 use runtree_engine::job::Wanted;
 
@@ -93,6 +94,9 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     // Before anything is started: what comes meanwhile is not lost.
     let signals = Signals::install()?;
     let key = args.run_id.or_else(|| context.environment.run_id.clone());
+    if let Some(key) = &key {
+        check_key(key)?;
+    }
     let has_run = args.checkpoints.is_some() || key.is_some() || args.name.is_some();
     if !has_run && (args.fork || !args.set.is_empty()) {
         return Err(
@@ -138,6 +142,20 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
         0 => Ok(()),
         code => Err(Failure::Ended(code)),
     }
+}
+
+/// A job is named by its key, in `--load` too.
+fn check_key(key: &str) -> Result<()> {
+    let names_itself = key.parse::<Reference>().is_ok_and(|reference| {
+        reference.run == key && reference.project.is_none() && reference.selector.is_none()
+    });
+    if names_itself && !key.contains(',') {
+        return Ok(());
+    }
+    Err(
+        Error::invalid(format!("run key {key:?} means something else in a REF"))
+            .with_hint("a job's key has none of / # @ , and does not end in ~ and a number"),
+    )
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf> {

@@ -152,6 +152,14 @@ fn only_what_is_on_is_told_and_users_can_not_clobber_it() {
     assert_eq!(told["BT_TRAINING_PROJECT_NAME"], "p");
     assert_eq!(told["RUNTREE_RUN_ID"], "a1");
     assert!(!told.contains_key("BT_LOAD_CHECKPOINT_DIR") && !told.contains_key("BT_NODE_RANK"));
+    // A job is named by its key.
+    for key in ["a@b", "a/b", "a,b", "a~2"] {
+        let refused = exec(&sandbox, &["--run-id", key], "true").fails(5);
+        assert!(
+            refused.contains("means something else in a REF"),
+            "{refused}"
+        );
+    }
     // Nothing of it is another job's: without --checkpoints there is none.
     exec(&sandbox, &["--set", "lr=1"], "true").fails(5);
 }
