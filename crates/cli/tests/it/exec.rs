@@ -248,6 +248,46 @@ sleep 0.4; save 30; sleep 1; kill -KILL $$
 }
 
 #[test]
+fn nothing_that_is_done_between_launches_makes_a_torn_directory_whole() {
+    let sandbox = Sandbox::new();
+    let options = ["--checkpoints", "c", "--run-id", "a1"];
+    let body = r#"save 10; mkdir "$BT_CHECKPOINT_DIR/checkpoint-20"; printf x > "$BT_CHECKPOINT_DIR/checkpoint-20/weights"; kill -KILL $$"#;
+    exec(&sandbox, &options, body).fails(137);
+    let directory = sandbox.path().join("c/checkpoint-20");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o775)).unwrap();
+    // A run of its own does not take it for its own when something is added to it, either.
+    let body = r#"printf y > "$BT_CHECKPOINT_DIR/checkpoint-20/README""#;
+    exec(&sandbox, &["--checkpoints", "c", "--run-id", "b1"], body).ok();
+    assert_eq!(steps(&sandbox, "p/b1"), [0_i64; 0]);
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+    exec(&sandbox, &options, "[ \"$step\" = 10 ]").ok();
+    assert_eq!(steps(&sandbox, "p/a1"), [10]);
+}
+
+#[test]
+fn who_was_told_to_stop_may_have_stopped_in_the_middle() {
+    let sandbox = Sandbox::new();
+    let body = r#"trap 'exit 0' TERM; mkdir "$BT_CHECKPOINT_DIR/checkpoint-5"; printf x > "$BT_CHECKPOINT_DIR/checkpoint-5/weights"; : > ready; while :; do sleep 0.05; done"#;
+    let child = start(command(
+        &sandbox,
+        &["--checkpoints", "c", "--run-id", "a1"],
+        body,
+    ));
+    wait_until("it starts", || sandbox.path().join("ready").exists());
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    Ran::from(child.wait_with_output().unwrap()).ok();
+    assert_eq!(steps(&sandbox, "p/a1"), [0_i64; 0]);
+}
+
+#[test]
+fn what_comes_late_to_a_whole_checkpoint_is_taken_with_it() {
+    let sandbox = Sandbox::new();
+    let body = r#"save 10; sleep 1; printf late > "$BT_CHECKPOINT_DIR/checkpoint-10/extra"; sleep 1; kill -KILL $$"#;
+    exec(&sandbox, &["--checkpoints", "c", "--run-id", "a1"], body).fails(137);
+    assert_eq!(exported(&sandbox, "p/a1@10", "extra"), "late");
+}
+
+#[test]
 fn what_one_checkpoint_has_keeps_no_other() {
     let sandbox = Sandbox::new();
     // A loss that was NaN, as Python writes it; a text of 2 MB; a pipe; a link that leads out.
@@ -603,6 +643,9 @@ fn what_a_killed_exec_left_is_taken_in_by_the_next() {
     wait_until("it saves", || sandbox.path().join("saved").exists());
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     let _ = child.wait_with_output().unwrap();
+    // What it started still writes there.
+    let refused = exec(&sandbox, &["--checkpoints", "c", "--run-id", "a1"], "true").fails(4);
+    assert!(refused.contains("what one started still runs"), "{refused}");
     let pid = fs::read_to_string(sandbox.path().join("saved")).unwrap();
     let left = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
     kill_process(left, Signal::KILL).unwrap();

@@ -35,8 +35,8 @@ pub(super) fn find(
     let directory = root.join(below);
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
-        // Deleted meanwhile; the root itself must be there.
-        Err(error) if depth > 1 && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // Of somebody else, or deleted meanwhile; the root itself must be there.
+        Err(_) if depth > 1 => return Ok(()),
         Err(error) => return Err(unreadable(&directory, error)),
     };
     for entry in entries.flatten() {

@@ -12,11 +12,13 @@
 //! trainer that is stopped between two files looks the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use runtree_core::{Error, ErrorKind, Result, Step};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use super::disk::{Stamps, find, free_name, is_being_written, links, stamp, was_sealed};
 use super::snapshot::Snapshot;
@@ -74,8 +76,10 @@ struct Seen {
     stamps: Stamps,
     /// Since when the stamps are those.
     since: Instant,
-    /// Whether it was there, with these stamps, before the command was started.
-    was_there: bool,
+    /// Files that were there before the command was started, and are the same: somebody else may have been killed while writing them.
+    before: Stamps,
+    /// What it was when it was taken in.
+    taken: Stamps,
     state: State,
 }
 
@@ -119,6 +123,8 @@ pub struct Left {
 pub struct Watch {
     options: WatchOptions,
     seen: BTreeMap<PathBuf, Seen>,
+    /// Says that somebody watches; the command inherits it.
+    _lock: File,
     /// Counts snapshots, for names that no other process has.
     snapshots: u64,
 }
@@ -136,14 +142,16 @@ impl Watch {
             })?;
             Snapshot::clear(directory);
         }
+        let lock = lock(&options.directories[0])?;
         let mut watch = Self {
             options,
+            _lock: lock,
             seen: BTreeMap::new(),
             snapshots: 0,
         };
         watch.scan(Instant::now())?;
         for seen in watch.seen.values_mut() {
-            seen.was_there = true;
+            seen.before = files(&seen.stamps);
             seen.state = State::Settled;
         }
         Ok(watch)
@@ -191,14 +199,17 @@ impl Watch {
         self.scan(now)?;
         let mut looked = Looked::default();
         let paths: Vec<PathBuf> = self.seen.keys().cloned().collect();
-        for path in paths {
-            match self.check(&path, now, ending) {
-                Ok(ready) => looked.ready.extend(ready),
-                // The trainer deletes it at this moment.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => {
-                    self.set_state(&path, State::Refused(error.chain()));
-                    looked.refused.push((path, error));
+        // All are judged before one is vouched for by another.
+        for step in [Self::judge_if_quiet, Self::check] {
+            for path in &paths {
+                match step(self, path, now, ending) {
+                    Ok(ready) => looked.ready.extend(ready),
+                    // The trainer deletes it at this moment.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => {
+                        self.set_state(path, State::Refused(error.chain()));
+                        looked.refused.push((path.clone(), error));
+                    }
                 }
             }
         }
@@ -211,6 +222,9 @@ impl Watch {
     /// Says that a checkpoint is in the run: it is ready again only if it changes.
     pub fn taken(&mut self, ready: &Ready) {
         self.settle(ready, State::Settled);
+        if let Some(seen) = self.seen.get_mut(&ready.path) {
+            seen.taken = files(&ready.stamps);
+        }
     }
 
     /// Says that a checkpoint could not be saved now, and is ready again at a time, or when the command has ended.
@@ -244,9 +258,14 @@ impl Watch {
                 State::Settled => return None,
                 State::New => ("it was being written".to_owned(), false),
                 State::Judged(Verdict::Torn(why) | Verdict::Stale(why)) => (why.clone(), false),
-                State::Judged(Verdict::Unmarked | Verdict::Whole) => {
+                State::Judged(Verdict::Unmarked) => {
                     ("nothing says that all of it is there".to_owned(), false)
                 }
+                // A process has it open; or, of several nodes, not all have it.
+                State::Judged(Verdict::Whole) => (
+                    "it is still being written to".to_owned(),
+                    self.options.directories.len() == 1,
+                ),
                 State::Unsaved(_) => ("it could not be saved".to_owned(), true),
                 State::Refused(why) => (why.clone(), true),
             };
@@ -297,22 +316,52 @@ impl Watch {
         }
         self.seen.retain(|path, _| found.contains_key(path));
         for (path, (step, stamps)) in found {
-            let fresh = |stamps| Seen {
-                step,
-                stamps,
-                since: now,
-                was_there: false,
-                state: State::New,
+            let fresh = |stamps: Stamps, seen: Option<&Seen>| {
+                let same = |before: &Stamps| -> Stamps {
+                    let kept = before
+                        .iter()
+                        .filter(|(path, stamp)| stamps.get(*path) == Some(*stamp));
+                    kept.map(|(path, stamp)| (path.clone(), *stamp)).collect()
+                };
+                Seen {
+                    step,
+                    since: now,
+                    before: seen.map(|seen| same(&seen.before)).unwrap_or_default(),
+                    taken: seen.map(|seen| seen.taken.clone()).unwrap_or_default(),
+                    state: State::New,
+                    stamps,
+                }
             };
             match self.seen.get_mut(&path) {
                 Some(seen) if seen.stamps == stamps => {}
-                Some(seen) => *seen = fresh(stamps),
+                Some(seen) => *seen = fresh(stamps, Some(seen)),
                 None => {
-                    self.seen.insert(path, fresh(stamps));
+                    self.seen.insert(path, fresh(stamps, None));
                 }
             }
         }
         Ok(())
+    }
+
+    fn is_quiet(&self, seen: &Seen, now: Instant, ending: Option<Ending>) -> bool {
+        ending.is_some() || now.duration_since(seen.since) >= self.options.settle
+    }
+
+    fn judge_if_quiet(
+        &mut self,
+        path: &Path,
+        now: Instant,
+        ending: Option<Ending>,
+    ) -> Result<Option<Ready>> {
+        let seen = self.seen.get(path);
+        let is_due = seen.is_some_and(|seen| {
+            matches!(seen.state, State::New) && self.is_quiet(seen, now, ending)
+        });
+        if is_due {
+            let verdict = judge(&self.nodes_of(path))?;
+            self.set_state(path, State::Judged(verdict));
+        }
+        Ok(None)
     }
 
     fn check(
@@ -321,24 +370,18 @@ impl Watch {
         now: Instant,
         ending: Option<Ending>,
     ) -> Result<Option<Ready>> {
-        let Some(seen) = self.seen.get(path) else {
+        let Some(seen) = self
+            .seen
+            .get(path)
+            .filter(|seen| self.is_quiet(seen, now, ending))
+        else {
             return Ok(None);
         };
-        let is_over = ending.is_some();
-        if !is_over && now.duration_since(seen.since) < self.options.settle {
-            return Ok(None);
-        }
         let nodes = self.nodes_of(path);
         let is_whole = match &seen.state {
-            State::Settled | State::Refused(_) => false,
-            State::Unsaved(until) => is_over || now >= *until,
-            State::New | State::Judged(_) => {
-                if matches!(seen.state, State::New) {
-                    let verdict = judge(&nodes)?;
-                    self.set_state(path, State::Judged(verdict));
-                }
-                self.is_vouched_for(path, &nodes, now, ending)
-            }
+            State::New | State::Settled | State::Refused(_) => false,
+            State::Unsaved(until) => ending.is_some() || now >= *until,
+            State::Judged(verdict) => self.is_vouched_for(path, seen, verdict, &nodes, now, ending),
         };
         if !is_whole || is_being_written(&nodes) {
             return Ok(None);
@@ -350,48 +393,51 @@ impl Watch {
     fn is_vouched_for(
         &self,
         path: &Path,
+        seen: &Seen,
+        verdict: &Verdict,
         nodes: &[(usize, PathBuf)],
         now: Instant,
         ending: Option<Ending>,
     ) -> bool {
-        let Some(Seen {
-            state: State::Judged(verdict),
-            was_there,
-            ..
-        }) = self.seen.get(path)
-        else {
-            return false;
-        };
         let is_everywhere = nodes.len() == self.options.directories.len();
+        // What was there before is nobody's of this launch, whatever was done to it since.
+        let is_own = seen.before.is_empty();
+        let ended_well = is_own && ending == Some(Ending::Well);
         let is_sealed =
-            || is_everywhere && nodes.iter().all(|(_, directory)| was_sealed(directory));
-        let ended_well = !was_there && ending == Some(Ending::Well);
-        let was_followed = || !was_there && self.has_successor(path, now);
+            || is_own && is_everywhere && nodes.iter().all(|(_, directory)| was_sealed(directory));
+        let was_followed = || is_own && self.has_successor(path, seen, now);
+        // It was whole, and files came to it: nothing of it was written again.
+        let was_added_to = !seen.taken.is_empty()
+            && seen
+                .taken
+                .iter()
+                .all(|(path, stamp)| seen.stamps.get(path) == Some(stamp));
         match verdict {
             Verdict::Torn(_) => false,
-            Verdict::Whole => is_everywhere || ending.is_some() || was_followed(),
+            Verdict::Whole => is_everywhere || ended_well || was_followed(),
             Verdict::Unmarked => ended_well || is_sealed() || was_followed(),
-            Verdict::Stale(_) => ended_well || is_sealed(),
+            Verdict::Stale(_) => {
+                ended_well || was_added_to || (seen.taken.is_empty() && was_followed())
+            }
         }
     }
 
     /// Whether the trainer went on to a later checkpoint beside this one after it had written to this one last: one that is quiet, and has no file that this one lacks.
     /// Who writes several at once may be stopped in each of them.
-    fn has_successor(&self, path: &Path, now: Instant) -> bool {
-        let Some(seen) = self.seen.get(path) else {
-            return false;
-        };
-        let own = names(&seen.stamps);
+    fn has_successor(&self, path: &Path, seen: &Seen, now: Instant) -> bool {
+        let own = names(&seen.stamps, seen.step);
         self.seen.iter().any(|(other, later)| {
+            let is_sound = match &later.state {
+                State::Judged(verdict) => matches!(verdict, Verdict::Whole | Verdict::Unmarked),
+                State::Settled | State::Unsaved(_) => true,
+                State::New | State::Refused(_) => false,
+            };
             other.parent() == path.parent()
                 && later.step > seen.step
                 && later.since > seen.since
                 && now.duration_since(later.since) >= self.options.settle
-                && !matches!(
-                    later.state,
-                    State::Judged(Verdict::Torn(_) | Verdict::Stale(_))
-                )
-                && names(&later.stamps).is_subset(&own)
+                && is_sound
+                && names(&later.stamps, later.step).is_subset(&own)
         })
     }
 
@@ -436,15 +482,52 @@ impl Watch {
     }
 }
 
-/// Names of files with `#` for each number in them: `model_20.pt` is `model_30.pt` of the next.
-fn names(stamps: &Stamps) -> BTreeSet<String> {
+/// Locks a directory, for this process and for all that it starts: a command whose exec was killed still writes into it.
+///
+/// # Errors
+/// `Conflict` if one of those runs.
+fn lock(directory: &Path) -> Result<File> {
+    let file = File::open(directory).map_err(|error| unreadable(directory, error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Error::conflict(format!(
+            "another exec watches {}, or what one started still runs",
+            directory.display()
+        ))
+        .with_hint("wait until it has ended, or give this one a directory of its own")),
+        // A file system without locks.
+        Err(_) => Ok(file),
+        Ok(()) => {
+            fcntl_setfd(&file, FdFlags::empty())
+                .map_err(|error| unreadable(directory, error.into()))?;
+            Ok(file)
+        }
+    }
+}
+
+/// The files among stamps: when a directory changed is of no matter.
+fn files(stamps: &Stamps) -> Stamps {
+    let parents: BTreeSet<&Path> = stamps.keys().filter_map(|path| path.parent()).collect();
+    let kept = stamps
+        .iter()
+        .filter(|(path, _)| !parents.contains(path.as_path()));
+    kept.map(|(path, stamp)| (path.clone(), *stamp)).collect()
+}
+
+/// Names of files with `#` for the step: `model_20.pt` of 20 is `model_30.pt` of 30, and no shard is another.
+fn names(stamps: &Stamps, step: Step) -> BTreeSet<String> {
+    let step = step.to_string();
     let plain = |path: &PathBuf| {
         let mut name = String::new();
-        for letter in path.to_string_lossy().chars() {
-            let letter = if letter.is_ascii_digit() { '#' } else { letter };
-            if letter != '#' || !name.ends_with('#') {
-                name.push(letter);
+        let mut digits = String::new();
+        for letter in path.to_string_lossy().chars().chain(std::iter::once('/')) {
+            if letter.is_ascii_digit() {
+                digits.push(letter);
+                continue;
             }
+            let is_step = !digits.is_empty() && digits.trim_start_matches('0') == step;
+            name.push_str(if is_step { "#" } else { &digits });
+            digits.clear();
+            name.push(letter);
         }
         name
     };
@@ -476,8 +559,30 @@ fn judge(nodes: &[(usize, PathBuf)]) -> Result<Verdict> {
         .iter()
         .map(|(_, directory)| directory.as_path())
         .collect();
-    whole::look(&whole::Looked {
+    let together = whole::look(&whole::Looked {
         directories: &directories,
         sizes: &sizes,
-    })
+    })?;
+    if together != Verdict::Whole || nodes.len() == 1 {
+        return Ok(together);
+    }
+    // A node that saved a model of its own saved all of it; shards are of all nodes together.
+    for (directory, sizes) in directories.iter().zip(&sizes) {
+        let is_model = |name: &String| {
+            let file = name.rsplit('/').next().unwrap_or(name);
+            ["model", "adapter_model", "pytorch_model."]
+                .iter()
+                .any(|start| file.starts_with(start))
+        };
+        if sizes.keys().any(is_model) {
+            let alone = whole::look(&whole::Looked {
+                directories: &[*directory],
+                sizes: std::slice::from_ref(sizes),
+            })?;
+            if alone != Verdict::Whole {
+                return Ok(alone);
+            }
+        }
+    }
+    Ok(together)
 }

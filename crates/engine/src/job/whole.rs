@@ -18,7 +18,7 @@ const TRAINER_STATE: &str = "trainer_state.json";
 /// Larger texts are not read: of runs of a million steps a state has some hundred megabytes.
 const LONGEST_JSON: u64 = 1 << 28;
 /// How much later than the mark another rank's last file may be. Who starts again and writes into the same directory is not so quick.
-const SLACK: Duration = Duration::from_secs(1);
+const SLACK: Duration = Duration::from_millis(100);
 /// Of a model of thousands of tensors on thousands of ranks it has some hundred megabytes.
 const LONGEST_METADATA: u64 = 1 << 30;
 

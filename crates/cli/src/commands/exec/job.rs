@@ -209,7 +209,16 @@ impl Job {
         watch.adopt(&run.engine, id)?;
         let looked = watch.look(std::time::Instant::now(), Some(Ending::Badly))?;
         for ready in looked.ready {
-            let info = Taker::take_left(&run.engine, id, &ready)?;
+            let info = match Taker::take_left(&run.engine, id, &ready) {
+                Ok(info) => info,
+                Err(error) => {
+                    watch.postponed(&ready, std::time::Instant::now());
+                    let text =
+                        format!("warning: {} is not taken in: {}", ready.name, error.chain());
+                    context.out.complain(&clean(&text));
+                    continue;
+                }
+            };
             watch.taken(&ready);
             context.out.remark(&clean(&format!(
                 "{} was left by an earlier launch, and is {} now.",

@@ -96,7 +96,10 @@ pub(super) fn run(
             .as_ref()
             .map(|writer| finish(writer, &outcome))
             .transpose();
-        let lost = lost.err();
+        // What could not be saved and is not in the run yet is said by the watch, which tries again.
+        let lost = lost
+            .err()
+            .filter(|error| watch.is_none() || error.kind() != ErrorKind::LostData);
         if let Some(error) = &lost {
             context.out.complain(&format!("error: {}", error.chain()));
         }
@@ -216,7 +219,8 @@ fn attend(
         let ended = wait_for(nodes, restarts, signals, &mut print, context);
         // Also behind an error: what is whole is taken in.
         let how = match &ended {
-            Ok((ended, _)) if ended.is_well() => Ending::Well,
+            // Who was told to stop may have stopped in the middle; who left something running has not ended.
+            Ok((ended, None)) if ended.is_well() && !nodes.has_left() => Ending::Well,
             _ => Ending::Badly,
         };
         let _ = end.send(how);
