@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,4 @@ def test_every_integration_has_a_row_with_its_version() -> None:
 
 @pytest.mark.parametrize("package", sorted(TABLE.keys() - {"openpipe-art"}))
 def test_what_is_installed_is_no_older_than_the_table_says(package: str) -> None:
-    try:
-        installed = version(package)
-    except PackageNotFoundError:
-        pytest.skip(f"{package} is not installed")
-    assert [int(part) for part in installed.split(".")[:2]] >= [int(part) for part in TABLE[package].split(".")]
+    assert [int(part) for part in version(package).split(".")[:2]] >= [int(part) for part in TABLE[package].split(".")]

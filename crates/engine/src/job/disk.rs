@@ -1,11 +1,13 @@
 //! What the disk says of directories that somebody writes into: which there are, when they changed, who has them open.
 
-use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use runtree_core::{Result, Step};
+use runtree_core::{Error, Result, Step};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use super::names::step_in;
 use crate::layouts::unreadable;
@@ -165,4 +167,56 @@ pub(super) fn free_name(path: &Path) -> PathBuf {
         .map(named)
         .find(|to| fs::symlink_metadata(to).is_err())
         .unwrap_or_else(|| named(0))
+}
+
+/// Locks a directory, for this process and for all that it starts: a command whose exec was killed still writes into it.
+///
+/// # Errors
+/// `Conflict` if one of those runs.
+pub(super) fn lock(directory: &Path) -> Result<File> {
+    let file = File::open(directory).map_err(|error| unreadable(directory, error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Error::conflict(format!(
+            "another exec watches {}, or what one started still runs",
+            directory.display()
+        ))
+        .with_hint("wait until it has ended, or give this one a directory of its own")),
+        // A file system without locks.
+        Err(_) => Ok(file),
+        Ok(()) => {
+            fcntl_setfd(&file, FdFlags::empty())
+                .map_err(|error| unreadable(directory, error.into()))?;
+            Ok(file)
+        }
+    }
+}
+
+/// The files among stamps: when a directory changed is of no matter.
+pub(super) fn files(stamps: &Stamps) -> Stamps {
+    let parents: BTreeSet<&Path> = stamps.keys().filter_map(|path| path.parent()).collect();
+    let kept = stamps
+        .iter()
+        .filter(|(path, _)| !parents.contains(path.as_path()));
+    kept.map(|(path, stamp)| (path.clone(), *stamp)).collect()
+}
+
+/// Names of files with `#` for the step: `model_20.pt` of 20 is `model_30.pt` of 30, and no shard is another.
+pub(super) fn names(stamps: &Stamps, step: Step) -> BTreeSet<String> {
+    let step = step.to_string();
+    let plain = |path: &PathBuf| {
+        let mut name = String::new();
+        let mut digits = String::new();
+        for letter in path.to_string_lossy().chars().chain(std::iter::once('/')) {
+            if letter.is_ascii_digit() {
+                digits.push(letter);
+                continue;
+            }
+            let is_step = !digits.is_empty() && digits.trim_start_matches('0') == step;
+            name.push_str(if is_step { "#" } else { &digits });
+            digits.clear();
+            name.push(letter);
+        }
+        name
+    };
+    stamps.keys().map(plain).collect()
 }

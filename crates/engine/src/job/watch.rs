@@ -8,22 +8,22 @@
 //! - the command that wrote it ended well; or
 //! - the trainer went on to a later one, which lies there quiet, with no file that this one lacks.
 //!
-//! The last two are of the launch that wrote it alone: what a launch before left is not made whole by what comes after. That something looks quiet is never enough: a
+//! The last three are of the launch that wrote it alone: what a launch before left is not made whole by what comes after. That something looks quiet is never enough: a
 //! trainer that is stopped between two files looks the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use runtree_core::{Error, ErrorKind, Result, Step};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
-use super::disk::{Stamps, find, free_name, is_being_written, links, stamp, was_sealed};
+use super::disk::{
+    Stamps, files, find, free_name, is_being_written, links, lock, names, stamp, was_sealed,
+};
 use super::snapshot::Snapshot;
-use super::whole::{self, Verdict};
-use crate::layouts::{Sizes, odd_below, unreadable, walk_sizes};
+use super::whole::{Verdict, judge_nodes};
+use crate::layouts::unreadable;
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -358,7 +358,7 @@ impl Watch {
             matches!(seen.state, State::New) && self.is_quiet(seen, now, ending)
         });
         if is_due {
-            let verdict = judge(&self.nodes_of(path))?;
+            let verdict = judge_nodes(&self.nodes_of(path))?;
             self.set_state(path, State::Judged(verdict));
         }
         Ok(None)
@@ -480,109 +480,4 @@ impl Watch {
             .filter(|(_, directory)| directory.is_dir())
             .collect()
     }
-}
-
-/// Locks a directory, for this process and for all that it starts: a command whose exec was killed still writes into it.
-///
-/// # Errors
-/// `Conflict` if one of those runs.
-fn lock(directory: &Path) -> Result<File> {
-    let file = File::open(directory).map_err(|error| unreadable(directory, error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(Error::conflict(format!(
-            "another exec watches {}, or what one started still runs",
-            directory.display()
-        ))
-        .with_hint("wait until it has ended, or give this one a directory of its own")),
-        // A file system without locks.
-        Err(_) => Ok(file),
-        Ok(()) => {
-            fcntl_setfd(&file, FdFlags::empty())
-                .map_err(|error| unreadable(directory, error.into()))?;
-            Ok(file)
-        }
-    }
-}
-
-/// The files among stamps: when a directory changed is of no matter.
-fn files(stamps: &Stamps) -> Stamps {
-    let parents: BTreeSet<&Path> = stamps.keys().filter_map(|path| path.parent()).collect();
-    let kept = stamps
-        .iter()
-        .filter(|(path, _)| !parents.contains(path.as_path()));
-    kept.map(|(path, stamp)| (path.clone(), *stamp)).collect()
-}
-
-/// Names of files with `#` for the step: `model_20.pt` of 20 is `model_30.pt` of 30, and no shard is another.
-fn names(stamps: &Stamps, step: Step) -> BTreeSet<String> {
-    let step = step.to_string();
-    let plain = |path: &PathBuf| {
-        let mut name = String::new();
-        let mut digits = String::new();
-        for letter in path.to_string_lossy().chars().chain(std::iter::once('/')) {
-            if letter.is_ascii_digit() {
-                digits.push(letter);
-                continue;
-            }
-            let is_step = !digits.is_empty() && digits.trim_start_matches('0') == step;
-            name.push_str(if is_step { "#" } else { &digits });
-            digits.clear();
-            name.push(letter);
-        }
-        name
-    };
-    stamps.keys().map(plain).collect()
-}
-
-fn judge(nodes: &[(usize, PathBuf)]) -> Result<Verdict> {
-    let mut sizes = Vec::with_capacity(nodes.len());
-    for (_, directory) in nodes {
-        let inside = directory
-            .canonicalize()
-            .map_err(|error| unreadable(directory, error))?;
-        if let Some(why) = odd_below(directory, "", &inside)? {
-            return Err(Error::invalid(format!(
-                "{} can not be saved: {why}",
-                directory.display()
-            )));
-        }
-        let mut found = Sizes::new();
-        match walk_sizes(directory, "", &mut found) {
-            Ok(()) => sizes.push(found),
-            Err(error) if error.kind() == runtree_core::ErrorKind::NotFound => {
-                return Ok(Verdict::Torn("it went away".to_owned()));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let directories: Vec<&Path> = nodes
-        .iter()
-        .map(|(_, directory)| directory.as_path())
-        .collect();
-    let together = whole::look(&whole::Looked {
-        directories: &directories,
-        sizes: &sizes,
-    })?;
-    if together != Verdict::Whole || nodes.len() == 1 {
-        return Ok(together);
-    }
-    // A node that saved a model of its own saved all of it; shards are of all nodes together.
-    for (directory, sizes) in directories.iter().zip(&sizes) {
-        let is_model = |name: &String| {
-            let file = name.rsplit('/').next().unwrap_or(name);
-            ["model", "adapter_model", "pytorch_model."]
-                .iter()
-                .any(|start| file.starts_with(start))
-        };
-        if sizes.keys().any(is_model) {
-            let alone = whole::look(&whole::Looked {
-                directories: &[*directory],
-                sizes: std::slice::from_ref(sizes),
-            })?;
-            if alone != Verdict::Whole {
-                return Ok(alone);
-            }
-        }
-    }
-    Ok(together)
 }

@@ -1,12 +1,12 @@
 //! What the files of a checkpoint say of themselves. Names and sizes first, then headers and ends of files; nothing is run.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runtree_core::{ErrorKind, Result};
+use runtree_core::{Error, ErrorKind, Result};
 
-use crate::layouts::{Sizes, adapter, prime_rl, read_small, unreadable};
+use crate::layouts::{Sizes, adapter, odd_below, prime_rl, read_small, unreadable, walk_sizes};
 use crate::python_json;
 
 /// An empty file that says that a directory is whole: prime-rl's, and that of whoever writes a format of their own.
@@ -239,6 +239,63 @@ fn below(folder: &str, name: &str) -> String {
     } else {
         format!("{folder}/{name}")
     }
+}
+
+/// What the files of a checkpoint say, of each node that has some.
+///
+/// # Errors
+/// `Invalid` if something in it can not be saved; else what reading says.
+pub(super) fn judge_nodes(nodes: &[(usize, PathBuf)]) -> Result<Verdict> {
+    let mut sizes = Vec::with_capacity(nodes.len());
+    for (_, directory) in nodes {
+        let inside = directory
+            .canonicalize()
+            .map_err(|error| unreadable(directory, error))?;
+        if let Some(why) = odd_below(directory, "", &inside)? {
+            return Err(Error::invalid(format!(
+                "{} can not be saved: {why}",
+                directory.display()
+            )));
+        }
+        let mut found = Sizes::new();
+        match walk_sizes(directory, "", &mut found) {
+            Ok(()) => sizes.push(found),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Verdict::Torn("it went away".to_owned()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let directories: Vec<&Path> = nodes
+        .iter()
+        .map(|(_, directory)| directory.as_path())
+        .collect();
+    let together = look(&Looked {
+        directories: &directories,
+        sizes: &sizes,
+    })?;
+    if together != Verdict::Whole || nodes.len() == 1 {
+        return Ok(together);
+    }
+    // A node that saved a model of its own saved all of it; shards are of all nodes together.
+    for (directory, sizes) in directories.iter().zip(&sizes) {
+        let is_model = |name: &String| {
+            let file = name.rsplit('/').next().unwrap_or(name);
+            ["model", "adapter_model", "pytorch_model."]
+                .iter()
+                .any(|start| file.starts_with(start))
+        };
+        if sizes.keys().any(is_model) {
+            let alone = look(&Looked {
+                directories: &[*directory],
+                sizes: std::slice::from_ref(sizes),
+            })?;
+            if alone != Verdict::Whole {
+                return Ok(alone);
+            }
+        }
+    }
+    Ok(together)
 }
 
 #[cfg(test)]
